@@ -1,0 +1,51 @@
+"""The one exception hierarchy of spresso; each class carries its exit code (format_spec.md, section 9).
+
+Messages are one line of text that names what is wrong and what to do about it; whoever knows the
+file's name puts it in front. Anything that is not a `SpressoError` is a defect of the program.
+"""
+
+from __future__ import annotations
+
+
+class SpressoError(Exception):
+    """Base of every error a user can cause or meet; exit code 1."""
+
+    exit_code = 1
+
+
+class AudioError(SpressoError):
+    """An input sound cannot be used: unreadable, empty, not finite, too many channels."""
+
+
+class OutputError(SpressoError):
+    """An output cannot be written: it exists, its folder is read-only, the disk is full."""
+
+
+class UsageError(SpressoError):
+    """The request itself cannot be met, whatever the file holds: exit code 2."""
+
+    exit_code = 2
+
+
+class CorruptStream(SpressoError):
+    """A `.spr` or `.sprb` file is damaged, truncated or extended: exit code 3."""
+
+    exit_code = 3
+
+
+class UnsupportedStream(SpressoError):
+    """A well-formed file needs a newer reader: exit code 4."""
+
+    exit_code = 4
+
+
+class MissingPack(SpressoError):
+    """No installed pack has the weights that a file or a request needs: exit code 4."""
+
+    exit_code = 4
+
+
+class BadPack(SpressoError):
+    """A pack is incomplete, damaged or not of a kind this version knows: exit code 4."""
+
+    exit_code = 4
