@@ -1,0 +1,1 @@
+"""Measuring a codec: metrics, embeddings, peers, listening pages and listening tests."""

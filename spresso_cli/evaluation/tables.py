@@ -1,0 +1,83 @@
+"""Tables as aligned text, markdown or CSV: one value, three renderings."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+Cell = str | int | float | None
+Format = Literal["text", "markdown", "csv"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its key in the rows, its heading, and the decimals its floats are shown with."""
+
+    key: str
+    heading: str
+    decimals: int = 2
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows; a row is a mapping from column keys to cells, absent ones shown as '-'."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[dict[str, Cell], ...]
+
+    def render(self, form: Format = "text") -> str:
+        """The whole table as one string ending in a newline.
+
+        Text and markdown round floats to the column's decimals; CSV keeps six significant digits
+        and leaves absent cells empty, so that it can be read back.
+        """
+        if form == "csv":
+            return self._csv()
+        cells = [[_shown(row.get(c.key), c.decimals) for c in self.columns] for row in self.rows]
+        headings = [c.heading for c in self.columns]
+        numeric = [
+            any(isinstance(row.get(c.key), int | float) for row in self.rows) for c in self.columns
+        ]
+        widths = [
+            max(len(text) for text in (heading, *(line[i] for line in cells)))
+            for i, heading in enumerate(headings)
+        ]
+
+        def line(texts: list[str], between: str) -> str:
+            return between.join(
+                text.rjust(width) if right else text.ljust(width)
+                for text, width, right in zip(texts, widths, numeric, strict=True)
+            )
+
+        if form == "text":
+            rule = "  ".join("-" * width for width in widths)
+            lines = [line(headings, "  "), rule, *(line(row, "  ") for row in cells)]
+            return "\n".join(text.rstrip() for text in lines) + "\n"
+        rule = " | ".join(
+            "-" * (width - 1) + ":" if right else "-" * width
+            for width, right in zip(widths, numeric, strict=True)
+        )
+        lines = [line(headings, " | "), rule, *(line(row, " | ") for row in cells)]
+        return "\n".join(f"| {text} |" for text in lines) + "\n"
+
+    def _csv(self) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(c.key for c in self.columns)
+        for row in self.rows:
+            writer.writerow(_exact(row.get(c.key)) for c in self.columns)
+        return out.getvalue()
+
+
+def _shown(cell: Cell, decimals: int) -> str:
+    if cell is None or cell != cell:
+        return "-"
+    return f"{cell:.{decimals}f}" if isinstance(cell, float) else str(cell)
+
+
+def _exact(cell: Cell) -> str:
+    if cell is None or cell != cell:
+        return ""
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
