@@ -1,0 +1,142 @@
+"""Options that several commands share, declared once so that they read the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+OUTPUT = "Output"
+BATCH = "Many files"
+TALK = "Messages"
+
+
+def _checked_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _complete_device(incomplete: str) -> list[str]:
+    return [name for name in ("auto", "cpu", "cuda", "cuda:0") if name.startswith(incomplete)]
+
+
+def _complete_pack(incomplete: str) -> list[str]:
+    from spresso_cli.codec.packs import installed_packs
+
+    return [pack.name for pack in installed_packs() if pack.name.startswith(incomplete)]
+
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=TALK)]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="More detail.", rich_help_panel=TALK)
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object per file on stdout.", rich_help_panel=TALK),
+]
+
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Output file; - is stdout.", rich_help_panel=OUTPUT
+    ),
+]
+OutputDir = Annotated[
+    str | None,
+    typer.Option(
+        "--output-dir",
+        metavar="DIR",
+        help="Output folder; subfolders are mirrored.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option("-f", "--force", help="Replace existing outputs.", rich_help_panel=OUTPUT),
+]
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]",
+        help="Where the networks run.",
+        callback=_checked_device,
+        autocompletion=_complete_device,
+    ),
+]
+Pack = Annotated[
+    str | None,
+    typer.Option(
+        "--pack",
+        metavar="NAME|DIR",
+        envvar="SPRESSO_PACK",
+        help="Weights to use; spresso models lists them.",
+        autocompletion=_complete_pack,
+    ),
+]
+
+Recursive = Annotated[
+    bool, typer.Option("-r", "--recursive", help="Enter folders.", rich_help_panel=BATCH)
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--files-from",
+        metavar="LIST",
+        help="Read input names from a file; - is stdin.",
+        rich_help_panel=BATCH,
+    ),
+]
+Null = Annotated[
+    bool,
+    typer.Option(
+        "-0",
+        "--null",
+        help="Names in LIST end with NUL, as find -print0 writes them.",
+        rich_help_panel=BATCH,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Skip outputs that verify, match and are up to date.",
+        rich_help_panel=BATCH,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Show what would be written; write nothing.", rich_help_panel=BATCH
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N|auto",
+        help="Do share I of N (0-based); auto reads SLURM_ARRAY_TASK_ID or RANK.",
+        rich_help_panel=BATCH,
+    ),
+]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.jsonl",
+        help="Append one JSON line per file.",
+        rich_help_panel=BATCH,
+    ),
+]
+MaxDuration = Annotated[
+    float,
+    typer.Option(
+        "--max-duration",
+        metavar="SECONDS",
+        min=0.0,
+        help="Refuse longer sounds before any memory is taken.",
+    ),
+]

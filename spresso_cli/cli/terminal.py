@@ -1,0 +1,113 @@
+"""What the commands say and where: data and JSON to stdout, everything else to stderr.
+
+No typer, no rich at import: most commands never need a table, and start-up time is a feature.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, BinaryIO
+
+from spresso_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+class Terminal:
+    """The two output channels of one invocation and how talkative they may be.
+
+    `--json` keeps human text off stdout; `-q` leaves only errors (and JSON, where it was asked
+    for); `-v` adds detail, and the traceback if the program itself fails.
+    """
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.verbose = False
+        self.json = False
+
+    def configure(self, *, quiet: bool, verbose: bool, json: bool) -> Terminal:
+        """Apply one command's `-q`, `-v` and `--json`; -q and -v together are a UsageError."""
+        if quiet and verbose:
+            raise UsageError("-q and -v contradict each other: choose one")
+        self.quiet, self.verbose, self.json = quiet, verbose, json
+        return self
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person watches stderr: live progress instead of plain lines."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def note(self, text: str) -> None:
+        """One line of remark on stderr; silent under `-q`."""
+        if not self.quiet:
+            _write(sys.stderr, text)
+
+    def detail(self, text: str) -> None:
+        """One line on stderr that only `-v` asks for."""
+        if self.verbose:
+            _write(sys.stderr, text)
+
+    def error(self, text: str) -> None:
+        """One line of failure on stderr, never silenced."""
+        _write(sys.stderr, f"spresso: {' '.join(text.split())}")
+
+    def result(self, text: str) -> None:
+        """Human-readable results on stdout, unless `-q` or `--json` took their place."""
+        if not self.quiet and not self.json:
+            _write(sys.stdout, text)
+
+    def table(self, renderable: RenderableType) -> None:
+        """A rich renderable as the human-readable result on stdout."""
+        if not self.quiet and not self.json:
+            from rich.console import Console
+
+            # Piped tables keep their full width: a cell cut at 80 columns is lost data.
+            width = None if sys.stdout.isatty() else 200
+            Console(file=sys.stdout, width=width, highlight=False).print(renderable)
+
+    def record(self, fields: Mapping[str, object]) -> None:
+        """One JSON object on one line of stdout, if `--json` was given."""
+        if self.json:
+            _write(sys.stdout, json.dumps(fields, allow_nan=False))
+
+
+def shown(path: str | PathLike[str]) -> str:
+    """A file name as printable text: control characters and broken encodings become escapes."""
+    text = os.fspath(path)
+    if text == "-":
+        return "stdin"
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def binary_stdin() -> BinaryIO:
+    """Standard input as bytes; a UsageError if a person would have to type them."""
+    if sys.stdin.isatty():
+        raise UsageError("stdin is a terminal: pipe a file in, or name one instead of -")
+    return sys.stdin.buffer
+
+
+def binary_stdout() -> BinaryIO:
+    """Standard output as bytes; a UsageError if they would land on a screen."""
+    if sys.stdout.isatty():
+        raise UsageError("refusing to write binary data to a terminal: redirect it or use -o FILE")
+    return sys.stdout.buffer
+
+
+def abandon_stdout() -> None:
+    """Point stdout at nothing after its reader left, so that the final flush stays silent."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _write(stream, text: str) -> None:
+    stream.write(f"{text}\n")
+    stream.flush()
