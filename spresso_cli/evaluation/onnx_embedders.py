@@ -157,7 +157,7 @@ def _onnx(path: Path) -> tuple[Network, int]:
         ) from None
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own for every kind of bad file
+    except Exception as error:  # noqa: BLE001 - every kind of bad file has a class of its own
         reason = str(error).splitlines()[0]
         raise UsageError(f"{path}: not a usable ONNX file ({reason})") from None
     entry = session.get_inputs()[0]

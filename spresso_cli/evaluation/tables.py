@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,13 +72,17 @@ class Table:
         return out.getvalue()
 
 
+def _absent(cell: Cell) -> bool:
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
 def _shown(cell: Cell, decimals: int) -> str:
-    if cell is None or cell != cell:
+    if _absent(cell):
         return "-"
     return f"{cell:.{decimals}f}" if isinstance(cell, float) else str(cell)
 
 
 def _exact(cell: Cell) -> str:
-    if cell is None or cell != cell:
+    if _absent(cell):
         return ""
     return f"{cell:.6g}" if isinstance(cell, float) else str(cell)

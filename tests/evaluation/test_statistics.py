@@ -1,0 +1,80 @@
+"""Intervals: seeded, ordered, with the coverage that their name promises."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from spresso_cli.evaluation import metrics, statistics
+
+
+def test_the_interval_of_a_mean_is_near_the_normal_one() -> None:
+    x = np.random.default_rng(0).standard_normal(400)
+    interval = statistics.mean_interval(x)
+    half = 1.96 * x.std() / math.sqrt(len(x))
+    assert interval.value == pytest.approx(x.mean())
+    assert interval.low == pytest.approx(x.mean() - half, abs=0.02)
+    assert interval.high == pytest.approx(x.mean() + half, abs=0.02)
+
+
+def test_the_interval_covers_the_truth_about_19_times_in_20() -> None:
+    rng = np.random.default_rng(1)
+    intervals = [statistics.mean_interval(x, resamples=300) for x in rng.standard_normal((300, 40))]
+    covered = np.mean([i.low <= 0.0 <= i.high for i in intervals])
+    assert 0.90 < covered < 0.98
+
+
+def test_intervals_repeat_with_their_seed() -> None:
+    x = np.random.default_rng(2).standard_normal(50)
+    assert statistics.mean_interval(x, seed=1) == statistics.mean_interval(x, seed=1)
+    assert statistics.mean_interval(x, seed=1) != statistics.mean_interval(x, seed=2)
+
+
+def test_undefined_values_are_left_out_and_not_counted() -> None:
+    interval = statistics.mean_interval(np.array([1.0, np.nan, 3.0]))
+    assert (interval.value, interval.count) == (2.0, 2)
+    empty = statistics.mean_interval(np.array([np.nan]))
+    assert math.isnan(empty.value) and empty.count == 0
+
+
+def test_one_clip_has_an_interval_of_no_width() -> None:
+    assert statistics.mean_interval(np.array([4.0])) == statistics.Interval(4.0, 4.0, 4.0, 1)
+
+
+def test_the_kad_interval_holds_the_kad_of_the_whole_set() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((60, 6))
+    y = x + rng.standard_normal((60, 6)) + 0.4
+    interval = statistics.kad_interval(x, y, np.arange(60))
+    assert interval.value == pytest.approx(metrics.kad(x, y))
+    assert interval.low < interval.value < interval.high
+
+
+def test_the_kad_interval_draws_all_windows_of_a_clip_together() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((20, 6)), rng.standard_normal((20, 6)) + 1
+    one = statistics.kad_interval(x, y, np.arange(20))
+    # Five windows a clip that barely differ hold no more information than one.
+    five = statistics.kad_interval(
+        np.repeat(x, 5, axis=0) + 1e-6 * rng.standard_normal((100, 6)),
+        np.repeat(y, 5, axis=0),
+        np.repeat(np.arange(20), 5),
+    )
+    assert five.high - five.low == pytest.approx(one.high - one.low, rel=0.35)
+
+
+def test_the_crossed_interval_is_wider_than_one_over_ratings_alone() -> None:
+    rng = np.random.default_rng(5)
+    scores = 50 + 15 * rng.standard_normal((12, 1)) + 10 * rng.standard_normal((1, 9))
+    crossed = statistics.crossed_interval(scores)
+    plain = statistics.mean_interval(scores.ravel())
+    assert crossed.value == pytest.approx(plain.value)
+    assert crossed.high - crossed.low > 1.5 * (plain.high - plain.low)
+
+
+def test_the_crossed_interval_leaves_missing_ratings_out() -> None:
+    scores = np.array([[10.0, np.nan], [30.0, 50.0]])
+    interval = statistics.crossed_interval(scores)
+    assert (interval.value, interval.count) == (30.0, 3)
