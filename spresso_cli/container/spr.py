@@ -1,0 +1,244 @@
+"""`.spr` bytes <-> Stream (format_spec.md, sections 3 and 4).
+
+Nothing is derived that the file could contradict: profile, sample count and channels fix the length
+of the payload, so a truncated or extended file is an error without a length field.
+"""
+
+from __future__ import annotations
+
+import binascii
+import zlib
+from typing import BinaryIO
+
+from spresso_cli.container import leb128, tlv
+from spresso_cli.container.profile import Profile
+from spresso_cli.container.stream import FLAGGED_RATES, Header, Stream
+from spresso_cli.errors import CorruptStream, UnsupportedStream
+
+MAGIC = b"\xf5SP"
+VERSION = 1
+
+STEREO, EXTENSION = 0b0001, 0b0010  # flag bits 0 and 1
+RATE_SHIFT = 2  # flag bits 2 and 3: an index into FLAGGED_RATES, or
+RATE_ELSEWHERE = 3  # the rate is in the extension block
+
+# Up to here CRC-16/CCITT-FALSE finds every error of up to three bits; beyond, only CRC-32 does.
+MAX_CRC16_BYTES = 4093
+
+DEFAULT_MAX_SECONDS = 3600
+
+_MIN_BYTES = len(MAGIC) + 1 + 1 + 2 + 1 + 1 + 2
+_CHUNK = 1 << 20
+
+
+def write(stream: Stream) -> bytes:
+    """Returns the one `.spr` file of a stream; `read` gives the stream back."""
+    body = header_bytes(stream) + stream.payload
+    return body + checksum(body)
+
+
+def read(data: bytes) -> Stream:
+    """Reads a whole `.spr` file, checking everything the format lets a reader check.
+
+    Raises:
+        CorruptStream: not a `.spr` file, damaged, truncated or extended.
+        UnsupportedStream: another format version, a reserved profile, an unknown extension.
+    """
+    check_signature(data, MAGIC, VERSION, ".spr")
+    if len(data) < _MIN_BYTES:
+        raise CorruptStream("the file is truncated: get a complete copy")
+    crc_bytes = checksum_bytes(len(data))
+    body, crc = data[:-crc_bytes], data[-crc_bytes:]
+    if checksum(body) != crc:
+        raise CorruptStream(f"the checksum does not match: {_guess(data)}")
+    header, start = read_header(body)
+    try:
+        return Stream.of(header, body[start:])
+    except ValueError as fault:
+        raise CorruptStream(f"{fault}: not a valid file") from None
+
+
+def load(file: BinaryIO, max_seconds: int | None = DEFAULT_MAX_SECONDS) -> Stream:
+    """Reads a stream from an open file, never more of it than its header calls for.
+
+    Memory is bounded by the file's true size, by the size its header declares, and through
+    `max_seconds` (None: the format's own 24 hours) by what the caller is ready to decode.
+
+    Raises:
+        CorruptStream, UnsupportedStream: as `read`; the latter also for a longer sound.
+    """
+    # This much holds the longest header, so all but very large files need one read only.
+    data = file.read(tlv.MAX_BLOCK_BYTES + 64)
+    if len(data) == tlv.MAX_BLOCK_BYTES + 64:
+        header, start = read_header(data)
+        check_duration(header, max_seconds)
+        body_bytes = start + header.payload_bytes
+        limit = body_bytes + 5  # one byte more than fits tells a file that is too long
+        pieces = [data]
+        missing = limit - len(data)
+        while missing > 0 and (piece := file.read(min(missing, _CHUNK))):
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces)
+    stream = read(data)
+    check_duration(stream, max_seconds)
+    return stream
+
+
+def check_duration(header: Header, max_seconds: int | None) -> None:
+    """Refuses a sound that is longer than the caller wants to decode.
+
+    Raises:
+        UnsupportedStream: it is longer than `max_seconds`.
+    """
+    if max_seconds is not None and header.samples > max_seconds * header.source_rate:
+        raise UnsupportedStream(
+            f"the sound is {header.seconds:.0f} s long and the limit is {max_seconds} s: "
+            "raise --max-duration to decode it"
+        )
+
+
+def read_header(data: bytes) -> tuple[Header, int]:
+    """Reads the header at the start of `data`; returns it with the offset of the payload.
+
+    The checksum is not looked at: `read` does that. Use this for what has to be known before the
+    whole file is in memory.
+
+    Raises:
+        CorruptStream, UnsupportedStream: as `read`.
+    """
+    check_signature(data, MAGIC, VERSION, ".spr")
+    flags = data[3] & 0x0F
+    profile_id, position = leb128.decode(data, 4)
+    profile = Profile.from_id(profile_id)
+    weights_tag = data[position : position + 2]
+    gain = data[position + 2 : position + 3]
+    if not gain:
+        raise CorruptStream("the file ends inside its header: truncated; get a complete copy")
+    samples, position = leb128.decode(data, position + 3)
+
+    records: tuple[tuple[int, bytes], ...] = ()
+    if flags & EXTENSION:
+        length, position = leb128.decode(data, position)
+        if not 1 <= length <= tlv.MAX_BLOCK_BYTES:
+            raise CorruptStream(f"an extension block of {length} bytes: not a valid file")
+        block = data[position : position + length]
+        position += length
+        if position > len(data):
+            raise CorruptStream("the file ends inside its header: truncated; get a complete copy")
+        records = tlv.unpack(block)
+    required = {kind: value for kind, value in records if kind & tlv.MUST_UNDERSTAND}
+    try:
+        header = Header(
+            profile=profile,
+            weights_tag=weights_tag,
+            gain=gain[0],
+            source_rate=_source_rate(flags >> RATE_SHIFT, required.get(tlv.SOURCE_RATE)),
+            samples=samples,
+            channels=2 if flags & STEREO else 1,
+            dual_mono=_dual_mono(required.get(tlv.DUAL_MONO)),
+            levels=_levels(required.get(tlv.LEVELS)),
+            metadata=tuple(record for record in records if record[0] not in required),
+        )
+    except ValueError as fault:
+        raise CorruptStream(f"{fault}: not a valid file") from None
+    return header, position
+
+
+def header_bytes(header: Header) -> bytes:
+    """Returns everything of the file that precedes the payload."""
+    block = tlv.pack(header.extension)
+    out = bytearray(MAGIC)
+    out.append(VERSION << 4 | flags_of(header) | (EXTENSION if block else 0))
+    out += leb128.encode(header.profile.id)
+    out += header.weights_tag
+    out.append(header.gain)
+    out += leb128.encode(header.samples)
+    if block:
+        out += leb128.encode(len(block)) + block
+    return bytes(out)
+
+
+def flags_of(header: Header) -> int:
+    """Returns the flag bits for channels and source rate."""
+    rate = RATE_ELSEWHERE
+    if header.source_rate in FLAGGED_RATES:
+        rate = FLAGGED_RATES.index(header.source_rate)
+    return rate << RATE_SHIFT | (STEREO if header.channels == 2 else 0)
+
+
+def checksum(body: bytes) -> bytes:
+    """Returns the checksum that follows `body`, most significant byte first."""
+    if len(body) <= MAX_CRC16_BYTES:
+        return binascii.crc_hqx(body, 0xFFFF).to_bytes(2, "big")
+    return zlib.crc32(body).to_bytes(4, "big")
+
+
+def checksum_bytes(file_bytes: int) -> int:
+    """Returns the size of the checksum in a file of `file_bytes`.
+
+    Raises:
+        CorruptStream: no file has this size.
+    """
+    if file_bytes <= MAX_CRC16_BYTES + 2:
+        return 2
+    if file_bytes >= MAX_CRC16_BYTES + 1 + 4:
+        return 4
+    raise CorruptStream(f"no .spr file is {file_bytes} bytes long: truncated or extended")
+
+
+def check_signature(data: bytes, magic: bytes, version: int, suffix: str) -> None:
+    """Checks magic and version, before anything else is believed.
+
+    Raises:
+        CorruptStream: the file is of another kind, or too short to tell.
+        UnsupportedStream: the file has another format version.
+    """
+    if data[:3] != magic[: len(data)]:
+        raise CorruptStream(f"this is not a {suffix} file: it starts with other bytes")
+    if len(data) < 4:
+        raise CorruptStream("the file is truncated: get a complete copy")
+    if data[3] >> 4 != version:
+        raise UnsupportedStream(
+            f"the file has {suffix} version {data[3] >> 4} and this spresso reads version "
+            f"{version}: install a spresso that reads both"
+        )
+
+
+def _source_rate(flag: int, record: bytes | None) -> int:
+    if (flag == RATE_ELSEWHERE) != (record is not None):
+        raise ValueError("the source rate is given twice or not at all")
+    if record is None:
+        return FLAGGED_RATES[flag]
+    rate, end = leb128.decode(record, 0)
+    if end != len(record) or rate in FLAGGED_RATES:
+        raise ValueError("the source rate record is malformed")
+    return rate
+
+
+def _dual_mono(record: bytes | None) -> bool:
+    if record:
+        raise ValueError("the dual mono record is not empty")
+    return record is not None
+
+
+def _levels(record: bytes | None) -> tuple[int, int] | None:
+    if record is None:
+        return None
+    if len(record) != 2:
+        raise ValueError("the channel level record is not two bytes")
+    return record[0], record[1]
+
+
+def _guess(data: bytes) -> str:
+    """Says what a wrong checksum most likely means, trusting the header for once."""
+    try:
+        header, start = read_header(data)
+    except (CorruptStream, UnsupportedStream):
+        return "the file is damaged"
+    body_bytes = start + header.payload_bytes
+    expected = body_bytes + (2 if body_bytes <= MAX_CRC16_BYTES else 4)
+    if expected == len(data):
+        return "the file is damaged"
+    change = "truncated" if len(data) < expected else "extended"
+    return f"the file is {change} or damaged ({len(data)} bytes, its header calls for {expected})"

@@ -1,0 +1,44 @@
+"""The decoder's noise field, bit for bit the same wherever it is cut (format_spec.md, 7).
+
+Every element depends on the seed, its latent frame and its channel alone: not on the length of the
+sound, the batch, the window or the device.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+CHANNELS = 128  # of the latent; also the stride of a frame in the counter
+_WORDS = 4  # 64-bit words in one Philox4x64 block
+
+
+def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -> np.ndarray:
+    """Draws standard normal noise for the latent frames `start` to `start + frames - 1`.
+
+    Args:
+        seed: 0..2^64 - 1.
+        start: absolute index of the first latent frame (100 Hz) in the sound, at least 0.
+        frames: number of latent frames.
+        channels: 1..128; fewer channels are the first ones of the same field.
+
+    Returns:
+        float32 [frames, channels].
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed {seed} is not in 0..2^64 - 1")
+    if start < 0 or frames < 0 or not 1 <= channels <= CHANNELS:
+        raise ValueError(f"no noise for start {start}, {frames} frames, {channels} channels")
+    # NumPy increments the counter before each block, the first included: start one below.
+    counter = (start * CHANNELS - 1) % (1 << 256)
+    philox = np.random.Philox(
+        key=np.array([seed, 0], dtype=np.uint64),
+        counter=np.array([counter >> 64 * word & (1 << 64) - 1 for word in range(4)], np.uint64),
+    )
+    words = philox.random_raw(frames * CHANNELS * _WORDS).reshape(frames, CHANNELS, _WORDS)
+    words = words[:, :channels, :2]  # [frames, channels, 2]
+    uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1)
+    radius = np.sqrt(-2.0 * np.log(uniform[..., 0]))
+    return (radius * np.cos(2.0 * np.pi * uniform[..., 1])).astype(np.float32)
