@@ -67,7 +67,7 @@ def mean_power(x: np.ndarray, window: int = 2048, hop: int = 512) -> np.ndarray:
     return total * one_sided / (count * window * np.sum(hann(window) ** 2))
 
 
-def hz_to_mel(hz: np.ndarray, scale: MelScale) -> np.ndarray:
+def hz_to_mel(hz: np.ndarray | float, scale: MelScale) -> np.ndarray:
     """Frequencies in Hz to mel, on Slaney's scale (linear below 1 kHz) or HTK's."""
     hz = np.asarray(hz, dtype=np.float64)
     if scale == "htk":
@@ -77,7 +77,7 @@ def hz_to_mel(hz: np.ndarray, scale: MelScale) -> np.ndarray:
     )
 
 
-def mel_to_hz(mel: np.ndarray, scale: MelScale) -> np.ndarray:
+def mel_to_hz(mel: np.ndarray | float, scale: MelScale) -> np.ndarray:
     """The inverse of `hz_to_mel`."""
     mel = np.asarray(mel, dtype=np.float64)
     if scale == "htk":

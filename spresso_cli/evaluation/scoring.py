@@ -1,0 +1,139 @@
+"""Scores of one system: every metric on every clip, then means with 95 % intervals.
+
+The protocol of S-PRESSO's section 4: outputs at 48 kHz, cut or zero-padded to their reference's
+length, no search for a delay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from spresso_cli.evaluation import metrics
+from spresso_cli.evaluation.clips import CLIP_RATE
+from spresso_cli.evaluation.embeddings import Embedder, windows_of
+from spresso_cli.evaluation.metrics import Bandwidth, Defect
+from spresso_cli.evaluation.statistics import Interval, kad_interval, mean_interval
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a signal metric is called and read; `signed` errors are averaged as magnitudes."""
+
+    key: str
+    heading: str
+    better: str
+    signed: bool = False
+    decimals: int = 2
+
+
+SIGNAL_METRICS = (
+    Metric("si_sdr", "SI-SDR dB", "higher"),
+    Metric("ms_mel", "MS-mel", "lower", decimals=3),
+    Metric("loudness", "loudness error dB", "lower", signed=True),
+    Metric("centroid", "centroid error octaves", "lower", signed=True),
+    Metric("high_band", "error above 8 kHz dB", "lower", signed=True),
+)
+
+
+class Reference:
+    """A source clip, float32 [n] at 48 kHz, with what all its comparisons share."""
+
+    def __init__(self, name: str, samples: np.ndarray) -> None:
+        self.name = name
+        self.samples = samples
+        self._embeddings: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def log_mels(self) -> list[np.ndarray]:
+        """`metrics.log_mels` of the clip."""
+        return metrics.log_mels(self.samples, CLIP_RATE)
+
+    def embeddings(self, embedder: Embedder) -> np.ndarray:
+        """The clip's vectors, float32 [windows, D]."""
+        if embedder.name not in self._embeddings:
+            self._embeddings[embedder.name] = windows_of(embedder, self.samples[None])[0]
+        return self._embeddings[embedder.name]
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """One output against its reference; `embeddings` holds (reference, output), each [W, D]."""
+
+    name: str
+    values: Mapping[str, float]
+    defect: Defect | None
+    embeddings: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SystemScore:
+    """A system over all clips: `values` by metric key, signed `biases`, counts of bad outputs.
+
+    Keys on embeddings are `fad_NAME`, `kad_NAME` and `cosine_NAME`; `embeddings` has the number of
+    vectors and their dimensions behind each. FAD has no interval: it is biased in the number of
+    vectors, and a resample has fewer distinct ones.
+    """
+
+    clips: int
+    values: Mapping[str, Interval]
+    biases: Mapping[str, float]
+    defects: Mapping[str, int]
+    embeddings: Mapping[str, tuple[int, int]]
+
+
+def score_clip(
+    reference: Reference, output: np.ndarray, embedders: Sequence[Embedder] = ()
+) -> ClipScore:
+    """Every metric of an output [m] at 48 kHz; one that is not finite gets NaN throughout."""
+    source = reference.samples
+    output = np.pad(output[: source.size], (0, max(0, source.size - output.size)))
+    defect = metrics.defect(source, output)
+    if defect == "non-finite":
+        return ClipScore(reference.name, {m.key: math.nan for m in SIGNAL_METRICS}, defect, {})
+    values = {
+        "si_sdr": metrics.si_sdr(source, output),
+        "ms_mel": metrics.mel_distance(reference.log_mels, metrics.log_mels(output, CLIP_RATE)),
+        "loudness": metrics.loudness_error_db(source, output),
+        "centroid": metrics.centroid_error_octaves(source, output),
+        "high_band": metrics.high_band_error_db(source, output, CLIP_RATE),
+    }
+    vectors = {e.name: (reference.embeddings(e), windows_of(e, output[None])[0]) for e in embedders}
+    return ClipScore(reference.name, values, defect, vectors)
+
+
+def summarise(
+    scores: Sequence[ClipScore], bandwidth: Bandwidth = "reference", seed: int = 0
+) -> SystemScore:
+    """Means over clips, distances between the sets of embeddings, and bootstrap intervals."""
+    values: dict[str, Interval] = {}
+    biases: dict[str, float] = {}
+    for metric in SIGNAL_METRICS:
+        column = np.array([score.values[metric.key] for score in scores])
+        values[metric.key] = mean_interval(np.abs(column) if metric.signed else column, seed)
+        if metric.signed:
+            biases[metric.key] = mean_interval(column, seed, resamples=1).value
+    embedded = [score.embeddings for score in scores if score.embeddings]
+    counts: dict[str, tuple[int, int]] = {}
+    for name in embedded[0] if embedded else ():
+        pairs = [entry[name] for entry in embedded]
+        reference = np.concatenate([r for r, _ in pairs])  # [clips * windows, D]
+        output = np.concatenate([o for _, o in pairs])
+        counts[name] = output.shape
+        cosines = metrics.cosine(
+            np.stack([r.mean(axis=0) for r, _ in pairs]),
+            np.stack([o.mean(axis=0) for _, o in pairs]),
+        )
+        values[f"cosine_{name}"] = mean_interval(cosines, seed)
+        if len(pairs) > 1:
+            clips = np.repeat(np.arange(len(pairs)), [len(r) for r, _ in pairs])
+            distance = metrics.fad(reference, output)
+            values[f"fad_{name}"] = Interval(distance, math.nan, math.nan, len(pairs))
+            values[f"kad_{name}"] = kad_interval(reference, output, clips, bandwidth, seed)
+    kinds = [score.defect for score in scores if score.defect]
+    defects = {kind: kinds.count(kind) for kind in ("silent", "non-finite")}
+    return SystemScore(len(scores), values, biases, defects, counts)
