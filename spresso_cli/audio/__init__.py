@@ -1,0 +1,1 @@
+"""PCM in and out: files, metadata, resampling, level, windows. No torch here."""

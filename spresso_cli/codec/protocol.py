@@ -1,0 +1,88 @@
+"""What a codec promises to those who drive it with whole libraries; value types, no torch.
+
+A codec takes and gives iterators, so it can fill its device batches with windows of different
+files while the caller reads ahead on one side and writes on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spresso_cli.audio.files import AudioSource
+    from spresso_cli.container.profile import Profile
+    from spresso_cli.container.stream import Stream
+    from spresso_cli.errors import SpressoError
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How one stream is decoded; None leaves the choice to the pack."""
+
+    seed: int = 0  # of the noise, 0 .. 2^64 - 1
+    steps: int | None = None  # of the solver
+    sampler: str | None = None
+    guidance: float = 1.0  # 1 = none
+    prompt: str | None = None
+
+
+class Decoded(Protocol):
+    """One decoded sound: exactly `samples` samples in each channel; long ones lie on disk."""
+
+    @property
+    def rate(self) -> int:
+        """Hz; the source rate of the stream."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """1 or 2."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Samples in each channel, at `rate`."""
+        ...
+
+    def blocks(self, size: int = ...) -> Iterator[np.ndarray]:
+        """Yields float32 [n <= size, channels] in -1..1; every call begins at sample 0."""
+        ...
+
+    def close(self) -> None:
+        """Frees the memory or the temporary file; there are no more blocks afterwards."""
+        ...
+
+
+class CodecProtocol(Protocol):
+    """A loaded codec.
+
+    Both methods keep the order of their items, take the next item only when there is room for it,
+    and give an error in the place of a result: one bad item does not stop the rest.
+    """
+
+    def compress_many(
+        self,
+        items: Iterable[tuple[Key, AudioSource]],
+        profile: Profile,
+        *,
+        downmix: bool = False,
+        metadata: bool = False,
+    ) -> Iterator[tuple[Key, Stream | SpressoError]]:
+        """Codes sounds of one or two channels (any number with `downmix`, which makes mono).
+
+        A codec reads a source only between taking it and giving its result; `metadata` puts
+        `source.metadata()` into the stream.
+        """
+        ...
+
+    def decompress_many(
+        self, items: Iterable[tuple[Key, Stream, DecodeOptions]]
+    ) -> Iterator[tuple[Key, Decoded | SpressoError]]:
+        """Decodes streams at their source rate and level; the taker of a result closes it."""
+        ...
