@@ -1,0 +1,150 @@
+"""Figures with matplotlib (extra `[plot]`): a sound, rate against quality, listening-test scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spresso_cli.errors import UsageError
+from spresso_cli.evaluation.pictures import RANGE_DB, height_of, level_map, palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from spresso_cli.evaluation.mushra_results import Result
+
+INK, ACCENT, PEER = "#1d1c22", "#b3262b", "#7a7784"
+FORMATS = (".png", ".svg", ".pdf")
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": PEER,
+    "axes.titleweight": "bold",
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "spresso",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One system in a rate-quality plot; points of one `series` are joined by a line."""
+
+    series: str
+    kbps: float
+    value: float
+    low: float
+    high: float
+    own: bool = False
+
+
+def sound_figure(path: Path, samples: np.ndarray, rate: int, title: str) -> None:
+    """Waveform and spectrogram of a sound [n, C] as a picture file (PNG, SVG or PDF by suffix).
+
+    Raises UsageError without matplotlib or for a suffix that it cannot write.
+    """
+    seconds = len(samples) / rate
+    levels = level_map(samples, rate, 1200, 400)
+    top = max(-60.0, float(levels.max()))
+    with _figure(path, (9, 5)) as figure:
+        from matplotlib.colors import ListedColormap
+
+        wave, spectrum = figure.subplots(2, 1, height_ratios=(1, 3), sharex=True)
+        for channel in samples.T:
+            edges = np.linspace(0, len(channel), min(len(channel), 1800) + 1).astype(int)
+            at = np.linspace(0.0, seconds, len(edges) - 1)
+            low = np.minimum.reduceat(channel, edges[:-1])
+            high = np.maximum.reduceat(channel, edges[:-1])
+            wave.fill_between(at, low, high, color=ACCENT, alpha=0.8, linewidth=0.5)
+        limit = max(float(np.max(np.abs(samples))), 1e-4) * 1.05
+        wave.set(ylim=(-limit, limit), title=title)
+        picture = spectrum.imshow(
+            levels,
+            extent=(0.0, seconds, 0.0, 1.0),
+            aspect="auto",
+            cmap=ListedColormap(palette() / 255),
+            vmin=top - RANGE_DB,
+            vmax=top,
+        )
+        ticks = [hz for hz in (0, 500, 1000, 2000, 4000, 8000, 16_000) if hz < rate / 2]
+        spectrum.set_yticks(
+            [height_of(hz, rate) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks]
+        )
+        spectrum.set(xlabel="seconds", ylabel="kHz")
+        figure.colorbar(picture, ax=spectrum, label="dB of full scale", pad=0.01)
+
+
+def rate_quality_figure(path: Path, panels: Sequence[tuple[str, Sequence[Point]]]) -> None:
+    """Quality against bitrate on a logarithmic axis, one panel for each (metric, points)."""
+    with _figure(path, (4.2 * len(panels), 3.8)) as figure:
+        axes = figure.subplots(1, len(panels), squeeze=False)
+        for axis, (metric, points) in zip(axes[0], panels, strict=True):
+            for series in dict.fromkeys(p.series for p in points):
+                _line(axis, sorted((p for p in points if p.series == series), key=lambda p: p.kbps))
+            axis.set(xscale="log", xlabel="kbps of file", title=metric)
+            axis.grid(alpha=0.25)
+
+
+def mushra_figure(path: Path, results: Sequence[Result]) -> None:
+    """Mean scores with 95 % intervals, one panel a question."""
+    questions = list(dict.fromkeys(r.question for r in results))
+    with _figure(path, (5 * len(questions), 3.8)) as figure:
+        axes = figure.subplots(1, len(questions), squeeze=False)
+        for axis, question in zip(axes[0], questions, strict=True):
+            shown = [r for r in results if r.question == question][::-1]
+            values = np.array([r.score.value for r in shown])
+            reach = [
+                values - [r.score.low for r in shown],
+                [r.score.high for r in shown] - values,
+            ]
+            axis.errorbar(values, range(len(shown)), xerr=reach, fmt="o", color=ACCENT, capsize=3)
+            axis.set_yticks(range(len(shown)), [r.condition for r in shown])
+            axis.set(xlim=(0, 100), xlabel="MUSHRA score", title=question or "score")
+            axis.grid(axis="x", alpha=0.25)
+
+
+def _line(axis: Axes, points: Sequence[Point]) -> None:
+    colour = ACCENT if points[0].own else PEER
+    rates = [p.kbps for p in points]
+    values = np.array([p.value for p in points])
+    reach = np.nan_to_num(
+        [values - [p.low for p in points], np.array([p.high for p in points]) - values]
+    )
+    axis.errorbar(
+        rates, values, yerr=np.maximum(reach, 0.0), fmt="o-", color=colour, capsize=2, markersize=4
+    )
+    axis.annotate(
+        points[0].series,
+        (rates[-1], values[-1]),
+        xytext=(5, 4),
+        textcoords="offset points",
+        fontsize=8,
+        color=colour,
+    )
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
+    """An empty figure that is written to `path` afterwards; no window, no global state."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError("plots need matplotlib: pip install 'spresso_cli[plot]'") from None
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: a plot is written as {', '.join(FORMATS)}")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure
+        figure.savefig(path, dpi=150)
