@@ -9,9 +9,9 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO
 
+from spresso_cli.cli.text import printable
 from spresso_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ class Terminal:
 
     @property
     def interactive(self) -> bool:
-        """Whether a person watches stderr: live progress instead of plain lines."""
-        return not self.quiet and sys.stderr.isatty()
+        """Whether a person watches stderr, and nothing else scrolls the same screen."""
+        clean = not (self.json and sys.stdout.isatty())
+        return clean and not self.quiet and sys.stderr.isatty()
 
     def note(self, text: str) -> None:
         """One line of remark on stderr; silent under `-q`."""
@@ -54,7 +55,7 @@ class Terminal:
 
     def error(self, text: str) -> None:
         """One line of failure on stderr, never silenced."""
-        _write(sys.stderr, f"spresso: {' '.join(text.split())}")
+        _write(sys.stderr, f"spresso: {printable(text)}")
 
     def result(self, text: str) -> None:
         """Human-readable results on stdout, unless `-q` or `--json` took their place."""
@@ -74,17 +75,6 @@ class Terminal:
         """One JSON object on one line of stdout, if `--json` was given."""
         if self.json:
             _write(sys.stdout, json.dumps(fields, allow_nan=False))
-
-
-def shown(path: str | PathLike[str]) -> str:
-    """A file name as printable text: control characters and broken encodings become escapes."""
-    text = os.fspath(path)
-    if text == "-":
-        return "stdin"
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
 
 
 def binary_stdin() -> BinaryIO:

@@ -1,0 +1,47 @@
+"""One bad file does not stop the rest, and the exit code of one or many (decisions: exit codes)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO
+
+from spresso_cli.cli.terminal import Terminal, binary_stdin
+from spresso_cli.cli.text import shown
+from spresso_cli.errors import AudioError, SpressoError, UsageError
+
+
+def for_each(terminal: Terminal, names: Sequence[str], work: Callable[[str], None]) -> int:
+    """Call `work` on every name; returns the exit code of the whole.
+
+    A failure is one line on stderr, and under `--json` a record with `error` and `exit_code`.
+    """
+    if names.count("-") > 1:
+        raise UsageError("- means stdin and can be named only once")
+    codes = []
+    for name in names:
+        try:
+            work(name)
+            codes.append(0)
+        except (SpressoError, OSError) as error:
+            failure = error if isinstance(error, SpressoError) else unreadable(error)
+            terminal.error(f"{shown(name)}: {failure}")
+            terminal.record({"file": name, "error": str(failure), "exit_code": failure.exit_code})
+            codes.append(failure.exit_code)
+    return combined(codes)
+
+
+def combined(codes: Iterable[int]) -> int:
+    """The exit code of a run: of one file its own; of several 1 if any failed, else 0."""
+    codes = list(codes)
+    return codes[0] if len(codes) == 1 else int(any(codes))
+
+
+def open_binary(name: str) -> BinaryIO:
+    """An input file, or all of stdin for `-`, as a seekable stream of bytes."""
+    return io.BytesIO(binary_stdin().read()) if name == "-" else open(name, "rb")
+
+
+def unreadable(error: OSError) -> SpressoError:
+    """What the system said about an input, as an error of ours (exit code 1)."""
+    return AudioError(error.strerror or str(error))

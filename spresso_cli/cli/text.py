@@ -1,0 +1,47 @@
+"""How names, sizes, times and rates are written for people."""
+
+from __future__ import annotations
+
+import os
+from os import PathLike
+
+
+def printable(text: str) -> str:
+    """`text` on one line: control characters and broken encodings become escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def shown(path: str | PathLike[str] | None) -> str:
+    """A file name as printable text; `-` and None are stdin."""
+    return "stdin" if path is None or os.fspath(path) == "-" else printable(os.fspath(path))
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, exact below 10 kB: `73 B`, `9,213 B`, `1.3 MB`."""
+    if abs(count) < 10_000:
+        return f"{count:,} B"
+    value = count / 1000
+    for unit in ("kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def clock(seconds: float) -> str:
+    """A duration: `0.41 s`, `12.5 s`, `3:20`, `1:02:03`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def kbps(rate: float) -> str:
+    """A bitrate with the digits that tell 0.096 from 0.115: `0.096 kbps`, `16 kbps`."""
+    return f"{rate:.4g} kbps"

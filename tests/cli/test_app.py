@@ -1,0 +1,143 @@
+"""The front door: the table of commands, and how every kind of failure leaves the program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from spresso_cli import __version__, errors
+from spresso_cli.cli.app import COMMANDS, app, exit_code, load_command, run
+from spresso_cli.cli.terminal import Terminal
+
+
+def failing(error: BaseException):
+    def call() -> None:
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in COMMANDS])
+def test_the_table_repeats_the_first_line_of_each_commands_help(name: str) -> None:
+    summary = next(entry.summary for entry in COMMANDS if entry.name == name)
+    assert load_command(name).help.splitlines()[0] == summary
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in COMMANDS])
+def test_every_command_teaches_by_example(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"])
+    assert shown.exit_code == 0
+    assert f"spresso {name}" in shown.stdout.partition("Examples")[2]
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in COMMANDS])
+def test_every_command_can_be_quiet_and_speak_json(name: str) -> None:
+    options = {option for param in load_command(name).params for option in param.opts}
+    assert {"-q", "-v", "--json"} <= options
+
+
+def test_version_prints_the_version() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"spresso {__version__}\n"
+
+
+def test_no_command_shows_the_help_and_counts_as_misuse() -> None:
+    shown = CliRunner().invoke(app, [])
+    assert shown.exit_code == 2
+    assert "compress" in shown.stdout
+    assert shown.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["squeeze"], "No such command 'squeeze'"),
+        (["inof"], "Did you mean 'info'?"),
+        (["info", "--loud"], "see spresso info --help"),
+        (["info"], "see spresso info --help"),
+        (["info", "-q", "-v", "x.spr"], "-q and -v contradict each other"),
+    ],
+)
+def test_misuse_is_one_line_that_says_where_to_look(arguments: list[str], message: str) -> None:
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 2
+    assert message in shown.stderr
+    assert shown.stderr.count("\n") == 1
+    assert shown.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.AudioError("a.wav: empty"), 1),
+        (errors.OutputError("a.spr: exists"), 1),
+        (errors.UsageError("no such rate"), 2),
+        (errors.CorruptStream("a.spr: damaged"), 3),
+        (errors.UnsupportedStream("a.spr: version 2"), 4),
+        (errors.MissingPack("no pack abcd"), 4),
+        (errors.BadPack("pack.json: broken"), 4),
+        (KeyboardInterrupt(), 130),
+        (typer.Abort(), 130),
+        (typer.Exit(3), 3),
+        (OSError(28, "No space left on device", "out.wav"), 1),
+        (MemoryError(), 1),
+        (RuntimeError("shapes differ"), 1),
+    ],
+)
+def test_every_failure_is_one_line_and_its_own_exit_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.setattr("spresso_cli.cli.app.COMMANDS", COMMANDS)
+    if isinstance(error, typer.Exit):  # the group turns it into a return value
+        assert exit_code(Terminal(), lambda: error.exit_code) == code
+        return
+    assert exit_code(Terminal(), failing(error)) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("spresso: ")
+    assert shown.err.count("\n") == 1
+
+
+def test_a_defect_asks_for_a_report_and_hides_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exit_code(Terminal(), failing(RuntimeError("shapes differ")))
+    shown = capsys.readouterr().err
+    assert "RuntimeError: shapes differ" in shown
+    assert "report it" in shown
+    assert "Traceback" not in shown
+
+
+def test_verbose_shows_the_traceback_of_a_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal().configure(quiet=False, verbose=True, json=False)
+    exit_code(terminal, failing(RuntimeError("shapes differ")))
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_with_line_breaks_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code(Terminal(), failing(errors.AudioError("odd\nname.wav: empty")))
+    assert capsys.readouterr().err == "spresso: odd\\nname.wav: empty\n"
+
+
+def test_run_returns_the_exit_code_to_its_caller() -> None:
+    assert run(["--version"]) == 0
+    assert run(["squeeze"]) == 2
+
+
+def test_a_reader_that_leaves_early_ends_the_program_quietly(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [sys.executable, "-m", "spresso_cli", "--version"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert process.returncode == 1
+    assert process.stderr == b""

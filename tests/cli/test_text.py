@@ -1,0 +1,44 @@
+"""Names, sizes, times and rates as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from spresso_cli.cli.text import clock, kbps, printable, shown, size
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (73, "73 B"), (9_213, "9,213 B"), (480_044, "480.0 kB"), (2**31, "2.1 GB")],
+)
+def test_sizes_are_exact_while_small_and_short_when_large(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.414, "0.41 s"), (12.5, "12.5 s"), (60, "1:00"), (200, "3:20"), (3723, "1:02:03")],
+)
+def test_durations_grow_from_seconds_to_hours(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.096, "0.096 kbps"), (0.1168, "0.1168 kbps")])
+def test_rates_tell_the_payload_from_the_file(rate: float, text: str) -> None:
+    assert kbps(rate) == text
+
+
+def test_a_name_cannot_move_the_cursor_or_start_a_line() -> None:
+    assert printable("a\nb\x1b[2J.wav") == "a\\nb\\x1b[2J.wav"
+
+
+def test_a_name_in_a_broken_encoding_is_shown_with_escapes() -> None:
+    assert shown("caf\udce9.wav") == "caf\\udce9.wav"
+
+
+def test_a_name_in_any_script_is_shown_as_it_is() -> None:
+    assert shown("дверь 戸.wav") == "дверь 戸.wav"
+
+
+def test_a_dash_is_called_stdin() -> None:
+    assert shown("-") == shown(None) == "stdin"
