@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import json
 import re
 from pathlib import Path
 
@@ -146,13 +146,6 @@ def parse(text: str):
     """A reader for the YAML subset that the exporter may use: blocks, '- ', JSON scalars."""
     lines = [(len(re.match(" *", line)[0]), line.strip()) for line in text.splitlines()]
 
-    def scalar(token: str):
-        return (
-            {"true": True, "false": False}.get(token)
-            if token in ("true", "false")
-            else (ast.literal_eval(token) if token[0] != '"' else __import__("json").loads(token))
-        )
-
     def block(at: int, indent: int):
         is_list = lines[at][1].startswith("- ")
         result = [] if is_list else {}
@@ -164,12 +157,12 @@ def parse(text: str):
                     lines[at] = (indent + 2, rest)
                     value, at = block(at, indent + 2)
                 else:
-                    value, at = scalar(rest), at + 1
+                    value, at = json.loads(rest), at + 1
                 result.append(value)
             else:
                 key, _, rest = body.partition(":")
                 if rest:
-                    result[key], at = scalar(rest.strip()), at + 1
+                    result[key], at = json.loads(rest), at + 1
                 else:
                     result[key], at = block(at + 1, lines[at + 1][0])
         return result, at
