@@ -1,0 +1,260 @@
+"""Writing sounds: WAV, FLAC and Ogg, block by block, also into pipes.
+
+Integer samples are x * 2^(bits - 1), rounded to the nearest integer (halves to even) and clipped:
+the inverse of how they are read, so a 16-bit file that is read and written keeps every sample.
+WAV and FLAC bytes depend on the samples alone; Ogg has a random serial number by design.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+import soundfile
+
+from spresso_cli.audio import wav
+from spresso_cli.audio.metadata import tags_of, wav_chunks
+from spresso_cli.errors import UsageError
+
+# Format -> its subtypes, the default first; names are those of libsndfile.
+FORMATS = {
+    "wav": ("PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE"),
+    "flac": ("PCM_16", "PCM_24", "PCM_S8"),
+    "ogg": ("VORBIS", "OPUS"),
+}
+
+_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+_FLOATS = {"FLOAT": np.dtype("<f4"), "DOUBLE": np.dtype("<f8")}
+_SPOOL_BYTES = 1 << 26  # of a FLAC or Ogg for a pipe in memory; what is beyond goes to disk
+_OGG_STEP = 1 << 12  # samples a call: libvorbis keeps a whole call on its stack
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """A file format and a sample type that go together."""
+
+    name: str = "wav"
+    subtype: str = "PCM_16"
+
+    @classmethod
+    def of(cls, name: str = "wav", subtype: str | None = None) -> AudioFormat:
+        """Returns a format by its names, in any case; None is the format's default subtype.
+
+        Raises:
+            UsageError: unknown, or a subtype that the format does not have.
+        """
+        name = name.lower()
+        if name not in FORMATS:
+            raise UsageError(f"unknown format {name!r}: choose {', '.join(FORMATS)}")
+        subtype = FORMATS[name][0] if subtype is None else subtype.upper()
+        if subtype not in FORMATS[name]:
+            raise UsageError(f"{name} has no {subtype!r}: choose {', '.join(FORMATS[name])}")
+        return cls(name, subtype)
+
+    @property
+    def suffix(self) -> str:
+        """Of file names, with the dot."""
+        return f".{self.name}"
+
+
+class AudioSink:
+    """Writes one sound of known length into an open binary file, which stays open.
+
+    A context manager; leaving it without an exception completes the file. WAV goes straight into
+    pipes too; FLAC and Ogg for a pipe are collected first.
+
+    Args:
+        file: open for writing, at its start.
+        samples: in each channel; exactly so many must be written.
+        metadata: records of a stream: all of them reach a WAV, FLAC and Ogg take the tags.
+
+    Raises:
+        UsageError: the format cannot have this rate or number of channels.
+        CorruptStream: the metadata's tags are damaged.
+        OSError: while writing: no space, closed pipe.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        format: AudioFormat,
+        *,
+        rate: int,
+        channels: int,
+        samples: int,
+        metadata: tuple[tuple[int, bytes], ...] = (),
+    ) -> None:
+        self._missing = samples
+        self._writer: _Wav | _Encoded
+        if format.name == "wav":
+            extra = wav_chunks(metadata)
+            self._writer = _Wav(file, format.subtype, rate, channels, samples, extra)
+        else:
+            self._writer = _Encoded(file, format, rate, channels, tags_of(metadata))
+
+    def write(self, block: np.ndarray) -> None:
+        """Takes float32 [n, channels]; full scale is 1.0, what lies beyond is clipped."""
+        self._missing -= len(block)
+        self._writer.write(block)
+
+    def close(self) -> None:
+        """Completes the file."""
+        assert self._missing == 0, f"{self._missing} samples are missing"
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._writer.abandon()
+
+
+def quantise(x: np.ndarray, bits: int) -> np.ndarray:
+    """Rounds floats, full scale 1.0, to int32 within -2^(bits-1) .. 2^(bits-1) - 1."""
+    full = 1 << (bits - 1)
+    return np.clip(np.rint(x.astype(np.float64) * full), -full, full - 1).astype(np.int32)
+
+
+class _Wav:
+    """A WAV file, front to back."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        subtype: str,
+        rate: int,
+        channels: int,
+        samples: int,
+        extra: tuple[tuple[bytes, bytes], ...],
+    ) -> None:
+        self._file = file
+        self._subtype = subtype
+        floating = _FLOATS.get(subtype)
+        sample_bytes = floating.itemsize if floating else _BITS[subtype] // 8
+        self._pad = samples * channels * sample_bytes % 2
+        file.write(
+            wav.header(
+                rate=rate,
+                channels=channels,
+                samples=samples,
+                sample_bytes=sample_bytes,
+                floating=floating is not None,
+                extra=extra,
+            )
+        )
+
+    def write(self, block: np.ndarray) -> None:
+        self._file.write(self._bytes(block))
+
+    def _bytes(self, block: np.ndarray) -> bytes:
+        if self._subtype in _FLOATS:
+            return block.astype(_FLOATS[self._subtype]).tobytes()
+        bits = _BITS[self._subtype]
+        integers = quantise(block, bits)
+        if bits == 8:  # the only unsigned one
+            return (integers + 128).astype(np.uint8).tobytes()
+        octets = integers.astype("<i4")[..., None].view(np.uint8)  # [n, C, 4], lowest first
+        return octets[..., : bits // 8].tobytes()
+
+    def close(self) -> None:
+        self._file.write(b"\0" * self._pad)
+
+    def abandon(self) -> None:
+        pass
+
+
+class _Encoded:
+    """A FLAC or Ogg file, by libsndfile, which has to seek."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        format: AudioFormat,
+        rate: int,
+        channels: int,
+        tags: dict[str, str],
+    ) -> None:
+        self._pipe = None if file.seekable() else file
+        if self._pipe is not None:
+            file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
+        self._file = _Recorder(file)
+        self._bits = _BITS.get(format.subtype)
+        try:
+            self._sound = soundfile.SoundFile(
+                self._file, "w", rate, channels, format.subtype, format=format.name.upper()
+            )
+        except soundfile.LibsndfileError:
+            self._file.raise_error()
+            raise UsageError(
+                f"{format.name} {format.subtype} cannot hold {channels} channels at {rate} Hz: "
+                "choose --format wav"
+            ) from None
+        for name, value in tags.items():
+            setattr(self._sound, name, value)
+
+    def write(self, block: np.ndarray) -> None:
+        if self._bits is not None:
+            # libsndfile takes the upper bits of 32.
+            self._sound.write(quantise(block, self._bits) << (32 - self._bits))
+        else:
+            for start in range(0, len(block), _OGG_STEP):
+                self._sound.write(np.clip(block[start : start + _OGG_STEP], -1.0, 1.0))
+        self._file.raise_error()
+
+    def close(self) -> None:
+        self._sound.close()
+        self._file.raise_error()
+        if self._pipe is not None:
+            with self._file.file as spool:
+                spool.seek(0)
+                shutil.copyfileobj(spool, self._pipe)
+
+    def abandon(self) -> None:
+        self._sound.close()
+        if self._pipe is not None:
+            self._file.file.close()
+
+
+class _Recorder:
+    """A file for libsndfile's callbacks, which no exception can cross: the first is kept for us.
+
+    After an error every write pretends to succeed, so that libsndfile gets to its end in peace.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._error: OSError | None = None
+
+    def raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def write(self, data: bytes) -> int:
+        if self._error is None:
+            try:
+                self.file.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        return self.file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
