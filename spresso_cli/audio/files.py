@@ -59,6 +59,7 @@ class AudioSource(ABC):
     def metadata(self) -> tuple[tuple[int, bytes], ...]:
         """Returns what `.spr` can carry beside the sound; see `metadata.read`."""
 
+    @abstractmethod
     def close(self) -> None:
         """Gives up what is held open; there are no more blocks afterwards."""
 
@@ -103,6 +104,9 @@ class ArraySource(AudioSource):
 
     def metadata(self) -> tuple[tuple[int, bytes], ...]:
         return self._metadata
+
+    def close(self) -> None:
+        pass
 
 
 def open_audio(

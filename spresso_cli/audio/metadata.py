@@ -88,10 +88,7 @@ def wav_chunks(records: tuple[tuple[int, bytes], ...]) -> tuple[tuple[bytes, byt
     known = [(CHUNKS[kind], body) for kind, body in records if kind in CHUNKS]
     tags = tags_of(records)
     if tags:
-        info = b"".join(
-            chunk(TAGS[name], value.encode() + b"\0")
-            for name, value in tags.items()
-        )
+        info = b"".join(chunk(TAGS[name], value.encode() + b"\0") for name, value in tags.items())
         known.append((b"LIST", b"INFO" + info))
     return tuple(known)
 
