@@ -84,6 +84,28 @@ class ClapEmbedder:
             return self._tower(clips.to(device)).float().cpu().numpy()
 
 
+def project_embedders(pack: str | None, device: str) -> list[Embedder]:
+    """The embedders that need nothing from the user: the pack's CLAP, if it has one, and log-mels.
+
+    Raises BadPack for a damaged pack; without any pack there are log-mels alone.
+    """
+    from spresso_cli.codec.packs import find_pack
+    from spresso_cli.errors import MissingPack
+
+    embedders: list[Embedder] = [LogMelEmbedder()]
+    try:
+        info = find_pack(pack)
+    except MissingPack:
+        if pack is not None:
+            raise
+        return embedders
+    if info.clap:
+        from spresso_cli.codec.weights import load_clap
+
+        embedders.insert(0, ClapEmbedder(load_clap(info, device).audio))
+    return embedders
+
+
 def _clips(x: np.ndarray) -> np.ndarray:
     if x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"expected clips [B, n], got shape {x.shape}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,11 +40,27 @@ SIGNAL_METRICS = (
 )
 
 
+DISTANCES = {
+    "cosine": Metric("cosine", "cosine", "higher", decimals=3),
+    "fad": Metric("fad", "FAD", "lower", decimals=3),
+    "kad": Metric("kad", "KAD", "lower", decimals=3),
+}
+"""Metrics on embeddings; a summary's keys join them with the embedder's name, as in `fad_clap`."""
+
+
+def metric_of(key: str) -> Metric:
+    """The description of a summary's key, such as `si_sdr` or `fad_clap`."""
+    for metric in SIGNAL_METRICS:
+        if metric.key == key:
+            return metric
+    kind, _, embedder = key.partition("_")
+    return replace(DISTANCES[kind], key=key, heading=f"{DISTANCES[kind].heading} {embedder}")
+
+
 class Reference:
     """A source clip, float32 [n] at 48 kHz, with what all its comparisons share."""
 
-    def __init__(self, name: str, samples: np.ndarray) -> None:
-        self.name = name
+    def __init__(self, samples: np.ndarray) -> None:
         self.samples = samples
         self._embeddings: dict[str, np.ndarray] = {}
 
@@ -87,14 +103,14 @@ class SystemScore:
 
 
 def score_clip(
-    reference: Reference, output: np.ndarray, embedders: Sequence[Embedder] = ()
+    name: str, reference: Reference, output: np.ndarray, embedders: Sequence[Embedder] = ()
 ) -> ClipScore:
     """Every metric of an output [m] at 48 kHz; one that is not finite gets NaN throughout."""
     source = reference.samples
     output = np.pad(output[: source.size], (0, max(0, source.size - output.size)))
     defect = metrics.defect(source, output)
     if defect == "non-finite":
-        return ClipScore(reference.name, {m.key: math.nan for m in SIGNAL_METRICS}, defect, {})
+        return ClipScore(name, {m.key: math.nan for m in SIGNAL_METRICS}, defect, {})
     values = {
         "si_sdr": metrics.si_sdr(source, output),
         "ms_mel": metrics.mel_distance(reference.log_mels, metrics.log_mels(output, CLIP_RATE)),
@@ -103,7 +119,7 @@ def score_clip(
         "high_band": metrics.high_band_error_db(source, output, CLIP_RATE),
     }
     vectors = {e.name: (reference.embeddings(e), windows_of(e, output[None])[0]) for e in embedders}
-    return ClipScore(reference.name, values, defect, vectors)
+    return ClipScore(name, values, defect, vectors)
 
 
 def summarise(

@@ -1,0 +1,248 @@
+"""Our rates and other codecs on the same clips in one run: table, CSV, rate-quality plot.
+
+    python benchmarks/quality.py --clips DIR [--steps 8] [--limit N] [--output DIR]
+
+Every clip is cut or zero-padded to 5 s, mixed to mono at 48 kHz, coded, decoded, resampled back to
+48 kHz and measured by the same code as `spresso evaluate`. Known codec delays are removed. Rates
+are averages over all clips: payload counts codes alone, file counts every byte. Peers that are not
+installed are skipped with a line; neural ones need their weights in --weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import support
+from spresso_cli.codec.codec import Codec
+
+from spresso_cli.codec.packs import find_pack
+from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.container import spr
+from spresso_cli.errors import SpressoError
+from spresso_cli.evaluation.clips import CLIP_RATE
+from spresso_cli.evaluation.embeddings import Embedder, project_embedders
+from spresso_cli.evaluation.mushra import anchor
+from spresso_cli.evaluation.peers import Coded, Peer, PeerUnavailable, peer
+from spresso_cli.evaluation.scoring import (
+    Reference,
+    SystemScore,
+    metric_of,
+    score_clip,
+    summarise,
+)
+from spresso_cli.evaluation.tables import Column, Table
+
+TOOLS = "opus:6,opus:12,codec2:1.3,mp3:16,vorbis:32"
+NEURAL = "encodec:1.5,encodec:6,dac:1.7,semanticodec:0.3125,semanticodec:1.4"
+CONTINUOUS = "music2latent,stable-audio-open"
+OWN = "spresso"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A codec's score, its bytes over all clips and the seconds it took to code and decode them."""
+
+    name: str
+    series: str
+    score: SystemScore
+    seconds: float  # wall time
+    audio_seconds: float
+    file_bytes: int | None
+    payload_bytes: int | None
+
+    def kbps(self, size: int | None) -> float | None:
+        """The average rate of a number of bytes."""
+        return None if size is None else size * 8 / self.audio_seconds / 1000
+
+
+def main() -> None:
+    options = _arguments()
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+    clips = support.load_clips(options.clips, options.seconds, options.limit)
+    embedders = project_embedders(options.pack, options.device)
+    if options.laion_clap:
+        from spresso_cli.evaluation.onnx_embedders import load_laion_clap
+
+        embedders.append(load_laion_clap(options.laion_clap))
+    if options.vggish:
+        from spresso_cli.evaluation.onnx_embedders import load_vggish
+
+        embedders.append(load_vggish(options.vggish))
+    references = {name: Reference(clip) for name, clip in clips.items()}
+    rows = []
+    for series, name, coded in _systems(options, clips):
+        start = time.perf_counter()
+        results = list(coded)
+        seconds = time.perf_counter() - start
+        rows.append(_row(series, name, results, seconds, references, embedders))
+        print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+
+    table = _table(rows)
+    length = f"{options.seconds:g} s each" if options.seconds else "whole"
+    steps = f"{options.steps} steps" if options.steps else "the pack's steps"
+    print(f"{len(clips)} clips of {options.clips.name}, {length}; {OWN} at {steps}, seed 0")
+    print(support.machine())
+    print()
+    print(table.render("markdown" if options.markdown else "text"), end="")
+    if options.output is not None:
+        (options.output / "quality.csv").write_text(_wide(rows).render("csv"), encoding="utf-8")
+        _plot(options.output / "quality.png", rows)
+
+
+def _systems(
+    options: argparse.Namespace, clips: dict[str, np.ndarray]
+) -> Iterator[tuple[str, str, Iterator[tuple[str, Coded]]]]:
+    """(series, name, coded clips) of every system; coding happens while the last is consumed."""
+    yield "anchors", "low-pass 3.5 kHz", _low_passed(clips)
+    for spec in filter(None, options.peers.split(",")):
+        try:
+            other = peer(spec, options.weights)
+        except PeerUnavailable as error:
+            print(f"{spec}: skipped, {error}", file=sys.stderr)
+            continue
+        yield other.name.partition(" ")[0], other.name, _by_peer(other, clips)
+    info = find_pack(options.pack)
+    rates = options.rates or sorted(point.kbps for point in info.points)
+    codec = Codec.load(options.pack, options.device)
+    decode = DecodeOptions(steps=options.steps, sampler=options.sampler)
+    for kbps in rates:
+        profile = info.choose(kbps)
+        series = f"{OWN} {profile.frame_rate} Hz"
+        yield series, f"{OWN} {profile.kbps:g}", _by_us(codec, clips, profile, decode)
+
+
+def _low_passed(clips: dict[str, np.ndarray]) -> Iterator[tuple[str, Coded]]:
+    for name, clip in clips.items():
+        yield name, Coded(anchor(clip[:, None], 3500.0)[:, 0], None, None)
+
+
+def _by_peer(other: Peer, clips: dict[str, np.ndarray]) -> Iterator[tuple[str, Coded]]:
+    for name, clip in clips.items():
+        yield name, other.code(clip)
+
+
+def _by_us(codec, clips, profile, decode) -> Iterator[tuple[str, Coded]]:
+    streams = support.compress(codec, clips, profile)
+    for name, samples in support.decompress(codec, streams, decode):
+        stream = streams[name]
+        yield name, Coded(samples, len(spr.write(stream)), stream.payload_bytes)
+
+
+def _row(
+    series: str,
+    name: str,
+    results: list[tuple[str, Coded]],
+    seconds: float,
+    references: dict[str, Reference],
+    embedders: list[Embedder],
+) -> Row:
+    scores = [score_clip(clip, references[clip], c.samples, embedders) for clip, c in results]
+    sizes = [(c.file_bytes, c.payload_bytes) for _, c in results]
+    measured = sizes[0][0] is not None
+    return Row(
+        name,
+        series,
+        summarise(scores),
+        seconds,
+        sum(references[clip].samples.size for clip, _ in results) / CLIP_RATE,
+        sum(size for size, _ in sizes) if measured else None,
+        sum(size for _, size in sizes) if measured else None,
+    )
+
+
+def _table(rows: list[Row]) -> Table:
+    """One line a codec: rates and means."""
+    keys = list(rows[0].score.values)
+    columns = [
+        Column("codec", "codec"),
+        Column("payload", "payload kbps", 3),
+        Column("file", "file kbps", 3),
+        *(Column(key, metric_of(key).heading, metric_of(key).decimals) for key in keys),
+        Column("bad", "bad"),
+        Column("speed", "x real time", 1),
+    ]
+    lines = [
+        {
+            "codec": row.name,
+            "payload": row.kbps(row.payload_bytes),
+            "file": row.kbps(row.file_bytes),
+            **{key: row.score.values[key].value for key in keys},
+            "bad": sum(row.score.defects.values()),
+            "speed": row.audio_seconds / row.seconds,
+        }
+        for row in rows
+    ]
+    return Table(tuple(columns), tuple(lines))
+
+
+def _wide(rows: list[Row]) -> Table:
+    """The same with bytes, intervals, signed biases and counts, for the CSV."""
+    lines = []
+    for row in rows:
+        line = {
+            "codec": row.name,
+            "clips": row.score.clips,
+            "payload_bytes": row.payload_bytes,
+            "file_bytes": row.file_bytes,
+            "payload_kbps": row.kbps(row.payload_bytes),
+            "file_kbps": row.kbps(row.file_bytes),
+            "seconds": row.seconds,
+            "audio_seconds": row.audio_seconds,
+        }
+        for key, value in row.score.values.items():
+            line |= {key: value.value, f"{key}_low": value.low, f"{key}_high": value.high}
+        line |= {f"{key}_bias": value for key, value in row.score.biases.items()}
+        line |= {kind.replace("-", "_"): count for kind, count in row.score.defects.items()}
+        lines.append(line)
+    return Table(tuple(Column(key, key) for key in lines[0]), tuple(lines))
+
+
+def _plot(path: Path, rows: list[Row]) -> None:
+    from spresso_cli.evaluation.plots import Point, rate_quality_figure
+
+    panels = []
+    embedder = next(iter(rows[0].score.embeddings))
+    for key in (f"cosine_{embedder}", f"kad_{embedder}", "ms_mel"):
+        points = []
+        for row in rows:
+            if row.file_bytes is not None:
+                value = row.score.values[key]
+                own = row.name.startswith(OWN)
+                rate = row.kbps(row.file_bytes)
+                points.append(Point(row.series, rate, value.value, value.low, value.high, own))
+        metric = metric_of(key)
+        panels.append((f"{metric.heading} ({metric.better} is better)", points))
+    rate_quality_figure(path, panels)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, required=True, help="folder of sounds")
+    parser.add_argument("--limit", type=int, help="at most this many clips, evenly spaced by name")
+    parser.add_argument("--seconds", type=float, default=5.0, help="clip length; 0: whole sounds")
+    parser.add_argument("--rates", type=float, nargs="*", help="kbps; default: the pack's points")
+    parser.add_argument("--steps", type=int, help="solver steps; default: the pack's")
+    parser.add_argument("--sampler", help="default: the pack's")
+    parser.add_argument("--peers", default=f"{TOOLS},{NEURAL},{CONTINUOUS}", help="with commas")
+    parser.add_argument("--weights", type=Path, help="folder of the neural peers' weights")
+    parser.add_argument("--vggish", type=Path, help="ONNX file (extra eval)")
+    parser.add_argument("--laion-clap", type=Path, help="ONNX file (extra eval)")
+    parser.add_argument("--pack", help="name or folder")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
+    parser.add_argument("--output", type=Path, help="folder for quality.csv and quality.png")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SpressoError as error:
+        sys.exit(f"quality: {error}")

@@ -1,0 +1,78 @@
+"""What the benchmark scripts share: clips of one length, codes and decodes by the batch, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from spresso_cli.audio.files import ArraySource
+from spresso_cli.codec.protocol import CodecProtocol, DecodeOptions
+from spresso_cli.container.profile import Profile
+from spresso_cli.container.stream import Stream
+from spresso_cli.errors import SpressoError
+from spresso_cli.evaluation.clips import CLIP_RATE, load_clip, sounds_in
+
+
+def load_clips(folder: Path, seconds: float, limit: int | None) -> dict[str, np.ndarray]:
+    """Mono clips float32 [n] at 48 kHz by name, cut or zero-padded to `seconds` (0: as they are).
+
+    Of more than `limit` files, evenly spaced ones by name are taken.
+    """
+    paths = sounds_in(folder)
+    if limit is not None and len(paths) > limit:
+        paths = [paths[i * len(paths) // limit] for i in range(limit)]
+    clips = {}
+    for path in paths:
+        clip = load_clip(path)
+        if seconds > 0:
+            length = round(seconds * CLIP_RATE)
+            clip = np.pad(clip[:length], (0, max(0, length - clip.size)))
+        clips[path.relative_to(folder).with_suffix("").as_posix()] = clip
+    return clips
+
+
+def compress(
+    codec: CodecProtocol, clips: Mapping[str, np.ndarray], profile: Profile
+) -> dict[str, Stream]:
+    """Streams of clips [n] at 48 kHz by name; the first failure is raised."""
+    items = ((name, ArraySource(clip, CLIP_RATE)) for name, clip in clips.items())
+    return {name: _checked(stream) for name, stream in codec.compress_many(items, profile)}
+
+
+def decompress(
+    codec: CodecProtocol, streams: Mapping[str, Stream], options: DecodeOptions
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Decoded clips float32 [n] by name; the first failure is raised."""
+    items = ((name, stream, options) for name, stream in streams.items())
+    for name, result in codec.decompress_many(items):
+        decoded = _checked(result)
+        samples = np.concatenate(list(decoded.blocks()))[:, 0]
+        decoded.close()
+        yield name, samples
+
+
+def machine() -> str:
+    """Processor, cores in use and versions: a figure without them cannot be repeated."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    text = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        text += f", {torch.cuda.get_device_name()}"
+    return f"{text}; Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def _checked(result):
+    if isinstance(result, SpressoError):
+        raise result
+    return result

@@ -1,0 +1,145 @@
+"""`spresso listen`: a page to hear and see a sound beside its decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spresso_cli.cli import takes
+from spresso_cli.cli.options import Device, Force, Pack, Quiet, Verbose
+from spresso_cli.cli.terminal import Terminal
+from spresso_cli.cli.text import shown, size
+from spresso_cli.errors import SpressoError
+
+if TYPE_CHECKING:
+    from spresso_cli.evaluation.page import Sound
+
+app = typer.Typer()
+
+EXAMPLES = """\
+Examples:
+
+  spresso listen door.wav rain.wav -o page.html
+  spresso listen door.wav -b 0.096 -b 1.32 --seed 0 --seed 1 --peer opus:6 -o page.html
+  spresso listen door.spr --seed 0 --seed 1 --seed 2 -o takes.html
+"""
+
+
+class Audio(StrEnum):
+    """How the page carries its sounds."""
+
+    flac = "flac"
+    wav = "wav"
+    ogg = "ogg"
+
+
+@app.command(epilog=EXAMPLES)
+def listen(
+    ctx: typer.Context,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IN...", help="Sounds, .spr files, or folders of sounds.", exists=True
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="PAGE.html", help="The page to write.")
+    ],
+    force: Force = False,
+    rates: takes.Rates = None,
+    seeds: takes.Seeds = None,
+    steps: takes.Steps = None,
+    peers: takes.Peers = None,
+    others: takes.Others = None,
+    weights: takes.Weights = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", metavar="S", min=0.01, help="Only the first S seconds."),
+    ] = None,
+    title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "Listen",
+    audio: Annotated[
+        Audio, typer.Option("--audio", help="Sounds inside the page; ogg is small and lossy.")
+    ] = Audio.flac,
+    pack: Pack = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write one HTML page that plays sounds beside their decodes.
+
+    The page holds everything it needs and works without a network. Versions switch without losing
+    the position; keys and sizes are shown on the page.
+    """
+    from spresso_cli.cli.evaluate import refuse_existing
+    from spresso_cli.evaluation.page import write_page
+    from spresso_cli.library.outputs import replacing
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+    refuse_existing(output, force)
+    files = _expanded(inputs)
+    plan = takes.plan(
+        terminal,
+        rates=rates,
+        seeds=seeds,
+        steps=steps,
+        peers=peers,
+        weights=weights,
+        others=others,
+        pack=pack,
+        device=device,
+    )
+    failures: list[Path] = []
+    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as out:
+        write_page(out, title, _sounds(terminal, files, plan, seconds, failures), audio.value)
+    terminal.note(
+        f"{shown(output)}: {len(files) - len(failures)} sounds, {size(output.stat().st_size)}"
+    )
+    raise typer.Exit(1 if failures else 0)
+
+
+def _sounds(
+    terminal: Terminal,
+    files: list[Path],
+    plan: takes.Plan,
+    seconds: float | None,
+    failures: list[Path],
+) -> Iterator[Sound]:
+    for number, path in enumerate(files, 1):
+        terminal.note(f"[{number}/{len(files)}] {shown(path)}")
+        try:
+            yield _sound(path, plan, seconds)
+        except SpressoError as error:
+            if len(files) == 1:
+                raise
+            terminal.error(f"{shown(path)}: {error}")
+            failures.append(path)
+
+
+def _sound(path: Path, plan: takes.Plan, seconds: float | None) -> Sound:
+    from spresso_cli.evaluation.page import Sound, Version
+
+    versions = []
+    if path.suffix.lower() == ".spr":
+        made = plan.decodes(path.read_bytes())
+    else:
+        samples, rate = takes.read_sound(path)
+        if seconds is not None:
+            samples = samples[: max(1, int(seconds * rate))]
+        channels = "mono" if samples.shape[1] == 1 else "stereo"
+        detail = f"{rate / 1000:g} kHz, {channels}, {len(samples) / rate:.2f} s"
+        versions.append(Version("Source", samples, rate, detail))
+        made = plan.takes(path.stem, samples, rate)
+    versions += [
+        Version(t.label, t.samples, t.rate, t.detail, t.file_bytes, t.payload_bytes) for t in made
+    ]
+    return Sound(path.stem, tuple(versions))
+
+
+def _expanded(inputs: list[Path]) -> list[Path]:
+    from spresso_cli.evaluation.clips import sounds_in
+
+    return [file for path in inputs for file in (sounds_in(path) if path.is_dir() else [path])]

@@ -1,0 +1,36 @@
+"""The picture behind `spresso info --plot`: waveform and spectrogram of any sound or `.spr`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spresso_cli.cli.evaluate import refuse_existing
+from spresso_cli.cli.takes import read_sound
+
+
+def plot_file(
+    path: Path,
+    output: Path,
+    *,
+    force: bool = False,
+    pack: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> None:
+    """Write the picture of a sound file, or of one take of a `.spr` file.
+
+    PNG, SVG or PDF by suffix. Raises UsageError without matplotlib, OutputError for an existing
+    output without `force`, and what reading or decoding raises.
+    """
+    from spresso_cli.evaluation.plots import sound_figure
+
+    refuse_existing(output, force)
+    if path.suffix.lower() == ".spr":
+        from spresso_cli.codec.codec import Codec
+
+        samples, rate = Codec.load(pack, device).decompress(path.read_bytes(), seed=seed)
+        title = f"{path.name}, seed {seed}"
+    else:
+        samples, rate = read_sound(path)
+        title = path.name
+    sound_figure(output, samples, rate, title)

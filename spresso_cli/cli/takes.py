@@ -1,0 +1,200 @@
+"""Decodes of a sound at several rates and seeds, and by other codecs, for pages and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spresso_cli.cli.terminal import Terminal
+from spresso_cli.container import spr
+from spresso_cli.errors import AudioError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spresso_cli.codec.codec import Codec
+    from spresso_cli.evaluation.peers import Peer
+
+SYSTEMS = "What to hear"
+
+Rates = Annotated[
+    list[float] | None,
+    typer.Option(
+        "-b",
+        "--kbps",
+        metavar="KBPS",
+        help="A rate; repeat for more. Without -b, --peer and --with: all points of the pack.",
+        rich_help_panel=SYSTEMS,
+    ),
+]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        help="A seed; repeat for more takes. Default: 0.",
+        rich_help_panel=SYSTEMS,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", metavar="N", min=1, help="Solver steps of every decode.", rich_help_panel=SYSTEMS
+    ),
+]
+Peers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--peer",
+        metavar="CODEC:KBPS",
+        help="Another codec, such as opus:6 or codec2:1.3; repeat for more.",
+        rich_help_panel=SYSTEMS,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="DIR", help="Weights of neural peers.", rich_help_panel=SYSTEMS
+    ),
+]
+Others = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="LABEL=DIR",
+        help="Files of the same names in DIR, as one more version; repeat for more.",
+        rich_help_panel=SYSTEMS,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Take:
+    """One decoded version: float32 [n, C] at `rate` Hz; sizes in bytes where they are known."""
+
+    label: str
+    detail: str
+    samples: np.ndarray
+    rate: int
+    file_bytes: int | None = None
+    payload_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The versions wanted of every sound; our codec is loaded when the first one needs it."""
+
+    load_codec: Callable[[], Codec]
+    rates: Sequence[float]
+    seeds: Sequence[int]
+    steps: int | None
+    peers: Sequence[Peer]
+    others: Sequence[tuple[str, Path]]
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Our codec."""
+        return self.load_codec()
+
+    def takes(self, name: str, samples: np.ndarray, rate: int) -> Iterator[Take]:
+        """All versions of a sound, float32 [n, C <= 2]: ours by rate and seed, peers, files."""
+        for kbps in self.rates:
+            data = self.codec.compress(samples, rate, kbps=kbps)
+            yield from self.decodes(data)
+        for peer in self.peers:
+            yield _peer_take(peer, samples, rate)
+        for label, folder in self.others:
+            path = _file_named(folder, name)
+            yield Take(label, "", *read_sound(path))
+
+    def decodes(self, data: bytes) -> Iterator[Take]:
+        """One take of a `.spr` file for every seed."""
+        stream = spr.read(data)
+        for seed in self.seeds:
+            samples, rate = self.codec.decompress(stream, seed=seed, steps=self.steps)
+            yield Take(
+                f"{stream.profile.kbps:g} kbps",
+                f"seed {seed}",
+                samples,
+                rate,
+                len(data),
+                stream.payload_bytes,
+            )
+
+
+def plan(
+    terminal: Terminal,
+    *,
+    rates: list[float] | None,
+    seeds: list[int] | None,
+    steps: int | None,
+    peers: list[str] | None,
+    weights: Path | None,
+    others: list[str] | None,
+    pack: str | None,
+    device: str,
+) -> Plan:
+    """Load what the options ask for; a peer that cannot run here is skipped with a line."""
+    from spresso_cli.cli.loading import codec_factory
+    from spresso_cli.codec.packs import find_pack
+    from spresso_cli.evaluation.peers import PeerUnavailable, peer
+
+    if rates is None and not peers and not others:
+        rates = [point.kbps for point in find_pack(pack).points]
+    ready = []
+    for spec in peers or ():
+        try:
+            ready.append(peer(spec, weights))
+        except PeerUnavailable as error:
+            terminal.note(f"{spec}: skipped, {error}")
+    folders = [_labelled_folder(text) for text in others or ()]
+    return Plan(
+        codec_factory(pack, device), sorted(rates or ()), seeds or [0], steps, ready, folders
+    )
+
+
+def read_sound(path: Path) -> tuple[np.ndarray, int]:
+    """A sound file as float32 [n, C] and its rate; AudioError for more than two channels."""
+    import numpy as np
+
+    from spresso_cli.audio.files import open_audio
+
+    with open_audio(path) as source:
+        if source.channels > 2:
+            raise AudioError(f"{source.channels} channels: mix it down to two first")
+        return np.concatenate(list(source.blocks())), source.rate
+
+
+def _peer_take(peer: Peer, samples: np.ndarray, rate: int) -> Take:
+    """Peers are mono at 48 kHz: they get the mean of the channels."""
+    from spresso_cli.audio.resample import resample
+    from spresso_cli.evaluation.peers import PEER_RATE
+
+    mono = resample(samples.mean(axis=1, keepdims=True), rate, PEER_RATE)[:, 0]
+    coded = peer.code(mono)
+    detail = "mono" if samples.shape[1] > 1 else ""
+    return Take(
+        peer.name, detail, coded.samples[:, None], PEER_RATE, coded.file_bytes, coded.payload_bytes
+    )
+
+
+def _labelled_folder(text: str) -> tuple[str, Path]:
+    label, separator, folder = text.partition("=")
+    if not (label and separator and Path(folder).is_dir()):
+        raise UsageError(f"--with {text}: give LABEL=DIR, with a folder that exists")
+    return label, Path(folder)
+
+
+def _file_named(folder: Path, stem: str) -> Path:
+    from spresso_cli.evaluation.clips import SUFFIXES
+
+    found = [p for p in sorted(folder.glob(f"{stem}.*")) if p.suffix.lower() in SUFFIXES]
+    if not found:
+        raise UsageError(f"{folder}: no sound named {stem} in this folder")
+    return found[0]
