@@ -70,12 +70,10 @@ def load(file: BinaryIO, max_seconds: int | None = DEFAULT_MAX_SECONDS) -> Strea
     # This much holds the longest header, so all but very large files need one read only.
     data = file.read(tlv.MAX_BLOCK_BYTES + 64)
     if len(data) == tlv.MAX_BLOCK_BYTES + 64:
-        header, start = read_header(data)
+        header, _ = read_header(data)
         check_duration(header, max_seconds)
-        body_bytes = start + header.payload_bytes
-        limit = body_bytes + 5  # one byte more than fits tells a file that is too long
         pieces = [data]
-        missing = limit - len(data)
+        missing = file_bytes(header) + 1 - len(data)  # the one byte more tells a file too long
         while missing > 0 and (piece := file.read(min(missing, _CHUNK))):
             pieces.append(piece)
             missing -= len(piece)
@@ -145,11 +143,16 @@ def read_header(data: bytes) -> tuple[Header, int]:
     return header, position
 
 
-def header_bytes(header: Header) -> bytes:
-    """Returns everything of the file that precedes the payload."""
-    block = tlv.pack(header.extension)
+def header_bytes(header: Header, metadata: bytes = b"") -> bytes:
+    """Returns everything of the file that precedes the payload.
+
+    Args:
+        metadata: packed metadata records that the file has and `header` leaves out.
+    """
+    block = metadata + tlv.pack(header.extension)
     out = bytearray(MAGIC)
-    out.append(VERSION << 4 | flags_of(header) | (EXTENSION if block else 0))
+    flags = flags_of(header.source_rate, header.channels) | (EXTENSION if block else 0)
+    out.append(VERSION << 4 | flags)
     out += leb128.encode(header.profile.id)
     out += header.weights_tag
     out.append(header.gain)
@@ -159,12 +162,26 @@ def header_bytes(header: Header) -> bytes:
     return bytes(out)
 
 
-def flags_of(header: Header) -> int:
+def file_bytes(header: Header, metadata_bytes: int = 0) -> int:
+    """Returns the size of a file from its header alone.
+
+    Args:
+        metadata_bytes: of packed metadata records that the file has and `header` leaves out.
+    """
+    block = len(tlv.pack(header.extension)) + metadata_bytes
+    body = len(MAGIC) + 1 + len(leb128.encode(header.profile.id)) + len(header.weights_tag) + 1
+    body += len(leb128.encode(header.samples)) + header.payload_bytes
+    if block:
+        body += len(leb128.encode(block)) + block
+    return body + (2 if body <= MAX_CRC16_BYTES else 4)
+
+
+def flags_of(source_rate: int, channels: int) -> int:
     """Returns the flag bits for channels and source rate."""
     rate = RATE_ELSEWHERE
-    if header.source_rate in FLAGGED_RATES:
-        rate = FLAGGED_RATES.index(header.source_rate)
-    return rate << RATE_SHIFT | (STEREO if header.channels == 2 else 0)
+    if source_rate in FLAGGED_RATES:
+        rate = FLAGGED_RATES.index(source_rate)
+    return rate << RATE_SHIFT | (STEREO if channels == 2 else 0)
 
 
 def checksum(body: bytes) -> bytes:
@@ -233,11 +250,9 @@ def _levels(record: bytes | None) -> tuple[int, int] | None:
 def _guess(data: bytes) -> str:
     """Says what a wrong checksum most likely means, trusting the header for once."""
     try:
-        header, start = read_header(data)
+        expected = file_bytes(read_header(data)[0])
     except (CorruptStream, UnsupportedStream):
         return "the file is damaged"
-    body_bytes = start + header.payload_bytes
-    expected = body_bytes + (2 if body_bytes <= MAX_CRC16_BYTES else 4)
     if expected == len(data):
         return "the file is damaged"
     change = "truncated" if len(data) < expected else "extended"

@@ -1,0 +1,267 @@
+"""The index of a bundle: groups of clips that share a header, names front-coded (format_spec.md, 12).
+
+Index bytes come from strangers. Every loop here ends with the bytes it reads, and what it keeps of
+a clip is its name and two integers; the rest is parsed again when the clip is asked for.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from spresso_cli.container import leb128, spr, tlv
+from spresso_cli.container.profile import Profile
+from spresso_cli.container.stream import FLAGGED_RATES, Header
+from spresso_cli.errors import CorruptStream, UnsupportedStream
+
+MAX_CLIPS = 1 << 20
+MAX_INDEX_BYTES = 1 << 26
+MAX_NAME_BYTES = 1024
+MAX_ALL_NAMES_BYTES = 1 << 26  # front coding must not be a bomb
+
+# The low four bits of a group's flags are those of a .spr file.
+_DUAL_MONO = 0b1_0000
+_RESERVED = 0b1110_0000
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What all clips of a group share."""
+
+    profile: Profile
+    weights_tag: bytes
+    source_rate: int
+    channels: int
+    dual_mono: bool
+    has_metadata: bool
+
+    @classmethod
+    def of(cls, header: Header) -> Group:
+        return cls(
+            profile=header.profile,
+            weights_tag=header.weights_tag,
+            source_rate=header.source_rate,
+            channels=header.channels,
+            dual_mono=header.dual_mono,
+            has_metadata=bool(header.metadata),
+        )
+
+    def header(self, gain: int, samples: int, levels: tuple[int, int] | None) -> Header:
+        """Returns the header of one clip, without its metadata; ValueError as Header."""
+        return Header(
+            profile=self.profile,
+            weights_tag=self.weights_tag,
+            gain=gain,
+            source_rate=self.source_rate,
+            samples=samples,
+            channels=self.channels,
+            dual_mono=self.dual_mono,
+            levels=levels,
+        )
+
+    def has_levels(self, gain: int) -> bool:
+        return self.channels == 2 and not self.dual_mono and gain != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Where one clip is, and all of it that can be known without reading it."""
+
+    header: Header  # without metadata, which lies beside the payload
+    metadata_bytes: int  # of packed metadata records
+    offset: int  # of the metadata, from the start of the bundle
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the clip as a `.spr` file of its own."""
+        return spr.file_bytes(self.header, self.metadata_bytes)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of metadata, payload and checksum in the bundle."""
+        payload = self.header.payload_bytes
+        return self.metadata_bytes + payload + spr.checksum_bytes(self.file_bytes)
+
+
+class Index:
+    """The parsed groups of a bundle; clips are numbered in the order of their groups and names.
+
+    Args:
+        data: the index.
+        bodies: offset of the first clip's bytes in the bundle.
+
+    Raises:
+        CorruptStream: the index breaks a rule of the format.
+        UnsupportedStream: a group needs a newer reader.
+    """
+
+    def __init__(self, data: bytes, bodies: int) -> None:
+        self._data = data
+        self._groups: list[Group] = []
+        self._first: list[int] = []  # number of each group's first clip
+        self._entries = array("Q")  # position in the data of each clip, after its name
+        self._offsets = array("Q")  # position in the bundle of each clip
+        self.names: list[str] = []
+        self._parse(bodies)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def groups(self) -> Iterator[range]:
+        """Yields the clip numbers of each group; within one the names ascend."""
+        for first, after in zip(self._first, [*self._first[1:], len(self)], strict=True):
+            yield range(first, after)
+
+    def clip(self, number: int) -> Clip:
+        group = self._groups[bisect_right(self._first, number) - 1]
+        header, metadata_bytes, _ = self._entry(group, self._entries[number])
+        return Clip(header, metadata_bytes, self._offsets[number])
+
+    def _parse(self, offset: int) -> None:
+        group_count, position = leb128.decode(self._data, 0)
+        previous = b""
+        all_names_bytes = 0
+        for _ in range(group_count):
+            start = position
+            group, position = _read_group(self._data, position)
+            if self._data[start:position] <= previous:
+                raise CorruptStream("the groups of the bundle are repeated or out of order")
+            previous = self._data[start:position]
+            clip_count, position = leb128.decode(self._data, position)
+            if not 1 <= clip_count <= MAX_CLIPS - len(self):
+                raise CorruptStream(f"a group of {clip_count} clips: not a valid bundle")
+            self._groups.append(group)
+            self._first.append(len(self))
+            name = b""
+            for _ in range(clip_count):
+                name, position = _read_name(self._data, position, name)
+                all_names_bytes += len(name)
+                if all_names_bytes > MAX_ALL_NAMES_BYTES:
+                    raise CorruptStream("the names of the bundle are too long together")
+                self.names.append(name.decode())
+                self._entries.append(position)
+                self._offsets.append(offset)
+                header, metadata_bytes, position = self._entry(group, position)
+                offset += Clip(header, metadata_bytes, offset).stored_bytes
+        if position != len(self._data):
+            raise CorruptStream("the index of the bundle has bytes after its last clip")
+        if len(set(self.names)) != len(self):
+            raise CorruptStream("two clips of the bundle have the same name")
+        self.end = offset  # of the whole bundle
+
+    def _entry(self, group: Group, position: int) -> tuple[Header, int, int]:
+        """Reads a clip's gain, samples, levels and metadata size; returns the position after."""
+        gain = _take(self._data, position, 1)[0]
+        samples, position = leb128.decode(self._data, position + 1)
+        levels = None
+        if group.has_levels(gain):
+            left, right = _take(self._data, position, 2)
+            levels = left, right
+            position += 2
+        metadata_bytes = 0
+        if group.has_metadata:
+            metadata_bytes, position = leb128.decode(self._data, position)
+            if not 1 <= metadata_bytes <= tlv.MAX_BLOCK_BYTES:
+                raise CorruptStream(f"{metadata_bytes} bytes of metadata: not a valid bundle")
+        try:
+            return group.header(gain, samples, levels), metadata_bytes, position
+        except ValueError as fault:
+            raise CorruptStream(f"{fault}: not a valid bundle") from None
+
+
+def group_bytes(group: Group) -> bytes:
+    """Returns a group's header as stored; groups are sorted by these bytes."""
+    flags = spr.flags_of(group.source_rate, group.channels)
+    flags |= spr.EXTENSION if group.has_metadata else 0
+    flags |= _DUAL_MONO if group.dual_mono else 0
+    out = bytes([flags]) + leb128.encode(group.profile.id) + group.weights_tag
+    if group.source_rate not in FLAGGED_RATES:
+        out += leb128.encode(group.source_rate)
+    return out
+
+
+def entry_bytes(header: Header, metadata_bytes: int) -> bytes:
+    """Returns a clip's entry as stored, without its name."""
+    out = bytes([header.gain]) + leb128.encode(header.samples) + bytes(header.levels or ())
+    return out + leb128.encode(metadata_bytes) if metadata_bytes else out
+
+
+def front_coded(names: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields each of the ascending names as what it shares with the one before and the rest."""
+    previous = b""
+    for name in names:
+        shared = 0
+        while shared < min(len(name), len(previous)) and name[shared] == previous[shared]:
+            shared += 1
+        rest = name[shared:]
+        yield leb128.encode(shared) + leb128.encode(len(rest)) + rest
+        previous = name
+
+
+def name_fault(name: bytes) -> str | None:
+    """Returns what makes `name` impossible in a bundle, or None.
+
+    A name is a relative POSIX path in UTF-8 that stays inside the folder it is unpacked to.
+    """
+    if not 1 <= len(name) <= MAX_NAME_BYTES:
+        return f"has {len(name)} bytes (1 to {MAX_NAME_BYTES} are possible)"
+    try:
+        parts = name.decode().split("/")
+    except UnicodeDecodeError:
+        return "is not UTF-8"
+    if "\0" in name.decode():
+        return "contains a zero byte"
+    if any(part in ("", ".", "..") for part in parts):
+        return "is not a plain relative path"
+    return None
+
+
+def _read_group(data: bytes, position: int) -> tuple[Group, int]:
+    flags = _take(data, position, 1)[0]
+    if flags & _RESERVED:
+        raise UnsupportedStream(
+            "the bundle uses flags that this version does not know: install a newer spresso"
+        )
+    profile_id, position = leb128.decode(data, position + 1)
+    profile = Profile.from_id(profile_id)
+    weights_tag = _take(data, position, 2)
+    position += 2
+    rate_code = (flags & 0b1111) >> spr.RATE_SHIFT
+    if rate_code == spr.RATE_ELSEWHERE:
+        source_rate, position = leb128.decode(data, position)
+        if source_rate in FLAGGED_RATES:
+            raise CorruptStream("a source rate is not in its shortest form: not a valid bundle")
+    else:
+        source_rate = FLAGGED_RATES[rate_code]
+    group = Group(
+        profile=profile,
+        weights_tag=weights_tag,
+        source_rate=source_rate,
+        channels=2 if flags & spr.STEREO else 1,
+        dual_mono=bool(flags & _DUAL_MONO),
+        has_metadata=bool(flags & spr.EXTENSION),
+    )
+    return group, position
+
+
+def _read_name(data: bytes, position: int, previous: bytes) -> tuple[bytes, int]:
+    shared, position = leb128.decode(data, position)
+    length, position = leb128.decode(data, position)
+    if shared > len(previous) or not 1 <= length <= MAX_NAME_BYTES:
+        raise CorruptStream("a name of the bundle is malformed: not a valid bundle")
+    rest = _take(data, position, length)
+    # One comparison proves both that names ascend and that nothing more could be shared.
+    if shared < len(previous) and rest[0] <= previous[shared]:
+        raise CorruptStream("the names of the bundle are repeated or out of order")
+    name = previous[:shared] + rest
+    if fault := name_fault(name):
+        raise CorruptStream(f"a name of the bundle {fault}")
+    return name, position + length
+
+
+def _take(data: bytes, position: int, count: int) -> bytes:
+    if position + count > len(data):
+        raise CorruptStream("the index of the bundle ends inside a clip")
+    return data[position : position + count]
