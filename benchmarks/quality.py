@@ -66,7 +66,7 @@ def main() -> None:
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
     clips = support.load_clips(options.clips, options.seconds, options.limit)
-    embedders = project_embedders(options.pack, options.device)
+    embedders = project_embedders(options.pack)
     if options.laion_clap:
         from spresso_cli.evaluation.onnx_embedders import load_laion_clap
 

@@ -53,7 +53,7 @@ def main() -> None:
     }
     if len(clips) < 2:
         sys.exit(f"resemblance: fewer than two clips of {options.seconds:g} s or more")
-    embedders = project_embedders(options.pack, options.device)
+    embedders = project_embedders(options.pack)
     sources = at_equal_loudness(np.stack(list(clips.values())))
     info = find_pack(options.pack)
     codec = Codec.load(options.pack, options.device)

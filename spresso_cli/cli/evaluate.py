@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spresso_cli.cli.options import Device, Force, Json, Pack, Quiet, Verbose
+from spresso_cli.cli.options import Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import shown
 from spresso_cli.errors import SpressoError
@@ -83,7 +83,6 @@ def evaluate(
         ),
     ] = False,
     pack: Pack = None,
-    device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -100,7 +99,7 @@ def evaluate(
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if csv is not None:
         refuse_existing(csv, force)
-    embedders = project_embedders(pack, device)
+    embedders = project_embedders(pack)
     if vggish is not None:
         from spresso_cli.evaluation.onnx_embedders import load_vggish
 

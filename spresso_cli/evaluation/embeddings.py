@@ -67,9 +67,13 @@ class LogMelEmbedder:
 
 
 class ClapEmbedder:
-    """The audio tower of the project's CLAP: [B, n] -> unit vectors [B, D]; whole clips, any n."""
+    """The audio tower of the project's CLAP: [B, n] -> unit vectors [B, D].
+
+    Whole clips of any length; those below 0.2 s are zero-padded to it.
+    """
 
     name = "clap"
+    _min_samples = EMBEDDING_RATE // 5
 
     def __init__(self, tower: AudioTower) -> None:
         self._tower = tower.eval()
@@ -78,13 +82,13 @@ class ClapEmbedder:
         """Clips float32 [B, n] at 48 kHz -> float32 [B, D], each of length 1."""
         import torch
 
-        clips = torch.from_numpy(np.ascontiguousarray(_clips(x), dtype=np.float32))
-        device = next(self._tower.parameters()).device
+        missing = max(0, self._min_samples - _clips(x).shape[1])
+        clips = torch.from_numpy(np.pad(x, ((0, 0), (0, missing))).astype(np.float32))
         with torch.inference_mode():
-            return self._tower(clips.to(device)).float().cpu().numpy()
+            return self._tower(clips).numpy()
 
 
-def project_embedders(pack: str | None, device: str) -> list[Embedder]:
+def project_embedders(pack: str | None = None) -> list[Embedder]:
     """The embedders that need nothing from the user: the pack's CLAP, if it has one, and log-mels.
 
     Raises BadPack for a damaged pack; without any pack there are log-mels alone.
@@ -102,7 +106,7 @@ def project_embedders(pack: str | None, device: str) -> list[Embedder]:
     if info.clap:
         from spresso_cli.codec.weights import load_clap
 
-        embedders.insert(0, ClapEmbedder(load_clap(info, device).audio))
+        embedders.insert(0, ClapEmbedder(load_clap(info).audio))
     return embedders
 
 

@@ -1,0 +1,77 @@
+"""Clips: mono at 48 kHz, paired by name, with every ambiguity refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from spresso_cli.errors import AudioError, UsageError
+from spresso_cli.evaluation.clips import load_clip, pair_by_name, sounds_in
+
+
+def write(path: Path, samples: int = 480, rate: int = 48_000, channels: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full((samples, channels), 0.25), rate)
+    return path
+
+
+def test_a_clip_is_mono_at_48_khz_and_exactly_as_long(tmp_path: Path) -> None:
+    assert load_clip(write(tmp_path / "a.wav", 480)).shape == (480,)
+    assert load_clip(write(tmp_path / "b.wav", 441, 44_100)).shape == (480,)
+    assert load_clip(write(tmp_path / "c.wav", 1, 44_100)).shape == (2,)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.tile([0.5, -0.25], (100, 1)), 48_000)
+    np.testing.assert_allclose(load_clip(tmp_path / "a.wav"), 0.125, atol=1e-4)
+
+
+def test_a_file_that_is_no_sound_is_an_audio_error(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(AudioError):
+        load_clip(tmp_path / "a.wav")
+
+
+def test_pairs_go_by_path_without_suffix(tmp_path: Path) -> None:
+    for name in ("a.wav", "sub/a.wav", "b.wav"):
+        write(tmp_path / "ref" / name)
+    for name in ("a.flac", "sub/a.wav", "unrelated.wav"):
+        write(tmp_path / "out" / name)
+    pairs, missing = pair_by_name(tmp_path / "ref", tmp_path / "out")
+    assert [pair.name for pair in pairs] == ["a", "sub/a"]
+    assert missing == ["b"]
+
+
+def test_every_take_pairs_with_its_original(tmp_path: Path) -> None:
+    write(tmp_path / "ref" / "a.wav")
+    write(tmp_path / "ref" / "b.seed1.wav")
+    for name in ("a.seed0.wav", "a.seed12.wav", "b.seed1.wav", "a.take.wav"):
+        write(tmp_path / "out" / name)
+    pairs, missing = pair_by_name(tmp_path / "ref", tmp_path / "out")
+    assert [(p.name, p.reference.stem) for p in pairs] == [
+        ("a.seed0", "a"),
+        ("a.seed12", "a"),
+        ("b.seed1", "b.seed1"),
+    ]
+    assert missing == []
+
+
+def test_one_name_for_two_originals_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "ref" / "a.wav")
+    write(tmp_path / "ref" / "a.flac")
+    write(tmp_path / "out" / "a.wav")
+    with pytest.raises(UsageError, match="same name"):
+        pair_by_name(tmp_path / "ref", tmp_path / "out")
+
+
+def test_folders_without_sounds_or_pairs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no sound files"):
+        sounds_in(tmp_path / "empty")
+    write(tmp_path / "ref" / "a.wav")
+    write(tmp_path / "out" / "b.wav")
+    with pytest.raises(UsageError, match="named like"):
+        pair_by_name(tmp_path / "ref", tmp_path / "out")

@@ -1,0 +1,102 @@
+"""Scores of a system: perfect, degraded and broken outputs read as such, lengths are settled."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from spresso_cli.evaluation.embeddings import LogMelEmbedder
+from spresso_cli.evaluation.scoring import Reference, metric_of, score_clip, summarise
+
+
+@pytest.fixture
+def clips(noise) -> list[np.ndarray]:
+    """Twelve sounds that differ in colour and envelope."""
+    sounds = []
+    for i in range(12):
+        x = np.convolve(noise(24_000, i, 0.3), np.hanning(3 + 5 * i), "same")
+        sounds.append((x * np.linspace(1, i / 6, x.size) / 10).astype(np.float32))
+    return sounds
+
+
+def scores(clips, outputs):
+    embedders = [LogMelEmbedder()]
+    pairs = zip(clips, outputs, strict=True)
+    return [score_clip(str(i), Reference(c), o, embedders) for i, (c, o) in enumerate(pairs)]
+
+
+def test_a_perfect_system_has_perfect_scores(clips) -> None:
+    summary = summarise(scores(clips, clips))
+    values = {key: interval.value for key, interval in summary.values.items()}
+    assert values["si_sdr"] == 60.0
+    assert values["cosine_logmel-stats"] == pytest.approx(1.0)
+    for key in ("ms_mel", "loudness", "centroid", "high_band"):
+        assert values[key] == 0.0
+    assert abs(values["fad_logmel-stats"]) < 1e-6
+    assert values["kad_logmel-stats"] < 0  # unbiased: below zero for a set against itself
+    assert summary.defects == {"silent": 0, "non-finite": 0}
+    assert summary.embeddings == {"logmel-stats": (12, 128)}
+
+
+def test_more_noise_is_worse_on_every_count(clips, noise) -> None:
+    mild, harsh = (
+        summarise(scores(clips, [c + noise(c.size, 99, level) for c in clips])).values
+        for level in (0.001, 0.05)
+    )
+    for key, interval in mild.items():
+        better = interval.value - harsh[key].value
+        assert (better > 0) == (metric_of(key).better == "higher"), key
+
+
+def test_signed_errors_average_as_magnitudes_and_keep_their_bias(clips) -> None:
+    gains = [0.5, 2.0] * 6
+    summary = summarise(scores(clips, [g * c for g, c in zip(gains, clips, strict=True)]))
+    assert summary.values["loudness"].value == pytest.approx(20 * math.log10(2), rel=1e-3)
+    assert summary.biases["loudness"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_outputs_are_cut_or_padded_to_their_original(clips) -> None:
+    c = clips[3]
+    long = score_clip("a", Reference(c), np.append(c, np.ones(500, np.float32)))
+    assert long.values["si_sdr"] == 60.0
+    short = score_clip("a", Reference(c), c[:-100])
+    assert 10 < short.values["si_sdr"] < 60.0
+
+
+def test_broken_outputs_are_counted_and_those_not_finite_left_out(clips) -> None:
+    outputs = [c.copy() for c in clips]
+    outputs[0][5] = np.nan
+    outputs[1][:] = 0.0
+    summary = summarise(scores(clips, outputs))
+    assert summary.defects == {"silent": 1, "non-finite": 1}
+    assert summary.clips == 12
+    assert summary.values["si_sdr"].count == 11
+    assert summary.values["loudness"].count == 10
+    assert summary.embeddings["logmel-stats"][0] == 11
+
+
+def test_a_single_clip_has_no_distances_between_sets(clips) -> None:
+    values = summarise(scores(clips[:1], clips[:1])).values
+    assert "cosine_logmel-stats" in values
+    assert "fad_logmel-stats" not in values
+
+
+def test_windowed_embedders_pool_all_windows(clips) -> None:
+    class Halves:
+        name = "halves"
+
+        def embed_windows(self, x):
+            return x[:, : x.shape[1] // 2 * 2].reshape(len(x), 2, -1)[:, :, :8]
+
+        def embed(self, x):
+            return self.embed_windows(x).mean(axis=1)
+
+    results = [score_clip("a", Reference(c), c, [Halves()]) for c in clips]
+    assert summarise(results).embeddings == {"halves": (24, 8)}
+
+
+def test_keys_know_their_headings() -> None:
+    assert metric_of("fad_logmel-stats").heading == "FAD logmel-stats"
+    assert metric_of("si_sdr").better == "higher"
