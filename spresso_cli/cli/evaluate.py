@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-EXAMPLES = """\
+EXAMPLES = """
 Examples:
 
   spresso evaluate originals decoded
@@ -143,7 +143,7 @@ def _scored(
         path = pair.reference
         try:
             if reference is None or reference[0] != path:
-                reference = (path, Reference(pair.name, load_clip(path)))
+                reference = (path, Reference(load_clip(path)))
             path = pair.output
             yield score_clip(pair.name, reference[1], load_clip(path), embedders)
         except SpressoError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from spresso_cli.cli import takes
 from spresso_cli.cli.options import Device, Force, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import shown, size
+from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-EXAMPLES = """\
+EXAMPLES = """
 Examples:
 
   spresso listen door.wav rain.wav -o page.html
@@ -76,14 +78,14 @@ def listen(
     """
     from spresso_cli.cli.evaluate import refuse_existing
     from spresso_cli.evaluation.page import write_page
-    from spresso_cli.library.outputs import replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     refuse_existing(output, force)
     files = _expanded(inputs)
+    coded_only = all(_is_coded(path) for path in files)
     plan = takes.plan(
         terminal,
-        rates=rates,
+        rates=[] if coded_only else rates,
         seeds=seeds,
         steps=steps,
         peers=peers,
@@ -93,8 +95,13 @@ def listen(
         device=device,
     )
     failures: list[Path] = []
-    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as out:
-        write_page(out, title, _sounds(terminal, files, plan, seconds, failures), audio.value)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "w", encoding="utf-8") as out:
+            write_page(out, title, _sounds(terminal, files, plan, seconds, failures), audio.value)
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
     terminal.note(
         f"{shown(output)}: {len(files) - len(failures)} sounds, {size(output.stat().st_size)}"
     )
@@ -123,8 +130,8 @@ def _sound(path: Path, plan: takes.Plan, seconds: float | None) -> Sound:
     from spresso_cli.evaluation.page import Sound, Version
 
     versions = []
-    if path.suffix.lower() == ".spr":
-        made = plan.decodes(path.read_bytes())
+    if _is_coded(path):
+        made = plan.decodes(spr.read(path.read_bytes()))
     else:
         samples, rate = takes.read_sound(path)
         if seconds is not None:
@@ -137,6 +144,10 @@ def _sound(path: Path, plan: takes.Plan, seconds: float | None) -> Sound:
         Version(t.label, t.samples, t.rate, t.detail, t.file_bytes, t.payload_bytes) for t in made
     ]
     return Sound(path.stem, tuple(versions))
+
+
+def _is_coded(path: Path) -> bool:
+    return path.suffix.lower() == ".spr"
 
 
 def _expanded(inputs: list[Path]) -> list[Path]:

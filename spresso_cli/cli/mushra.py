@@ -24,7 +24,7 @@ app = typer.Typer()
 mushra = typer.Typer(no_args_is_help=True, help="Make a listening test and analyse its results.")
 app.add_typer(mushra, name="mushra")
 
-EXPORT_EXAMPLES = """\
+EXPORT_EXAMPLES = """
 Examples:
 
   spresso mushra export door.wav rain.wav fire.wav --output-dir test1
@@ -33,7 +33,7 @@ Examples:
 Copy the folder to configs/ of a webMUSHRA installation and open it as ?config=test1/test.yaml.
 """
 
-ANALYSE_EXAMPLES = """\
+ANALYSE_EXAMPLES = """
 Examples:
 
   spresso mushra analyse results/test1/mushra.csv --plot scores.png
@@ -165,7 +165,7 @@ def _items(terminal: Terminal, inputs: list[Path], plan: takes.Plan) -> Iterator
         terminal.note(f"[{number}/{len(inputs)}] {shown(path)}")
         samples, rate = takes.read_sound(path)
         systems = {
-            _system(take, len(plan.seeds)): _for_test(take.samples, take.rate, samples.shape[1])
+            _system(take, len(plan.decoding)): _for_test(take.samples, take.rate, samples.shape[1])
             for take in plan.takes(path.stem, samples, rate)
         }
         yield Item(path.stem, _for_test(samples, rate, samples.shape[1]), systems)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spresso_cli.cli import loading
 from spresso_cli.cli.evaluate import refuse_existing
-from spresso_cli.cli.takes import read_sound
+from spresso_cli.cli.takes import Plan, read_sound
+from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.container import spr
 
 
 def plot_file(
@@ -26,10 +29,9 @@ def plot_file(
 
     refuse_existing(output, force)
     if path.suffix.lower() == ".spr":
-        from spresso_cli.codec.codec import Codec
-
-        samples, rate = Codec.load(pack, device).decompress(path.read_bytes(), seed=seed)
-        title = f"{path.name}, seed {seed}"
+        plan = Plan(loading.codec_factory(pack, device), (), [DecodeOptions(seed=seed)], (), ())
+        (take,) = plan.decodes(spr.read(path.read_bytes()))
+        samples, rate, title = take.samples, take.rate, f"{path.name}, {take.detail}"
     else:
         samples, rate = read_sound(path)
         title = path.name

@@ -6,21 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from spresso_cli.cli import loading
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.container import spr
-from spresso_cli.errors import AudioError, UsageError
+from spresso_cli.errors import AudioError, SpressoError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from spresso_cli.codec.codec import Codec
+    from spresso_cli.codec.protocol import CodecProtocol, DecodeOptions
+    from spresso_cli.container.profile import Profile
+    from spresso_cli.container.stream import Stream
     from spresso_cli.evaluation.peers import Peer
 
 SYSTEMS = "What to hear"
+Result = TypeVar("Result")
 
 Rates = Annotated[
     list[float] | None,
@@ -90,40 +94,45 @@ class Take:
 class Plan:
     """The versions wanted of every sound; our codec is loaded when the first one needs it."""
 
-    load_codec: Callable[[], Codec]
-    rates: Sequence[float]
-    seeds: Sequence[int]
-    steps: int | None
+    load_codec: Callable[[], CodecProtocol]
+    profiles: Sequence[Profile]
+    decoding: Sequence[DecodeOptions]
     peers: Sequence[Peer]
     others: Sequence[tuple[str, Path]]
 
     @cached_property
-    def codec(self) -> Codec:
+    def codec(self) -> CodecProtocol:
         """Our codec."""
         return self.load_codec()
 
     def takes(self, name: str, samples: np.ndarray, rate: int) -> Iterator[Take]:
         """All versions of a sound, float32 [n, C <= 2]: ours by rate and seed, peers, files."""
-        for kbps in self.rates:
-            data = self.codec.compress(samples, rate, kbps=kbps)
-            yield from self.decodes(data)
+        from spresso_cli.audio.files import ArraySource
+
+        for profile in self.profiles:
+            source = [(name, ArraySource(samples, rate))]
+            for _, stream in self.codec.compress_many(source, profile):
+                yield from self.decodes(_checked(stream))
         for peer in self.peers:
             yield _peer_take(peer, samples, rate)
         for label, folder in self.others:
-            path = _file_named(folder, name)
-            yield Take(label, "", *read_sound(path))
+            yield Take(label, "", *read_sound(_file_named(folder, name)))
 
-    def decodes(self, data: bytes) -> Iterator[Take]:
-        """One take of a `.spr` file for every seed."""
-        stream = spr.read(data)
-        for seed in self.seeds:
-            samples, rate = self.codec.decompress(stream, seed=seed, steps=self.steps)
+    def decodes(self, stream: Stream) -> Iterator[Take]:
+        """One take of a stream for every seed."""
+        import numpy as np
+
+        wanted = ((options.seed, stream, options) for options in self.decoding)
+        for seed, result in self.codec.decompress_many(wanted):
+            decoded = _checked(result)
+            samples = np.concatenate(list(decoded.blocks()))
+            decoded.close()
             yield Take(
                 f"{stream.profile.kbps:g} kbps",
                 f"seed {seed}",
                 samples,
-                rate,
-                len(data),
+                decoded.rate,
+                len(spr.write(stream)),
                 stream.payload_bytes,
             )
 
@@ -140,13 +149,19 @@ def plan(
     pack: str | None,
     device: str,
 ) -> Plan:
-    """Load what the options ask for; a peer that cannot run here is skipped with a line."""
-    from spresso_cli.cli.loading import codec_factory
+    """What the options ask for; a peer that cannot run here is skipped with a line.
+
+    `rates` None means all points of the pack, unless there is something else to hear.
+    """
     from spresso_cli.codec.packs import find_pack
+    from spresso_cli.codec.protocol import DecodeOptions
     from spresso_cli.evaluation.peers import PeerUnavailable, peer
 
-    if rates is None and not peers and not others:
-        rates = [point.kbps for point in find_pack(pack).points]
+    profiles = []
+    if rates or (rates is None and not (peers or others)):
+        info = find_pack(pack)
+        wanted = rates or [point.kbps for point in info.points]
+        profiles = sorted({info.choose(kbps) for kbps in wanted}, key=lambda p: p.kbps)
     ready = []
     for spec in peers or ():
         try:
@@ -154,9 +169,8 @@ def plan(
         except PeerUnavailable as error:
             terminal.note(f"{spec}: skipped, {error}")
     folders = [_labelled_folder(text) for text in others or ()]
-    return Plan(
-        codec_factory(pack, device), sorted(rates or ()), seeds or [0], steps, ready, folders
-    )
+    decoding = [DecodeOptions(seed=seed, steps=steps) for seed in seeds or [0]]
+    return Plan(loading.codec_factory(pack, device), profiles, decoding, ready, folders)
 
 
 def read_sound(path: Path) -> tuple[np.ndarray, int]:
@@ -198,3 +212,9 @@ def _file_named(folder: Path, stem: str) -> Path:
     if not found:
         raise UsageError(f"{folder}: no sound named {stem} in this folder")
     return found[0]
+
+
+def _checked(result: Result | SpressoError) -> Result:
+    if isinstance(result, SpressoError):
+        raise result
+    return result
