@@ -14,6 +14,7 @@ import numpy as np
 
 WINDOW_FRAMES = 504  # latent frames (10 ms) that a network sees at most
 CONTEXT_FRAMES = 100  # latent frames that windows share with each neighbour, at least
+STRETCH_WINDOWS = 48  # decoder windows of a long sound that share one trajectory: bounds memory
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,20 @@ class Plan:
         starts = list(range(0, frames - self.window, hop)) + [frames - self.window]
         return [(start, start + self.window) for start in starts]
 
+    def stretches(self, frames: int) -> list[tuple[int, int]]:
+        """Ranges (begin, stop) of code frames that are decoded at a time; one, unless very long.
+
+        Neighbours overlap by three contexts, because the windows at the end of a stretch lack a
+        neighbour to agree with: only the middle of the overlap is faded.
+        """
+        hop = self.window - self.context
+        span = STRETCH_WINDOWS * hop + self.context
+        ranges = [(0, min(span, frames))]
+        while ranges[-1][1] < frames:
+            begin = ranges[-1][1] - 3 * self.context
+            ranges.append((begin, min(begin + span, frames)))
+        return ranges
+
 
 def window_weights(windows: list[tuple[int, int]], pool: int, total: int) -> list[np.ndarray]:
     """Averaging weights of each decoder window, float32 `[latent frames]`, summing to 1 everywhere.
@@ -76,8 +91,7 @@ def window_weights(windows: list[tuple[int, int]], pool: int, total: int) -> lis
     Args:
         windows: (start, stop) in code frames, as `decoder_windows` gives them.
         pool: latent frames in one code frame.
-        total: latent frames of the whole sound; the last window may reach beyond `stop * pool`
-            when `total` does.
+        total: latent frames of the whole sound; a single window may reach beyond `stop * pool`.
 
     Neighbours fade linearly into each other over what they share.
     """

@@ -1,0 +1,332 @@
+"""The codec: PCM to streams and streams to PCM, for single sounds and for whole libraries.
+
+    codec = Codec.load()
+    data = codec.compress(sound, 48_000, kbps=0.096)
+    take, rate = codec.decompress(data, seed=3)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from spresso_cli.audio.files import ArraySource, AudioSource
+from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver, joined
+from spresso_cli.codec.device import ROUND, resolve_device
+from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
+from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
+from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
+from spresso_cli.codec.protocol import Decoded, DecodeOptions
+from spresso_cli.codec.weights import (
+    family_digest,
+    load_audio_ae,
+    load_clap,
+    load_dit,
+    load_encoder,
+    load_qinco2,
+)
+from spresso_cli.container import spr
+from spresso_cli.container.profile import Profile
+from spresso_cli.container.stream import Stream
+from spresso_cli.diffusion.samplers import SAMPLERS
+from spresso_cli.errors import BadPack, MissingPack, SpressoError, UsageError
+from spresso_cli.models.clap import TextTower
+from spresso_cli.models.dit import TextCondition
+
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A stream to decode, with every choice made."""
+
+    key: Hashable
+    stream: Stream
+    pack: PackInfo
+    family: FamilyInfo
+    seed: int
+    solver: Solver
+    prompt: str | None
+
+    @property
+    def together(self) -> tuple[object, ...]:
+        """Jobs that agree in this can share a trajectory's batches."""
+        return self.pack.path, self.family.frame_rate, self.solver, self.prompt
+
+
+class Codec:
+    """Networks of one pack (and of others, when a file needs them), loaded when first used."""
+
+    def __init__(self, pack: PackInfo, device: torch.device, explicit: bool):
+        self.pack = pack
+        self.device = device
+        self._explicit = explicit
+        self._loaded: dict[tuple[object, ...], object] = {}
+
+    @classmethod
+    def load(
+        cls, pack: str | os.PathLike[str] | PackInfo | None = None, device: str = "auto"
+    ) -> Codec:
+        """Open a pack on a device.
+
+        Args:
+            pack: a name, a folder, or None for SPRESSO_PACK or the default. A pack that is named
+                here is also the only one that `decompress` uses.
+            device: auto, cpu, cuda or cuda:N.
+
+        Raises:
+            MissingPack, BadPack: there is no such pack, or it is damaged.
+            UsageError: there is no such device.
+        """
+        info = pack if isinstance(pack, PackInfo) else find_pack(pack)
+        return cls(info, resolve_device(device), pack is not None)
+
+    @property
+    def name(self) -> str:
+        """The pack's name."""
+        return self.pack.name
+
+    def compress(
+        self,
+        sound: np.ndarray,
+        sr: int,
+        kbps: float | None = None,
+        *,
+        frame_rate: int | None = None,
+        codebooks: int | None = None,
+        downmix: bool = False,
+    ) -> bytes:
+        """Compress one sound in memory.
+
+        Args:
+            sound: float `[n]` or `[n, C]`, full scale 1.0; C up to 2 unless `downmix`.
+            sr: its sample rate, Hz.
+            kbps: upper limit on the payload rate of a channel; None takes the pack's default.
+            frame_rate, codebooks: override the operating point.
+
+        Returns:
+            The bytes of a `.spr` file.
+
+        Raises:
+            AudioError: empty, not finite, too many channels.
+            UsageError: no operating point fits the request.
+        """
+        profile = self.pack.choose(kbps, frame_rate, codebooks)
+        source = ArraySource(np.asarray(sound), sr)
+        ((_, result),) = self.compress_many([(None, source)], profile, downmix=downmix)
+        if isinstance(result, SpressoError):
+            raise result
+        return spr.write(result)
+
+    def decompress(
+        self,
+        data: bytes | Stream,
+        seed: int = 0,
+        steps: int | None = None,
+        *,
+        sampler: str | None = None,
+        guidance: float = 1.0,
+        prompt: str | None = None,
+    ) -> tuple[np.ndarray, int]:
+        """Decode one sound.
+
+        Args:
+            data: a `.spr` file's bytes, or a Stream.
+            seed: names one of the sound's performances, 0..2^64 - 1.
+            steps, sampler: of the solver; None takes the pack's defaults.
+            guidance: weight of z against no z; 1 is none.
+            prompt: a text that steers what z leaves open.
+
+        Returns:
+            float32 `[n, C]` in -1..1, exactly the source's samples, and its rate in Hz.
+
+        Raises:
+            CorruptStream, UnsupportedStream, MissingPack, UsageError.
+        """
+        stream = spr.read(data) if isinstance(data, bytes) else data
+        options = DecodeOptions(seed, steps, sampler, guidance, prompt)
+        ((_, result),) = self.decompress_many([(None, stream, options)])
+        if isinstance(result, SpressoError):
+            raise result
+        try:
+            return np.concatenate(list(result.blocks())), result.rate
+        finally:
+            result.close()
+
+    def compress_many(
+        self,
+        items: Iterable[tuple[Hashable, AudioSource]],
+        profile: Profile,
+        *,
+        downmix: bool = False,
+        metadata: bool = False,
+    ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
+        """See `CodecProtocol.compress_many`."""
+        models = self._encoder_models(self.pack.families[profile.frame_rate])
+        yield from SoundEncoder(models, profile).run(items, downmix, metadata)
+
+    def decompress_many(
+        self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]]
+    ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
+        """See `CodecProtocol.decompress_many`; sounds that agree in their options share batches."""
+        room = ROUND[self.device.type]
+        waiting: list[_Job] = []
+        load = 0  # windows in `waiting`, about
+        for key, stream, options in items:
+            try:
+                job = self._job(key, stream, options)
+            except SpressoError as error:
+                yield from self._decode(waiting)
+                waiting, load = [], 0
+                yield key, error
+                continue
+            if waiting and waiting[0].together != job.together:
+                yield from self._decode(waiting)
+                waiting, load = [], 0
+            waiting.append(job)
+            load += stream.coded_channels * (1 + stream.frames * stream.profile.pool // 400)
+            if load >= room:
+                yield from self._decode(waiting)
+                waiting, load = [], 0
+        yield from self._decode(waiting)
+
+    def _job(self, key: Hashable, stream: Stream, options: DecodeOptions) -> _Job:
+        """Make every choice that decoding needs; raises the errors that decoding would."""
+        rate = stream.profile.frame_rate
+        if self._explicit:
+            pack = self.pack
+            family = pack.families.get(rate)
+            if family is None or family.tag != stream.weights_tag:
+                raise MissingPack(
+                    f"made with weights {stream.weights_tag.hex()} at {rate} Hz, which pack "
+                    f"{pack.name} does not have: leave --pack out to use the pack that has them"
+                )
+        else:
+            own = self.pack.families.get(rate)
+            fits = own is not None and own.tag == stream.weights_tag
+            pack = self.pack if fits else pack_for_tag(stream.weights_tag, rate)
+            family = pack.families[rate]
+        if stream.profile.codebooks > family.max_codebooks:
+            raise MissingPack(
+                f"has {stream.profile.codebooks} codebooks, pack {pack.name} at {rate} Hz only "
+                f"{family.max_codebooks}"
+            )
+        sampler = options.sampler or family.sampler
+        steps = options.steps if options.steps is not None else family.steps
+        if sampler not in SAMPLERS:
+            raise UsageError(f"no sampler is called {sampler}: use {', '.join(SAMPLERS)}")
+        if not 1 <= steps <= MAX_STEPS:
+            raise UsageError(f"{steps} steps: use 1 to {MAX_STEPS}")
+        if not 0 <= options.seed < 1 << 64:
+            raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
+        solver = Solver(sampler, steps, options.guidance)
+        return _Job(key, stream, pack, family, options.seed, solver, options.prompt)
+
+    def _decode(self, jobs: list[_Job]) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
+        """Results of jobs that agree in `together`, in order."""
+        voiced = [job for job in jobs if not job.stream.silent]
+        try:
+            if voiced:
+                self._decoder_models(voiced[0].pack, voiced[0].family)
+                self._audio_ae(voiced[0].pack)
+        except BadPack as error:
+            # Nothing can be decoded from this pack; each of its sounds says so.
+            yield from ((job.key, error) for job in jobs)
+            return
+        sampled = self._sampled(voiced)
+        for job in jobs:
+            yield job.key, Silence(job.stream) if job.stream.silent else next(sampled)
+
+    def _sampled(self, jobs: list[_Job]) -> Iterator[Performance]:
+        """Decoded sounds: short ones in one trajectory each round, a long one by stretches."""
+        if not jobs:
+            return
+        decoder = LatentDecoder(self._decoder_models(jobs[0].pack, jobs[0].family))
+        audio_ae = self._audio_ae(jobs[0].pack)
+        solver, text = jobs[0].solver, self._text(jobs[0].pack, jobs[0].prompt)
+        pool = decoder.plan.pool
+        short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
+        pieces = [Piece(codes, job.seed) for job in short for codes in job.stream.codes()]
+        together = iter(decoder.sample(pieces, solver, text) if pieces else [])
+        for job in jobs:
+            codes = job.stream.codes()  # [C, frames, M]
+            ranges = decoder.plan.stretches(job.stream.frames)
+            if len(ranges) == 1:
+                latents = iter([torch.stack([next(together) for _ in codes])])
+            else:
+                stretches = (
+                    torch.stack(
+                        decoder.sample(
+                            [Piece(row[begin:stop], job.seed, begin) for row in codes], solver, text
+                        )
+                    )
+                    for begin, stop in ranges
+                )
+                latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
+            sound = at_source_rate(sound_of(latents, audio_ae), job.stream)
+            yield Performance(job.stream, sound)
+
+    # Networks, each loaded when first needed and kept.
+
+    def _kept(self, kind: str, where: object, build: Callable[[], object]) -> object:
+        if (kind, where) not in self._loaded:
+            self._loaded[kind, where] = build()
+        return self._loaded[kind, where]
+
+    def _audio_ae(self, pack: PackInfo):
+        return self._kept("audio_ae", pack.path, lambda: load_audio_ae(pack).to(self.device))
+
+    def _qinco2(self, pack: PackInfo, family: FamilyInfo):
+        def build():
+            if family_digest(pack.path, family.folder) != family.digest:
+                raise BadPack(
+                    f"{pack.path}: the weights at {family.frame_rate} Hz are not the ones that "
+                    f"pack.json describes; reinstall the pack"
+                )
+            return load_qinco2(pack, family).to(self.device)
+
+        return self._kept("qinco2", (pack.path, family.frame_rate), build)
+
+    def _encoder_models(self, family: FamilyInfo) -> EncoderModels:
+        where = (self.pack.path, family.frame_rate)
+        encoder = self._kept(
+            "encoder", where, lambda: load_encoder(self.pack, family).to(self.device)
+        )
+        return EncoderModels(
+            self._audio_ae(self.pack),
+            encoder,
+            self._qinco2(self.pack, family),
+            family.tag,
+            self.device,
+        )
+
+    def _decoder_models(self, pack: PackInfo, family: FamilyInfo) -> DecoderModels:
+        def build():
+            dit, adapter = load_dit(pack, family)
+            return dit.to(self.device), adapter.to(self.device)
+
+        dit, adapter = self._kept("dit", (pack.path, family.frame_rate), build)
+        return DecoderModels(
+            dit,
+            adapter,
+            self._qinco2(pack, family),
+            pack.sigma_min,
+            pack.sigma_max,
+            self.device,
+        )
+
+    def _text(self, pack: PackInfo, prompt: str | None) -> TextCondition | None:
+        """The text condition of a prompt; None: the learned null."""
+        if prompt is None:
+            return None
+        tower: TextTower = self._kept(
+            "text", pack.path, lambda: load_clap(pack).text.to(self.device)
+        )
+        with torch.inference_mode():
+            tokens, mask, pooled = tower([prompt])
+        present = torch.ones(1, dtype=torch.bool, device=self.device)
+        return TextCondition(tokens, mask, pooled, present)

@@ -1,0 +1,194 @@
+"""Codes to latents: QINCo2, f_phi, and the diffusion sampler over whole sounds (S-PRESSO 2.4, 2.8).
+
+Sounds that are decoded together lie behind each other on one time axis, the field. At every
+evaluation the denoiser cuts the field into windows, runs them in micro-batches of one shape, and
+averages overlapping estimates: one noise field, one trajectory, nothing to cross-fade afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spresso_cli.audio.windows import Plan, window_weights
+from spresso_cli.codec.device import MICRO_BATCH
+from spresso_cli.diffusion.edm import guided, precondition
+from spresso_cli.diffusion.noise import latent_noise
+from spresso_cli.diffusion.samplers import SAMPLERS
+from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.qinco2 import QINCo2
+
+
+@dataclass(frozen=True)
+class DecoderModels:
+    """The networks of one frame-rate family on their device."""
+
+    dit: DiT
+    adapter: AudioDown
+    qinco2: QINCo2
+    sigma_min: float
+    sigma_max: float
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Codes of one channel, or of a stretch of it: what one stretch of the field is made from."""
+
+    codes: np.ndarray  # uint16 [frames, M]
+    seed: int
+    start: int = 0  # absolute code frame of codes[0]
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How the ODE is solved."""
+
+    sampler: str
+    steps: int
+    guidance: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Window:
+    begin: int  # latent frame in the field
+    length: int
+    tokens: Tensor  # [n, D]
+    weights: Tensor  # [length, 1]
+
+
+class LatentDecoder:
+    """Samples latents for codes of one family."""
+
+    def __init__(self, models: DecoderModels):
+        self.models = models
+        self.plan = Plan.of(models.adapter.config.pool, models.dit.config.patch)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        pieces: Sequence[Piece],
+        solver: Solver,
+        text: TextCondition | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Tensor]:
+        """Decode pieces together.
+
+        Args:
+            pieces: any mixture of lengths.
+            text: one row of text condition for all, or None for the learned null.
+
+        Returns:
+            Standardised latents of each piece, float32 `[frames * t, 128]`, on the device.
+        """
+        pool, patch = self.plan.pool, self.models.dit.config.patch
+        windows: list[_Window] = []
+        noise, spans, begin = [], [], 0
+        for piece in pieces:
+            frames = length = len(piece.codes) * pool
+            if len(piece.codes) <= self.plan.window:
+                # A single window is as long as the sound, in whole patches.
+                length = -(-frames // patch) * patch
+            noise.append(latent_noise(piece.seed, piece.start * pool, length))
+            windows += self._windows(piece, begin, length)
+            spans.append((begin, begin + frames))
+            begin += length
+        field = torch.from_numpy(np.concatenate(noise))[None].to(self.models.device)
+        solve, schedule = SAMPLERS[solver.sampler]
+        sigmas = schedule(solver.steps, self.models.sigma_min, self.models.sigma_max)
+        denoise = guided(
+            self._denoiser(windows, text, null=False),
+            self._denoiser(windows, None, null=True),
+            solver.guidance,
+        )
+        x = solve(denoise, field, sigmas, progress)[0]
+        return [x[start:stop] for start, stop in spans]
+
+    def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
+        """The windows of one piece, with their tokens f_phi(z_q)."""
+        codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self.models.device)
+        tokens = self.models.adapter.tokens(self.models.qinco2.decode(codes))  # [frames, D]
+        pool = self.plan.pool
+        windows = self.plan.decoder_windows(len(codes))
+        weights = window_weights(windows, pool, length)
+        for (start, stop), weight in zip(windows, weights, strict=True):
+            yield _Window(
+                begin + start * pool,
+                len(weight),
+                tokens[start:stop],
+                torch.from_numpy(weight)[:, None].to(self.models.device),
+            )
+
+    def _denoiser(
+        self, windows: list[_Window], text: TextCondition | None, null: bool
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """D over the whole field `[1, F, 128]`; `null` drops z (the reference of guidance)."""
+        dit, adapter = self.models.dit, self.models.adapter
+        micro = MICRO_BATCH[self.models.device.type]
+        groups: dict[tuple[int, int], list[_Window]] = defaultdict(list)
+        for window in windows:
+            groups[window.length, len(window.tokens)].append(window)
+        batches = []
+        for (length, _), members in groups.items():
+            for at in range(0, len(members), micro):
+                some = members[at : at + micro]
+                padded = some + [some[-1]] * (micro - len(some))
+                tokens = torch.stack([window.tokens for window in padded])
+                if null:
+                    tokens = adapter.null.expand_as(tokens)
+                batches.append((length, some, padded, tokens))
+        condition = _repeat(text, micro)
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            out = torch.zeros_like(x)
+            for length, some, padded, tokens in batches:
+                rows = torch.stack([x[0, w.begin : w.begin + length] for w in padded])
+
+                def network(y: Tensor, c_noise: Tensor, tokens: Tensor = tokens) -> Tensor:
+                    return dit(y, c_noise, condition, (adapter, tokens))
+
+                estimate = precondition(network, 1.0)(rows, sigma.expand(micro))
+                for window, row in zip(some, estimate, strict=False):
+                    out[0, window.begin : window.begin + length] += window.weights * row
+            return out
+
+        return denoise
+
+
+def _repeat(text: TextCondition | None, rows: int) -> TextCondition | None:
+    if text is None:
+        return None
+    return TextCondition(
+        text.tokens.expand(rows, -1, -1),
+        text.mask.expand(rows, -1),
+        text.pooled.expand(rows, -1),
+        text.present.expand(rows),
+    )
+
+
+def joined(stretches: Iterable[Tensor], ranges: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+    """One run of latents out of overlapping stretches, faded into each other.
+
+    Args:
+        stretches: float32 `[C, n, 128]` each, as many frames as its range says.
+        ranges: (begin, stop) of each stretch in latent frames.
+
+    Yields:
+        float32 `[C, m, 128]`, together the whole sound.
+    """
+    tail: Tensor | None = None
+    for i, latents in enumerate(stretches):
+        shared = ranges[i - 1][1] - ranges[i][0] if i else 0
+        if tail is not None:
+            # Only the middle third fades: windows at the ends of a stretch lacked a neighbour.
+            ramp = torch.linspace(-1, 2, shared, device=latents.device).clamp(0, 1)[:, None]
+            yield tail * (1 - ramp) + latents[:, :shared] * ramp
+        held = ranges[i][1] - ranges[i + 1][0] if i + 1 < len(ranges) else 0
+        stop = latents.shape[1] - held
+        yield latents[:, shared:stop]
+        tail = latents[:, stop:]

@@ -1,0 +1,231 @@
+"""PCM to codes: level, resampling, windows, AudioAE, latent encoder, QINCo2 (S-PRESSO figure 1).
+
+Windows of different sounds share device batches of one fixed shape; a sound is read block by
+block, so that memory does not grow with its length.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spresso_cli.audio.files import AudioSource, downmix
+from spresso_cli.audio.level import Level, gain_byte, measure
+from spresso_cli.audio.resample import resample_blocks
+from spresso_cli.audio.windows import EncoderWindow, Plan
+from spresso_cli.codec.device import MICRO_BATCH, ROUND
+from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
+from spresso_cli.container.stream import Stream
+from spresso_cli.errors import AudioError, SpressoError
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.models.qinco2 import QINCo2
+
+# The networks see every sound with this peak, the middle of the levels they were trained on.
+NETWORK_PEAK = 0.5
+
+
+@dataclass(frozen=True)
+class EncoderModels:
+    """The networks of one frame-rate family on their device, and the tag of its decoder."""
+
+    audio_ae: AudioAE
+    encoder: LatentEncoder
+    qinco2: QINCo2
+    tag: bytes
+    device: torch.device
+
+
+@dataclass
+class _Sound:
+    """A sound on its way: what is known of it, and the z of the windows that are done."""
+
+    key: Hashable
+    source: AudioSource
+    level: Level
+    channels: int
+    coded: int  # channels that are coded: 1 for mono and dual mono
+    frames: int  # code frames
+    metadata: tuple[tuple[int, bytes], ...]
+    pending: int = 0  # windows taken but not yet run
+    complete: bool = False  # all windows taken
+    z: list[np.ndarray] = field(default_factory=list)  # [coded, n, 64] each, in order
+    error: SpressoError | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One window of one sound: `pcm` float32 `[coded, samples]`, `lead` latent frames of context."""
+
+    sound: _Sound
+    window: EncoderWindow
+    lead: int
+    pcm: np.ndarray
+
+
+class SoundEncoder:
+    """Runs sounds through the encoder of one profile."""
+
+    def __init__(self, models: EncoderModels, profile: Profile):
+        self.models = models
+        self.profile = profile
+        self.plan = Plan.of(profile.pool, models.encoder.config.stride)
+        self._micro = MICRO_BATCH[models.device.type]
+        self._round = ROUND[models.device.type]
+
+    def run(
+        self,
+        items: Iterable[tuple[Hashable, AudioSource]],
+        mix: bool = False,
+        metadata: bool = False,
+    ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
+        """Streams or errors in the order of the items; see `CodecProtocol.compress_many`."""
+        waiting: list[_Sound] = []
+        tasks: list[_Task] = []
+        for key, source in items:
+            try:
+                sound = self._open(key, source, mix, metadata)
+            except SpressoError as error:
+                waiting.append(self._failed(key, source, error))
+                yield from self._finished(waiting)
+                continue
+            waiting.append(sound)
+            try:
+                for task in self._tasks(sound, mix):
+                    sound.pending += 1
+                    tasks.append(task)
+                    if len(tasks) >= self._round:
+                        self._flush(tasks)
+            except SpressoError as error:
+                sound.error = error
+                tasks = [task for task in tasks if task.sound is not sound]
+                sound.pending = 0
+            sound.complete = True
+            yield from self._finished(waiting)
+        self._flush(tasks)
+        yield from self._finished(waiting)
+
+    @staticmethod
+    def _failed(key: Hashable, source: AudioSource, error: SpressoError) -> _Sound:
+        level = Level(samples=1, rms=(0.0,), peak=(0.0,), identical=True)
+        return _Sound(key, source, level, 1, 1, 1, (), complete=True, error=error)
+
+    def _open(self, key: Hashable, source: AudioSource, mix: bool, metadata: bool) -> _Sound:
+        """First pass: level and length."""
+        if source.channels > 2 and not mix:
+            raise AudioError(
+                f"{source.channels} channels: spresso codes one or two; --downmix makes it mono"
+            )
+        level = measure(self._blocks(source, mix))
+        channels = 1 if mix else source.channels
+        frames = code_frames(level.samples, source.rate, self.profile.pool)
+        coded = 1 if level.identical else channels
+        extra = source.metadata() if metadata else ()
+        return _Sound(key, source, level, channels, coded, frames, extra)
+
+    @staticmethod
+    def _blocks(source: AudioSource, mix: bool) -> Iterator[np.ndarray]:
+        blocks = source.blocks()
+        return downmix(blocks) if mix and source.channels > 1 else blocks
+
+    def _tasks(self, sound: _Sound, mix: bool) -> Iterator[_Task]:
+        """Second pass: the windows of a sound at 48 kHz and network level."""
+        if sound.level.silent:
+            return
+        peaks = sound.level.peak[: sound.coded]
+        gains = np.array([NETWORK_PEAK / p if p > 0 else 0.0 for p in peaks])
+        blocks = (b[:, : sound.coded] for b in self._blocks(sound.source, mix))
+        pcm = resample_blocks(blocks, sound.source.rate, CODEC_RATE, sound.coded)
+        pool, context = self.profile.pool, self.models.audio_ae.context
+        total = sound.frames * pool
+        held = np.zeros((0, sound.coded), np.float32)
+        offset = 0  # sample index of held[0]
+        for window in self.plan.encoder_windows(sound.frames):
+            # Context is only taken inside the sound: its edges are the networks' edges.
+            first = max(0, window.start * pool - context)
+            last = min(total, window.stop * pool + context)
+            begin, end = first * LATENT_HOP, last * LATENT_HOP
+            held, offset = held[begin - offset :], begin
+            parts = [held]
+            have = offset + len(held)
+            while have < end:
+                block = next(pcm, None)
+                if block is None:
+                    parts.append(np.zeros((end - have, sound.coded), np.float32))
+                    have = end
+                else:
+                    parts.append((block * gains).astype(np.float32))
+                    have += len(block)
+            held = np.concatenate(parts)
+            piece = np.ascontiguousarray(held[: end - begin].T)
+            yield _Task(sound, window, window.start * pool - first, piece)
+
+    def _flush(self, tasks: list[_Task]) -> None:
+        """Run the collected windows, equal shapes together, and hand their z to their sounds."""
+        groups: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+        for index, task in enumerate(tasks):
+            shape = (task.pcm.shape[1], task.lead, task.window.stop - task.window.start)
+            groups[shape] += [(index, channel) for channel in range(task.sound.coded)]
+        z: dict[tuple[int, int], np.ndarray] = {}
+        for (_, lead, codes), rows in groups.items():
+            for start in range(0, len(rows), self._micro):
+                some = rows[start : start + self._micro]
+                pcm = np.stack([tasks[i].pcm[c] for i, c in some])
+                for row, value in zip(some, self._windows(pcm, lead, codes), strict=True):
+                    z[row] = value
+        for index, task in enumerate(tasks):
+            window, sound = task.window, task.sound
+            core = slice(window.keep - window.start, window.until - window.start)
+            sound.z.append(np.stack([z[index, c][core] for c in range(sound.coded)]))
+            sound.pending -= 1
+        tasks.clear()
+
+    @torch.inference_mode()
+    def _windows(self, pcm: np.ndarray, lead: int, codes: int) -> np.ndarray:
+        """PCM `[b, samples]` -> z `[b, codes, 64]` for at most a micro-batch of equal windows."""
+        rows = len(pcm)
+        batch = torch.zeros(self._micro, pcm.shape[1])
+        batch[:rows] = torch.from_numpy(pcm)
+        latents = self.models.audio_ae.encode(batch.to(self.models.device))
+        latents = latents[:, lead : lead + codes * self.profile.pool]
+        return self.models.encoder(latents)[:rows].cpu().numpy()
+
+    def _finished(self, waiting: list[_Sound]) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
+        """Results of the sounds at the head of the queue that are through."""
+        while waiting and waiting[0].complete and waiting[0].pending == 0:
+            sound = waiting.pop(0)
+            yield sound.key, sound.error or self._stream(sound)
+
+    def _stream(self, sound: _Sound) -> Stream:
+        common = {
+            "profile": self.profile,
+            "weights_tag": self.models.tag,
+            "source_rate": sound.source.rate,
+            "samples": sound.level.samples,
+            "channels": sound.channels,
+            "metadata": sound.metadata,
+        }
+        if sound.level.silent:
+            return Stream.silence(**common)
+        z = torch.from_numpy(np.concatenate(sound.z, axis=1))  # [coded, frames, 64]
+        levels = None
+        if sound.coded == 2:
+            levels = tuple(gain_byte(rms) for rms in sound.level.rms)
+        return Stream.from_codes(
+            self._quantise(z),
+            gain=gain_byte(sound.level.overall_rms),
+            dual_mono=sound.channels == 2 and sound.coded == 1,
+            levels=levels,
+            **common,
+        )
+
+    def _quantise(self, z: Tensor) -> np.ndarray:
+        """z `[coded, frames, 64]` -> codes uint16 `[coded, frames, M]`."""
+        flat = z.flatten(0, 1).to(self.models.device)
+        codes = self.models.qinco2.encode(flat, self.profile.codebooks)
+        return codes.unflatten(0, z.shape[:2]).cpu().numpy().astype(np.uint16)

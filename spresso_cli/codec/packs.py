@@ -1,0 +1,255 @@
+"""Packs: which weights are installed, what they can do, which of them a file needs. No torch.
+
+A pack is a folder: `pack.json`, `core/` (AudioAE, base DiT, CLAP) and one folder per frame-rate
+family (latent encoder, adapter, QINCo2), all tensors in safetensors. This module reads the JSON
+alone, so that `info`, `verify` and `models` answer at once; `weights.py` reads the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from spresso_cli.container.profile import FAMILIES, Profile
+from spresso_cli.errors import BadPack, MissingPack, UsageError
+
+FORMAT = 1
+PACK_VARIABLE = "SPRESSO_PACK"
+SHIPPED = Path(__file__).resolve().parent.parent / "packs"
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One rate that a pack offers; of two that fit a request, the lower rank is the better."""
+
+    frame_rate: int  # Hz, nominal
+    codebooks: int  # M
+    rank: int
+
+    @property
+    def profile(self) -> Profile:
+        """The profile that a file of this point carries."""
+        return Profile.of(self.frame_rate, self.codebooks)
+
+    @property
+    def kbps(self) -> float:
+        """Nominal payload rate of one channel."""
+        return self.profile.kbps
+
+
+@dataclass(frozen=True)
+class FamilyInfo:
+    """One frame rate of a pack, as its JSON describes it."""
+
+    frame_rate: int  # Hz, nominal
+    pool: int  # t, latent frames in one code frame
+    bits: int  # log2 K
+    max_codebooks: int
+    digest: str  # SHA-256 over the tensors that decode it, 64 hex digits
+    sampler: str  # default
+    steps: int  # default
+    encoder: Mapping[str, Any] = field(repr=False)
+    adapter: Mapping[str, Any] = field(repr=False)
+    qinco2: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def tag(self) -> bytes:
+        """The two bytes that every file of this family carries."""
+        return bytes.fromhex(self.digest[:4])
+
+    @property
+    def folder(self) -> str:
+        """Where its tensors lie inside the pack."""
+        return f"{self.frame_rate}hz"
+
+
+@dataclass(frozen=True)
+class PackInfo:
+    """A pack's JSON, checked."""
+
+    path: Path
+    name: str
+    version: str
+    status: str  # "preview" or "release"
+    licence: str
+    description: str
+    sigma_min: float
+    sigma_max: float
+    default_kbps: float
+    families: Mapping[int, FamilyInfo]  # by frame rate
+    points: tuple[OperatingPoint, ...]  # best rank first
+    audio_ae: Mapping[str, Any] = field(repr=False)
+    dit: Mapping[str, Any] = field(repr=False)
+    clap: Mapping[str, Any] = field(repr=False)
+    scores: Mapping[str, Any] = field(repr=False)
+
+    def choose(
+        self,
+        kbps: float | None = None,
+        frame_rate: int | None = None,
+        codebooks: int | None = None,
+    ) -> Profile:
+        """Return the profile for a request.
+
+        Args:
+            kbps: an upper limit on the nominal rate; the best-ranked point below it is taken.
+                None, with nothing else asked for: the pack's default.
+            frame_rate, codebooks: override the choice; codebooks alone keep the frame rate
+                that the rate would have chosen.
+
+        Raises:
+            UsageError: no operating point fits; the text names the lowest rate or what exists.
+        """
+        if frame_rate is not None and frame_rate not in self.families:
+            known = ", ".join(map(str, sorted(self.families)))
+            raise UsageError(
+                f"pack {self.name} has no frame rate of {frame_rate} Hz: choose one of {known}"
+            )
+        if frame_rate is not None and codebooks is not None and kbps is None:
+            return self._profile(frame_rate, codebooks)
+        points = [p for p in self.points if frame_rate in (None, p.frame_rate)]
+        limit = kbps if kbps is not None else self.default_kbps
+        if kbps is None and frame_rate is not None:
+            limit = max(p.kbps for p in points)
+        # A hair of tolerance: 0.3 asked for as a sum of floats is still 0.3.
+        fitting = [p for p in points if p.kbps <= limit * (1 + 1e-9)]
+        if not fitting:
+            lowest = min(p.kbps for p in points)
+            raise UsageError(
+                f"{limit:g} kbps is below the lowest rate of pack {self.name}: "
+                f"use -b {lowest:g} or more"
+            )
+        best = min(fitting, key=lambda p: p.rank)
+        return self._profile(best.frame_rate, codebooks or best.codebooks)
+
+    def _profile(self, frame_rate: int, codebooks: int) -> Profile:
+        most = self.families[frame_rate].max_codebooks
+        if not 1 <= codebooks <= most:
+            raise UsageError(
+                f"{codebooks} codebooks at {frame_rate} Hz: pack {self.name} has 1 to {most}"
+            )
+        return Profile.of(frame_rate, codebooks)
+
+
+def _strict(where: str, data: Any, required: set[str]) -> dict[str, Any]:
+    """A JSON object with exactly these keys; anything else is a pack for another version."""
+    if not isinstance(data, dict):
+        raise BadPack(f"{where}: expected an object")
+    if wrong := required ^ data.keys():
+        raise BadPack(f"{where}: unknown or missing keys: {', '.join(sorted(wrong))}")
+    return data
+
+
+def _family(where: str, data: Any) -> FamilyInfo:
+    names = {f.name for f in fields(FamilyInfo)}
+    info = FamilyInfo(**_strict(where, data, names))
+    known = {f.frame_rate: f for f in FAMILIES}.get(info.frame_rate)
+    if known is None or (known.pool, known.bits) != (info.pool, info.bits):
+        raise BadPack(f"{where}: {info.frame_rate} Hz with t = {info.pool} is no known family")
+    return info
+
+
+@lru_cache(maxsize=16)
+def read_pack(path: Path) -> PackInfo:
+    """Read and check one pack's JSON.
+
+    Raises:
+        MissingPack: there is no pack at `path`.
+        BadPack: its JSON is damaged or of another format version.
+    """
+    where = path / "pack.json"
+    try:
+        data = json.loads(where.read_text("utf-8"))
+    except FileNotFoundError:
+        raise MissingPack(f"{path}: no pack.json here; give a pack's folder or name") from None
+    except (OSError, ValueError) as error:
+        raise BadPack(f"{where}: cannot be read: {error}") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BadPack(f"{where}: pack format is not {FORMAT}; install a newer spresso")
+    own = {f.name for f in fields(PackInfo)} - {"path"} | {"format"}
+    data = _strict(str(where), data, own)
+    try:
+        families = [_family(f"{where}: {f}", d) for f, d in data["families"].items()]
+        points = [OperatingPoint(**p) for p in data["points"]]
+        info = PackInfo(
+            path=path,
+            **{
+                key: value
+                for key, value in data.items()
+                if key not in ("format", "families", "points")
+            },
+            families={f.frame_rate: f for f in families},
+            points=tuple(sorted(points, key=lambda p: p.rank)),
+        )
+        for point in info.points:
+            info._profile(point.frame_rate, point.codebooks)
+    except (TypeError, AttributeError, KeyError, UsageError) as error:
+        raise BadPack(f"{where}: {error}") from None
+    if not info.points:
+        raise BadPack(f"{where}: no operating points")
+    return info
+
+
+def _places() -> Iterator[Path]:
+    """Folders that are packs: SPRESSO_PACK's first, then what ships with the program."""
+    chosen = os.environ.get(PACK_VARIABLE)
+    if chosen and (Path(chosen) / "pack.json").exists():
+        yield Path(chosen)
+    if SHIPPED.is_dir():
+        for folder in sorted(SHIPPED.iterdir(), reverse=True):
+            if (folder / "pack.json").exists():
+                yield folder
+
+
+def installed_packs() -> list[PackInfo]:
+    """Every pack that can be used, the default one first; BadPack where one is damaged."""
+    return [read_pack(path) for path in dict.fromkeys(_places())]
+
+
+def find_pack(name_or_path: str | os.PathLike[str] | None = None) -> PackInfo:
+    """The pack of a name or folder; None: SPRESSO_PACK (a name or folder), else the default.
+
+    Raises:
+        MissingPack: there is none.
+        BadPack: it is damaged.
+    """
+    wanted = name_or_path or os.environ.get(PACK_VARIABLE)
+    if wanted is None:
+        packs = installed_packs()
+        if not packs:
+            raise MissingPack("no pack of weights is installed: reinstall spresso")
+        return packs[0]
+    for info in installed_packs():
+        if info.name == os.fspath(wanted):
+            return info
+    folder = Path(wanted)
+    if not folder.is_dir():
+        names = ", ".join(info.name for info in installed_packs()) or "none"
+        raise MissingPack(f"no pack is called {wanted} (installed: {names})")
+    return read_pack(folder)
+
+
+def pack_for_tag(tag: bytes, frame_rate: int) -> PackInfo:
+    """The installed pack whose weights made a file.
+
+    Args:
+        tag: the file's two weights-tag bytes.
+        frame_rate: nominal frame rate of its profile, Hz.
+
+    Raises:
+        MissingPack: none of the installed packs has these weights; the text names the tag.
+    """
+    for info in installed_packs():
+        family = info.families.get(frame_rate)
+        if family is not None and family.tag == tag:
+            return info
+    names = ", ".join(info.name for info in installed_packs()) or "none"
+    raise MissingPack(
+        f"made with weights {tag.hex()} at {frame_rate} Hz, which no installed pack has "
+        f"(installed: {names}): install that pack or point {PACK_VARIABLE} at it"
+    )

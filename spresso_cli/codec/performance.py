@@ -1,0 +1,113 @@
+"""Latents to PCM: AudioAE decoder, resampling to the source rate, level; block by block."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spresso_cli.audio.level import Fit, Leveller, rms_of
+from spresso_cli.audio.resample import resample_blocks, resampled_length
+from spresso_cli.container.profile import CODEC_RATE
+from spresso_cli.container.stream import Header
+from spresso_cli.models.audio_ae import AudioAE
+
+CHUNK_FRAMES = 500  # latent frames that the AudioAE decodes at a time
+_SPOOL_BYTES = 1 << 25  # of decoded sound in memory; what is beyond goes to a temporary file
+BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
+
+
+class Performance:
+    """One decoded sound (`Decoded` of the protocol): spooled at network level, levelled on reading."""
+
+    def __init__(self, header: Header, blocks: Iterable[np.ndarray]):
+        """`blocks` float32 `[n, coded channels]` at the source rate, together `samples` long."""
+        self.rate = header.source_rate
+        self.channels = header.channels
+        self.samples = header.samples
+        self._coded = header.coded_channels
+        # Closed by `close`, not by a with block: it lives as long as the sound does.
+        self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
+        leveller = Leveller(self._coded)
+        for block in blocks:
+            leveller.add(block)
+            self._spool.write(np.ascontiguousarray(block, np.float32).tobytes())
+        levels = header.levels or (header.gain,) * self._coded
+        self._fit: Fit = leveller.fit([rms_of(level) for level in levels])
+
+    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
+        """Yields float32 `[n <= size, channels]` in -1..1; every call begins at sample 0."""
+        self._spool.seek(0)
+        width = 4 * self._coded
+        while data := self._spool.read(size * width):
+            block = self._fit.apply(np.frombuffer(data, np.float32).reshape(-1, self._coded))
+            yield np.repeat(block, 2, axis=1) if self.channels > self._coded else block
+
+    def close(self) -> None:
+        """Frees the memory or the temporary file."""
+        self._spool.close()
+
+
+class Silence:
+    """The decoding of digital silence: exact zeros, no network involved."""
+
+    def __init__(self, header: Header):
+        self.rate = header.source_rate
+        self.channels = header.channels
+        self.samples = header.samples
+
+    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
+        """Yields zeros, float32 `[n <= size, channels]`."""
+        for start in range(0, self.samples, size):
+            yield np.zeros((min(size, self.samples - start), self.channels), np.float32)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@torch.inference_mode()
+def sound_of(latents: Iterable[Tensor], audio_ae: AudioAE) -> Iterator[np.ndarray]:
+    """Decode latents in chunks with context on both sides.
+
+    Args:
+        latents: float32 `[C, n, 128]` pieces of one run.
+
+    Yields:
+        48 kHz sound, float32 `[480 n, C]`.
+    """
+    context, hop = audio_ae.context, audio_ae.config.hop
+    device = audio_ae.latent_mean.device
+    held = torch.zeros(0, 0, 0, device=device)
+    lead = 0  # frames at the head of `held` that are context, decoded before
+    for piece in latents:
+        held = torch.cat((held, piece), 1) if held.numel() else piece
+        while held.shape[1] >= lead + CHUNK_FRAMES + context:
+            stop = lead + CHUNK_FRAMES
+            sound = audio_ae.decode(held[:, : stop + context])
+            yield sound[:, lead * hop : stop * hop].T.cpu().numpy()
+            held, lead = held[:, stop - context :], context
+    if held.shape[1] > lead:
+        yield audio_ae.decode(held)[:, lead * hop :].T.cpu().numpy()
+
+
+def at_source_rate(blocks: Iterable[np.ndarray], header: Header) -> Iterator[np.ndarray]:
+    """48 kHz blocks `[n, C]` -> blocks at the source rate, cut to exactly the header's samples."""
+    needed = resampled_length(header.samples, header.source_rate, CODEC_RATE)
+    left = header.samples
+    for block in resample_blocks(
+        _first(blocks, needed), CODEC_RATE, header.source_rate, header.coded_channels
+    ):
+        yield block[:left]
+        left -= len(block[:left])
+
+
+def _first(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """The first `samples` samples."""
+    for block in blocks:
+        yield block[:samples]
+        samples -= len(block[:samples])
+        if samples == 0:
+            return

@@ -1,0 +1,191 @@
+"""A pack's tensors: int8 storage with per-row scales, loading, and the digest that makes its tags.
+
+Matrices are stored as int8 rows with one float16 scale each (`<name>` and `<name>.scale`), all else
+as float16. Only safetensors are read: a weights file can carry numbers, never code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spresso_cli.codec.packs import FamilyInfo, PackInfo
+from spresso_cli.codec.tags import weights_tag
+from spresso_cli.errors import BadPack
+from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
+from spresso_cli.models.clap import CLAP, CLAPConfig
+from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
+from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
+from spresso_cli.models.lora import merge_lora
+from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+
+SCALE = ".scale"
+_QUANTISED_ROWS = 16  # smaller matrices stay float16: they save nothing and may matter
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def config_of(kind: type[Config], data: Mapping[str, Any], where: str) -> Config:
+    """A frozen config from a pack's JSON; BadPack on an unknown key or a value it refuses."""
+    unknown = data.keys() - {f.name for f in fields(kind)}
+    if unknown:
+        raise BadPack(f"{where}: unknown keys: {', '.join(sorted(unknown))}")
+    try:
+        return kind(**data)
+    except (TypeError, ValueError) as error:
+        raise BadPack(f"{where}: {error}") from None
+
+
+def quantise(tensors: Mapping[str, Tensor], int8: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Stored form of float tensors.
+
+    Args:
+        tensors: float state dict.
+        int8: which matrices (by name) become int8 rows; everything else becomes float16.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().float().cpu()
+        if value.ndim >= 2 and value.shape[0] >= _QUANTISED_ROWS and int8(name):
+            rows = value.flatten(1)
+            scale = (rows.abs().amax(1) / 127).clamp(min=1e-7).half()
+            stored[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(
+                torch.int8
+            ).view(value.shape)
+            stored[name + SCALE] = scale
+        else:
+            stored[name] = value.half()
+    return stored
+
+
+def dequantise(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Float32 tensors of a stored form; the inverse of `quantise` up to rounding."""
+    tensors = {}
+    for name, value in stored.items():
+        if name.endswith(SCALE) and name[: -len(SCALE)] in stored:
+            continue
+        scale = stored.get(name + SCALE)
+        if scale is None:
+            tensors[name] = value.float()
+        else:
+            shape = (-1,) + (1,) * (value.ndim - 1)
+            tensors[name] = value.float() * scale.float().view(shape)
+    return tensors
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, as stored.
+
+    Raises:
+        BadPack: missing, not safetensors (a renamed pickle, say), or with values not finite.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise BadPack(f"{path}: missing from the pack; reinstall it") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadPack(f"{path}: not a readable safetensors file ({error})") from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise BadPack(f"{path}: {name} holds values that are not finite")
+    return tensors
+
+
+def write_tensors(stored: Mapping[str, Tensor], path: Path) -> None:
+    """Write a stored form as safetensors."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in stored.items()}, path)
+
+
+def _fill(network: Network, tensors: Mapping[str, Tensor], where: Path) -> Network:
+    """Load weights into a network for inference; BadPack where they do not fit."""
+    try:
+        network.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1:2] or [str(error)]
+        raise BadPack(f"{where}: does not fit the pack's config: {reason[0].strip()}") from None
+    return network.eval().requires_grad_(False)
+
+
+def load_audio_ae(pack: PackInfo) -> AudioAE:
+    """The AudioAE of a pack, float32 on the CPU."""
+    path = pack.path / "core" / "audio_ae.safetensors"
+    config = config_of(AudioAEConfig, pack.audio_ae, "audio_ae")
+    return _fill(AudioAE(config), dequantise(read_tensors(path)), path)
+
+
+def load_clap(pack: PackInfo) -> CLAP:
+    """Both CLAP towers of a pack, float32 on the CPU."""
+    path = pack.path / "core" / "clap.safetensors"
+    config = config_of(CLAPConfig, pack.clap, "clap")
+    return _fill(CLAP(config), dequantise(read_tensors(path)), path)
+
+
+def load_encoder(pack: PackInfo, family: FamilyInfo) -> LatentEncoder:
+    """The latent encoder of one family, float32 on the CPU."""
+    path = pack.path / family.folder / "encoder.safetensors"
+    config = config_of(LatentEncoderConfig, family.encoder, f"{family.folder} encoder")
+    return _fill(LatentEncoder(config), dequantise(read_tensors(path)), path)
+
+
+def load_qinco2(pack: PackInfo, family: FamilyInfo) -> QINCo2:
+    """The quantiser of one family, float32 on the CPU."""
+    path = pack.path / family.folder / "qinco2.safetensors"
+    config = config_of(QINCo2Config, family.qinco2, f"{family.folder} qinco2")
+    return _fill(QINCo2(config), dequantise(read_tensors(path)), path)
+
+
+def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown | None]:
+    """The DiT with one family's LoRA merged, and the family's adapter (None: the base alone)."""
+    path = pack.path / "core" / "dit.safetensors"
+    config = config_of(DiTConfig, pack.dit, "dit")
+    base = dequantise(read_tensors(path))
+    if family is None:
+        return _fill(DiT(config), base, path), None
+    where = pack.path / family.folder / "adapter.safetensors"
+    stored = dequantise(read_tensors(where))
+    lora = {name[5:]: value for name, value in stored.items() if name.startswith("lora.")}
+    rest = {name: value for name, value in stored.items() if not name.startswith("lora.")}
+    down_config = config_of(AudioDownConfig, family.adapter, f"{family.folder} adapter")
+    try:
+        merged = merge_lora(base, lora, down_config.lora_alpha)
+    except (KeyError, RuntimeError) as error:
+        raise BadPack(f"{where}: adapters do not fit the base model ({error})") from None
+    adapter = _fill(AudioDown(down_config, config), rest, where)
+    return _fill(DiT(config), merged, path), adapter
+
+
+_AE_DECODER = ("dec.", "head.", "syn", "latent_mean", "latent_std")
+
+
+def family_digest(pack_path: Path, folder: str) -> str:
+    """SHA-256 over exactly the tensors that decode one family, 64 hex digits (format_spec.md).
+
+    They are the AudioAE's decoder, the base DiT, the family's adapter (LoRA, f_phi, audio-down
+    Q/K/V) and the QINCo2 decoder, as stored; encoders and shortlist codebooks are free to change.
+    """
+    parts = {
+        "audio_ae": pack_path / "core" / "audio_ae.safetensors",
+        "dit": pack_path / "core" / "dit.safetensors",
+        "adapter": pack_path / folder / "adapter.safetensors",
+        "qinco2": pack_path / folder / "qinco2.safetensors",
+    }
+    tensors: dict[str, np.ndarray] = {}
+    for component, path in parts.items():
+        for name, tensor in read_tensors(path).items():
+            if component == "audio_ae" and not name.startswith(_AE_DECODER):
+                continue
+            if component == "qinco2" and "shortlist" in name:
+                continue
+            tensors[f"{component}.{name}"] = tensor.numpy()
+    return weights_tag(tensors).hex()

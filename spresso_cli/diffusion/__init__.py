@@ -1,0 +1,1 @@
+"""EDM diffusion: preconditioning, noise levels, the noise field, samplers (pure functions)."""

@@ -1,0 +1,179 @@
+"""AudioAE: 48 kHz sound <-> 128 latents at exactly 100 Hz (S-PRESSO 2.1).
+
+A Vocos-style decoder predicts complex STFT coefficients, the encoder mirrors it, and every layer
+keeps the 100 Hz frame rate. Beyond the paper, `bypass = "mdct"` adds a linear path: the first 128
+MDCT coefficients of each frame are added to the latent and synthesised back, so that the networks
+only have to learn what a linear code misses.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SAMPLE_RATE = 48_000
+# The bypass matrices stay orthonormal; the scale between them and the network's latent is a
+# constant outside, because Adam destroys a small synthesis matrix within a few steps.
+BYPASS_SCALE = 8.0
+
+
+@dataclass(frozen=True)
+class AudioAEConfig:
+    """Sizes of an AudioAE; the paper fixes n_fft, hop and latent, and leaves the rest open."""
+
+    dim: int = 384
+    encoder_blocks: int = 8
+    decoder_blocks: int = 8
+    kernel: int = 7
+    expansion: int = 3
+    latent: int = 128
+    n_fft: int = 960
+    hop: int = 480
+    bypass: str = "mdct"  # "none" | "mdct"
+
+    def __post_init__(self) -> None:
+        if self.bypass not in ("none", "mdct"):
+            raise ValueError(f"bypass must be 'none' or 'mdct', not {self.bypass!r}")
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise conv, LayerNorm, inverted MLP, learned scale, residual: `[B, T, D]` -> same."""
+
+    def __init__(self, dim: int, kernel: int, expansion: int, blocks: int):
+        super().__init__()
+        self.dw = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.up = nn.Linear(dim, expansion * dim)
+        self.down = nn.Linear(expansion * dim, dim)
+        self.gamma = nn.Parameter(torch.full((dim,), 1.0 / blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.dw(x.transpose(1, 2)).transpose(1, 2)
+        return x + self.gamma * self.down(F.gelu(self.up(self.norm(h))))
+
+
+class Backbone(nn.Module):
+    """Vocos backbone at constant frame rate: `[B, T, inputs]` -> `[B, T, dim]`."""
+
+    def __init__(self, inputs: int, dim: int, kernel: int, expansion: int, blocks: int):
+        super().__init__()
+        self.embed = nn.Conv1d(inputs, dim, kernel, padding=kernel // 2)
+        self.norm_in = nn.LayerNorm(dim, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(dim, kernel, expansion, blocks) for _ in range(blocks)
+        )
+        self.norm_out = nn.LayerNorm(dim, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm_in(self.embed(x.transpose(1, 2)).transpose(1, 2))
+        for block in self.blocks:
+            x = block(x)
+        return self.norm_out(x)
+
+
+def mdct_rows(hop: int, rows: int) -> Tensor:
+    """The first `rows` MDCT analysis vectors with sine window, orthonormal, float32 `[rows, 2 hop]`.
+
+    With the same rows transposed as synthesis and overlap-add at `hop`, all `hop` rows
+    reconstruct perfectly (Princen-Bradley).
+    """
+    n = torch.arange(2 * hop, dtype=torch.float64)
+    k = torch.arange(rows, dtype=torch.float64)[:, None]
+    window = torch.sin(math.pi * (n + 0.5) / (2 * hop))
+    basis = torch.cos(math.pi / hop * (n + 0.5 + hop / 2) * (k + 0.5))
+    return (math.sqrt(2.0 / hop) * window * basis).float()
+
+
+def overlap_add(frames: Tensor, hop: int) -> Tensor:
+    """`[B, T, 2 hop]` -> `[B, (T + 1) hop]`: frame j starts at sample j * hop."""
+    first, second = frames[..., :hop], frames[..., hop:]
+    return (F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))).flatten(1)
+
+
+class AudioAE(nn.Module):
+    """The autoencoder. `encode` and `decode` work on latents standardised per channel.
+
+    Both directions see at most `context` frames beyond a frame on either side, so that a long
+    sound can be processed in pieces that overlap by that much and give the same result.
+    """
+
+    def __init__(self, config: AudioAEConfig):
+        super().__init__()
+        self.config = config
+        dim, bins = config.dim, config.n_fft + 2  # real and imaginary (or m and p), 962 channels
+        shape = (config.kernel, config.expansion)
+        self.enc = Backbone(bins, dim, *shape, config.encoder_blocks)
+        self.to_latent = nn.Linear(dim, config.latent)
+        self.dec = Backbone(config.latent, dim, *shape, config.decoder_blocks)
+        self.head = nn.Linear(dim, bins)
+        if config.bypass == "mdct":
+            rows = mdct_rows(config.hop, config.latent)
+            self.ana = nn.Parameter(rows)  # [128, 960]
+            self.syn = nn.Parameter(rows.T.contiguous())  # [960, 128]
+        self.register_buffer("latent_mean", torch.zeros(config.latent))
+        self.register_buffer("latent_std", torch.ones(config.latent))
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.apply(self._init)
+
+    @staticmethod
+    def _init(module: nn.Module) -> None:
+        if isinstance(module, nn.Conv1d | nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+    @property
+    def context(self) -> int:
+        """Frames on either side that one output of the deeper direction depends on."""
+        blocks = max(self.config.encoder_blocks, self.config.decoder_blocks)
+        return (self.config.kernel // 2) * (blocks + 1) + 1  # + 1: a frame's own STFT overlap
+
+    def _frames(self, x: Tensor, mode: str) -> Tensor:
+        """Overlapping frames `[B, T, 960]`; frame j covers samples [480 j - 240, 480 j + 720)."""
+        pad = (self.config.n_fft - self.config.hop) // 2
+        x = F.pad(x[:, None], (pad, pad), mode=mode)[:, 0]
+        return x.unfold(-1, self.config.n_fft, self.config.hop)
+
+    def encode_raw(self, x: Tensor) -> Tensor:
+        """`[B, 480 T]` -> latents before standardisation `[B, T, 128]` (training)."""
+        spectrum = torch.fft.rfft(self._frames(x, "reflect") * self.window)  # [B, T, 481]
+        # Magnitude to the power 0.5: quiet content stays visible to the network.
+        magnitude = torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-14)
+        features = torch.cat((spectrum.real, spectrum.imag), -1)
+        features = features * magnitude.rsqrt().repeat(1, 1, 2)
+        z = self.to_latent(self.enc(features))
+        if self.config.bypass == "mdct":
+            z = z + BYPASS_SCALE * (self._frames(x, "constant") @ self.ana.T)
+        return z
+
+    def decode_raw(self, z: Tensor) -> Tensor:
+        """Latents before standardisation `[B, T, 128]` -> sound `[B, 480 T]` (training)."""
+        m, p = self.head(self.dec(z)).chunk(2, dim=-1)  # [B, T, 481] each
+        magnitude = torch.exp(m.float() - 4.0).clamp(max=100.0)
+        frames = torch.fft.irfft(torch.polar(magnitude, p.float()), n=self.config.n_fft)
+        hop, pad = self.config.hop, (self.config.n_fft - self.config.hop) // 2
+        sound = overlap_add(frames * self.window, hop)
+        envelope = overlap_add((self.window**2).expand(1, z.shape[1], -1), hop)
+        sound = sound[:, pad:-pad] / envelope[:, pad:-pad]
+        if self.config.bypass == "mdct":
+            linear = overlap_add(z @ self.syn.T, hop) / BYPASS_SCALE
+            sound = sound + linear[:, pad:-pad]
+        return sound
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Sound to standardised latents.
+
+        Args:
+            x: float32 `[B, n]` at 48 kHz, n a positive multiple of 480 (zero-pad the end).
+
+        Returns:
+            float32 `[B, n / 480, 128]`, zero mean and unit std per channel over training sound.
+        """
+        return (self.encode_raw(x) - self.latent_mean) / self.latent_std
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Standardised latents `[B, T, 128]` to 48 kHz sound `[B, 480 T]`."""
+        return self.decode_raw(latents * self.latent_std + self.latent_mean)

@@ -1,0 +1,161 @@
+"""CLAP: an audio tower and a text tower trained to agree on pairs (S-PRESSO 2.2 conditions on it).
+
+The audio tower is a ConvNeXt over a 64-band log-mel; the text tower reads words as sums of hashed
+character n-grams, which needs no vocabulary file and gives unseen words a meaning from their
+parts. Text tokens condition the DiT; pooled embeddings serve evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spresso_cli.models.audio_ae import SAMPLE_RATE, Backbone
+from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+
+
+@dataclass(frozen=True)
+class CLAPConfig:
+    """Sizes of the two towers."""
+
+    embedding: int = 256
+    audio_dim: int = 192
+    audio_blocks: int = 4
+    mel_bands: int = 64
+    n_fft: int = 2048
+    hop: int = 960
+    text_width: int = 192
+    text_heads: int = 3
+    text_blocks: int = 2
+    text_buckets: int = 8192
+    max_words: int = 16
+
+
+def words_of(text: str, limit: int) -> list[str]:
+    """Lower-case words and numbers of a caption, at most `limit`."""
+    return re.findall(r"[^\W_]+", text.lower())[:limit]
+
+
+def ngram_buckets(word: str, buckets: int) -> list[int]:
+    """Hash buckets (CRC-32) of a word and of its character 3- to 5-grams; bucket 0 is padding."""
+    marked = f"<{word}>"
+    grams = {marked} | {
+        marked[i : i + n] for n in (3, 4, 5) for i in range(max(0, len(marked) - n + 1))
+    }
+    return sorted(zlib.crc32(g.encode()) % (buckets - 1) + 1 for g in grams)
+
+
+class TextTower(nn.Module):
+    """Words -> tokens `[B, L, text_width]`, mask `[B, L]`, pooled `[B, text_width]`."""
+
+    def __init__(self, config: CLAPConfig):
+        super().__init__()
+        self.config = config
+        width = config.text_width
+        self.table = nn.EmbeddingBag(config.text_buckets, width, mode="mean")
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "norm1": nn.LayerNorm(width),
+                    "qkv": QKV(width, config.text_heads),
+                    "proj": nn.Linear(width, width),
+                    "norm2": nn.LayerNorm(width),
+                    "mlp": MLP(width),
+                }
+            )
+            for _ in range(config.text_blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.to_embedding = nn.Linear(width, config.embedding)
+
+    def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """A text without words is one empty word, so that every row has a token."""
+        config, device = self.config, self.table.weight.device
+        rows = [words_of(text, config.max_words) or [""] for text in texts]
+        length = max(map(len, rows))
+        words = [word for row in rows for word in row]
+        bags = [ngram_buckets(word, config.text_buckets) for word in words]
+        offsets = torch.tensor([0, *map(len, bags)]).cumsum(0)[:-1].to(device)
+        flat = torch.tensor([b for bag in bags for b in bag], device=device)
+        vectors = self.table(flat, offsets)  # [words, D]
+        mask = torch.zeros(len(rows), length, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            mask[i, : len(row)] = True
+        mask = mask.to(device)
+        x = vectors.new_zeros(len(rows), length, config.text_width)
+        x[mask] = vectors * math.sqrt(config.text_width)
+        rope = rope_table(torch.arange(length, device=device), x.shape[-1] // config.text_heads)
+        for block in self.blocks:
+            q, k, v = block["qkv"](block["norm1"](x), rope)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+            x = x + block["proj"](merge_heads(attended))
+            x = x + block["mlp"](block["norm2"](x))
+        x = self.norm(x) * mask[..., None]
+        return x, mask, x.sum(1) / mask.sum(1, keepdim=True)
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Unit-norm text embeddings `[B, embedding]`."""
+        return F.normalize(self.to_embedding(self(texts)[2]), dim=-1)
+
+
+def mel_filters(n_fft: int, bands: int, low: float, high: float) -> Tensor:
+    """Triangular filters evenly spaced on the HTK mel scale, unit peak, `[n_fft/2 + 1, bands]`."""
+
+    def mel(hz: float) -> float:
+        return 2595.0 * math.log10(1 + hz / 700.0)
+
+    points = torch.linspace(mel(low), mel(high), bands + 2, dtype=torch.float64)
+    hz = 700.0 * (10 ** (points / 2595.0) - 1)
+    bins = torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    rise = (bins - hz[:-2]) / (hz[1:-1] - hz[:-2])
+    fall = (hz[2:] - bins) / (hz[2:] - hz[1:-1])
+    return torch.minimum(rise, fall).clamp(min=0).float()
+
+
+class AudioTower(nn.Module):
+    """48 kHz sound `[B, n]` -> unit-norm embedding `[B, embedding]`."""
+
+    def __init__(self, config: CLAPConfig):
+        super().__init__()
+        self.config = config
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        filters = mel_filters(config.n_fft, config.mel_bands, 50.0, 20_000.0)
+        self.register_buffer("filters", filters, persistent=False)
+        self.backbone = Backbone(
+            config.mel_bands, config.audio_dim, 7, 3, config.audio_blocks
+        )
+        self.pool = nn.Linear(config.audio_dim, 1)
+        self.to_embedding = nn.Linear(3 * config.audio_dim, config.embedding)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Log-mel frames at 50 Hz, about zero mean and unit range, `[B, frames, bands]`."""
+        spectrum = torch.stft(
+            x, self.config.n_fft, self.config.hop, window=self.window,
+            pad_mode="constant", return_complex=True,
+        )
+        mel = spectrum.abs().transpose(1, 2) @ self.filters
+        return (mel.clamp(min=1e-3).log() + 1.0) / 4.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.backbone(self.features(x))  # [B, frames, D]
+        attention = self.pool(h).softmax(1)
+        pooled = torch.cat(((attention * h).sum(1), h.mean(1), h.std(1)), -1)
+        return F.normalize(self.to_embedding(pooled), dim=-1)
+
+
+class CLAP(nn.Module):
+    """Both towers and the learned temperature of the contrastive loss."""
+
+    def __init__(self, config: CLAPConfig):
+        super().__init__()
+        self.config = config
+        self.audio = AudioTower(config)
+        self.text = TextTower(config)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))

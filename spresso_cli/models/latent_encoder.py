@@ -1,0 +1,90 @@
+"""Latent encoder g_psi: AudioAE latents at 100 Hz -> 64 numbers at 25, 11, 5 or 1 Hz (S-PRESSO 2.3).
+
+Transformer blocks with RoPE, a linear layer to 64 channels, average pooling over t frames. Beyond
+the paper, `unit_rms` scales every vector to unit RMS, which bounds what quantisation noise can do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+
+# Paper's depth for each pooling factor t.
+PAPER_DEPTH = {4: 6, 9: 10, 20: 12, 100: 12}
+
+
+@dataclass(frozen=True)
+class LatentEncoderConfig:
+    """Sizes of one latent encoder; the paper fixes depth, t and the 64 output channels."""
+
+    pool: int
+    depth: int
+    width: int = 256
+    heads: int = 4
+    latent: int = 128
+    channels: int = 64
+    # Latent frames per token, a divisor of t. The paper's tokens are single frames (1).
+    stride: int = 1
+    unit_rms: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pool % self.stride:
+            raise ValueError(f"stride {self.stride} does not divide the pooling factor {self.pool}")
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm self-attention and MLP, `[B, T, D]` -> same."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.qkv = QKV(width, heads)
+        self.proj = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x), table)
+        x = x + self.proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
+        return x + self.mlp(self.norm2(x))
+
+
+class LatentEncoder(nn.Module):
+    """g_psi of one frame rate."""
+
+    def __init__(self, config: LatentEncoderConfig):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Linear(config.stride * config.latent, config.width)
+        self.blocks = nn.ModuleList(
+            EncoderBlock(config.width, config.heads) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.out = nn.Linear(config.width, config.channels)
+
+    def forward(self, x0: Tensor) -> Tensor:
+        """Encode whole pooling windows.
+
+        Args:
+            x0: standardised AudioAE latents `[B, n t, 128]`.
+
+        Returns:
+            z `[B, n, 64]`, unit RMS per vector where the config says so.
+        """
+        config = self.config
+        x = self.embed(x0.unflatten(1, (-1, config.stride)).flatten(2))  # [B, N, D]
+        # Positions are the tokens' centres in latent frames.
+        offset = (config.stride - 1) / 2
+        centres = torch.arange(x.shape[1], device=x.device) * config.stride + offset
+        table = rope_table(centres, config.width // config.heads)
+        for block in self.blocks:
+            x = block(x, table)
+        # The linear layer and the mean commute; pooling first is t times cheaper.
+        pooled = self.norm(x).unflatten(1, (-1, config.pool // config.stride)).mean(2)
+        z = self.out(pooled)  # [B, n, 64]
+        return F.rms_norm(z, z.shape[-1:], eps=1e-6) if config.unit_rms else z

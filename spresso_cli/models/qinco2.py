@@ -1,0 +1,180 @@
+"""QINCo2: residual quantisation with codebooks adapted by small networks (S-PRESSO 2.6).
+
+xhat_1 = C_1[i_1]; xhat_m = xhat_{m-1} + f_m(C_m[i_m], xhat_{m-1}). Encoding keeps a beam of B
+hypotheses and sends only the A nearest entries of a shortlist codebook through f_m. Every prefix
+of a code is a valid code of a lower rate. Vallaeys et al. 2025, equations 3 to 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class QINCo2Config:
+    """Sizes of a quantiser; `codebook_bits` is log2 K. A and B are search settings."""
+
+    dim: int = 64
+    codebook_bits: int = 10
+    codebooks: int = 20
+    embed: int = 128  # d_e
+    hidden: int = 256  # d_h
+    blocks: int = 2  # L
+    shortlist: int = 16  # A
+    beam: int = 16  # B
+
+    @property
+    def entries(self) -> int:
+        """K, the number of entries of each codebook."""
+        return 1 << self.codebook_bits
+
+
+class Step(nn.Module):
+    """f_m of one step m >= 2, and the shortlist codebook that pre-selects its candidates."""
+
+    def __init__(self, config: QINCo2Config):
+        super().__init__()
+        d, e, h = config.dim, config.embed, config.hidden
+        self.codebook = nn.Parameter(torch.zeros(config.entries, d))
+        self.shortlist = nn.Parameter(torch.zeros(config.entries, d))
+        self.p_in = nn.Linear(d, e, bias=False)
+        self.mix = nn.Linear(e + d, e)
+        self.up = nn.ModuleList(nn.Linear(e, h, bias=False) for _ in range(config.blocks))
+        self.down = nn.ModuleList(nn.Linear(h, e, bias=False) for _ in range(config.blocks))
+        self.p_out = nn.Linear(e, d, bias=False)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)
+        for layer in self.down:
+            nn.init.zeros_(layer.weight)
+        # Zero P_out starts exactly at residual quantisation; the released code starts at
+        # c + P_out P_in c instead.
+        nn.init.zeros_(self.p_out.weight)
+
+    def forward(self, code: Tensor, xhat: Tensor) -> Tensor:
+        """f_m(c, x), both `[..., D]`."""
+        e = self.p_in(code)
+        e = e + self.mix(torch.cat((e, xhat), -1))
+        for up, down in zip(self.up, self.down, strict=True):
+            e = e + down(F.relu(up(e)))
+        return code + self.p_out(e)
+
+
+def nearest(x: Tensor, table: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Indices and squared distances of the `count` nearest rows of `table` to each `x`.
+
+    `x` `[..., D]`, `table` `[K, D]` -> `[..., count]` each; distances in float32, up to the
+    constant |x|^2, which is added back.
+    """
+    scores = (table**2).sum(-1) - 2 * x @ table.T
+    values, indices = scores.topk(count, dim=-1, largest=False)
+    return indices, values + (x**2).sum(-1, keepdim=True)
+
+
+class QINCo2(nn.Module):
+    """The quantiser of one frame rate."""
+
+    def __init__(self, config: QINCo2Config):
+        super().__init__()
+        self.config = config
+        self.first = nn.Parameter(torch.zeros(config.entries, config.dim))
+        self.steps = nn.ModuleList(Step(config) for _ in range(config.codebooks - 1))
+        self.register_buffer("mean", torch.zeros(config.dim))
+        self.register_buffer("std", torch.ones(()))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Original units to the quantiser's: per-dimension mean, one global std."""
+        return (x - self.mean) / self.std
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """The inverse of `normalise`."""
+        return x * self.std + self.mean
+
+    def advance(self, m: int, indices: Tensor, xhat: Tensor) -> Tensor:
+        """xhat after step m (0-based, m >= 1) for chosen entries, `[..., D]`."""
+        step = self.steps[m - 1]
+        return xhat + step(step.codebook[indices], xhat)
+
+    def search(
+        self, x: Tensor, codebooks: int, shortlist: int, beam: int
+    ) -> tuple[Tensor, Tensor]:
+        """Beam search on normalised vectors.
+
+        Args:
+            x: `[N, D]` in normalised units.
+            codebooks: M' <= M, the number of steps to run; the winner is the best M'-code.
+            shortlist: A, candidates per hypothesis that go through f_m.
+            beam: B, hypotheses kept between steps.
+
+        Returns:
+            codes int64 `[N, M']` and their reconstruction `[N, D]`, normalised.
+        """
+        beam = min(beam, self.config.entries)
+        shortlist = min(shortlist, self.config.entries)
+        keep = beam if codebooks > 1 else 1
+        indices, _ = nearest(x, self.first, keep)  # [N, F]
+        codes, xhat = indices[..., None], self.first[indices]  # [N, F, 1], [N, F, D]
+        for m in range(1, codebooks):
+            step = self.steps[m - 1]
+            candidates, _ = nearest(x[:, None] - xhat, step.shortlist, shortlist)  # [N, F, A]
+            base = xhat[:, :, None].expand(-1, -1, shortlist, -1)
+            options = base + step(step.codebook[candidates], base)  # [N, F, A, D]
+            distance = ((x[:, None, None] - options) ** 2).sum(-1).flatten(1)  # [N, F A]
+            keep = 1 if m == codebooks - 1 else min(beam, distance.shape[1])
+            best = distance.topk(keep, dim=-1, largest=False).indices  # [N, F']
+            hypothesis = best // shortlist
+            rows = torch.arange(x.shape[0], device=x.device)[:, None]
+            xhat = options.flatten(1, 2)[rows, best]
+            chosen = candidates.flatten(1)[rows, best]
+            codes = torch.cat((codes[rows, hypothesis], chosen[..., None]), -1)
+        return codes[:, 0], xhat[:, 0]
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        z: Tensor,
+        codebooks: int | None = None,
+        shortlist: int | None = None,
+        beam: int | None = None,
+        micro_batch: int = 64,
+    ) -> Tensor:
+        """Latents to codes.
+
+        Args:
+            z: float32 `[N, D]` in original units.
+            codebooks: M' (default M); a lower rate re-runs the beam with M' steps, because the
+                winner of a longer search is not the best prefix.
+            shortlist, beam: A and B (default: the config's).
+            micro_batch: vectors a search call sees; the last call is padded to it, so that codes
+                do not depend on how many vectors arrive together.
+
+        Returns:
+            int64 `[N, M']`.
+        """
+        config = self.config
+        m = config.codebooks if codebooks is None else codebooks
+        if not 1 <= m <= config.codebooks:
+            raise ValueError(f"codebooks must be 1 to {config.codebooks}, not {m}")
+        x = self.normalise(z)
+        padded = F.pad(x, (0, 0, 0, -len(x) % micro_batch))
+        codes = [
+            self.search(part, m, shortlist or config.shortlist, beam or config.beam)[0]
+            for part in padded.split(micro_batch)
+        ]
+        if not codes:
+            return torch.zeros(0, m, dtype=torch.int64, device=z.device)
+        return torch.cat(codes)[: len(x)]
+
+    def decode_steps(self, codes: Tensor) -> list[Tensor]:
+        """Normalised reconstructions after 1, 2, ..., M' steps, each `[..., D]`."""
+        steps = [self.first[codes[..., 0]]]
+        for m in range(1, codes.shape[-1]):
+            steps.append(self.advance(m, codes[..., m], steps[-1]))
+        return steps
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes `[..., M']` (any prefix length) -> latents `[..., D]` in original units."""
+        return self.denormalise(self.decode_steps(codes)[-1])

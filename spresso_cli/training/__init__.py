@@ -1,0 +1,1 @@
+"""Training, one module per stage of the paper; needs the same packages as decoding, nothing more."""

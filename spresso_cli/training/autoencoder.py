@@ -1,0 +1,177 @@
+"""Training stage, step 1: the diffusion autoencoder (S-PRESSO 2.5).
+
+The latent encoder, f_phi and the audio-down Q/K/V learn together with the DiT (its LoRA when the
+base is pretrained, all of it when it is not) to denoise AudioAE latents, for several frame rates
+on one trunk. Beyond the paper, by configuration: Gaussian noise on unit-RMS z (so that step 2
+costs less), z dropped at random (so that guidance on z works), and a warm-up in which the encoder
+alone learns to predict the latents' energy envelope (so that z carries something from the start).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spresso_cli.diffusion.edm import coefficients, draw_sigma
+from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.training.conditioning import TextBank
+from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.run import Run, cosine_rate
+
+
+@dataclass(frozen=True)
+class StepOneTraining:
+    """Hyper-parameters of step 1 (the paper's value behind each, where it gives one)."""
+
+    steps: int = 100_000
+    warmup_steps: int = 0  # envelope regression only, before the diffusion loss
+    batch: int = 64  # paper: 32
+    crops: tuple[tuple[int, float], ...] = ((500, 1.0),)  # latent frames and probability
+    rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    p_mean: float = 0.2
+    p_std: float = 1.4
+    text_keep: float = 0.2
+    z_drop: float = 0.1  # paper: 0
+    z_noise: Mapping[int, float] | None = None  # by pooling factor; paper: none
+    envelope_weight: float = 0.0  # of the auxiliary loss beside the diffusion loss
+
+
+class EnvelopeHead(nn.Module):
+    """Predicts from one z the log-energy of its window in 32 bands and short blocks (training aid).
+
+    Its targets are what a Wiener filter needs, so z that serve it serve the denoiser.
+    """
+
+    BANDS = 32
+
+    def __init__(self, pool: int, channels: int, hidden: int = 384):
+        super().__init__()
+        self.blocks = max(1, round(pool / 5))
+        self.pool = pool
+        outputs = self.blocks * self.BANDS
+        self.net = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+    def target(self, x0: Tensor) -> Tensor:
+        """Latents `[B, n t, 128]` -> `[B, n, blocks * 32]`, natural log energy, about unit scale."""
+        energy = (x0**2).unflatten(-1, (self.BANDS, -1)).mean(-1).unflatten(1, (-1, self.pool))
+        b, n, t, bands = energy.shape
+        blocks = F.adaptive_avg_pool1d(energy.transpose(2, 3).reshape(b * n, bands, t), self.blocks)
+        return ((blocks + 1e-4).log().reshape(b, n, -1) + 3.0) / 2.5
+
+    def loss(self, z: Tensor, x0: Tensor) -> Tensor:
+        """Mean squared error of the envelope."""
+        return F.mse_loss(self.net(z), self.target(x0))
+
+
+def diffusion_loss(
+    dit: DiT,
+    x0: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    text: TextCondition | None,
+    down: tuple[AudioDown, Tensor] | None,
+) -> Tensor:
+    """lambda(sigma) |D - x0|^2 per example `[B]` with sigma_data = 1, as F's error (EDM eq. 8)."""
+    c_skip, c_out, c_in, c_noise = coefficients(sigma, 1.0)
+    x = x0 + sigma[:, None, None] * noise
+    f = dit(x * c_in[:, None, None], c_noise, text, down)
+    target = (x0 - c_skip[:, None, None] * x) / c_out[:, None, None]
+    return ((f.float() - target) ** 2).mean((1, 2))
+
+
+class StepOne(nn.Module):
+    """Encoders, adapters and envelope heads of all frame rates, and the shared trunk."""
+
+    def __init__(
+        self,
+        dit: DiT,
+        adapters: Mapping[int, AudioDown],
+        encoders: Mapping[int, LatentEncoder],
+    ):
+        super().__init__()
+        self.dit = dit
+        self.adapters = nn.ModuleDict({str(t): a for t, a in adapters.items()})
+        self.encoders = nn.ModuleDict({str(t): e for t, e in encoders.items()})
+        self.heads = nn.ModuleDict(
+            {str(t): EnvelopeHead(t, e.config.channels) for t, e in encoders.items()}
+        )
+
+    def pools(self) -> list[int]:
+        """Pooling factors, in the order of the configuration."""
+        return [int(t) for t in self.encoders]
+
+
+def crop_frames(frames: int, pool: int, patch: int) -> int:
+    """The longest crop up to `frames` that holds whole pooling windows and whole patches."""
+    step = math.lcm(pool, patch)
+    return max(step, frames // step * step)
+
+
+def train(
+    pool: LatentPool,
+    bank: TextBank,
+    model: StepOne,
+    folder: Path,
+    training: StepOneTraining,
+    minutes: float | None,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> None:
+    """Train in `folder`; continues where a former call stopped."""
+    device = pool.latents.device
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        training.rate,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+    )
+    run = Run(
+        folder, {"model": model}, optimizer, steps=training.steps, minutes=minutes, report=report
+    )
+    pools = model.pools()
+    patch = model.dit.config.patch
+    lengths, odds = zip(*training.crops, strict=True)
+    z_noise = training.z_noise or {}
+    while run.wants_more():
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
+        t = pools[run.step % len(pools)]
+        choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
+        frames = crop_frames(lengths[int(choice)], t, patch)
+        x0, clips = pool.crops(training.batch, frames, run.generator)
+        encoder, head, adapter = (
+            part[str(t)] for part in (model.encoders, model.heads, model.adapters)
+        )
+        z = encoder(x0)
+        z = z + z_noise.get(t, 0.0) * torch.randn(z.shape, generator=run.generator).to(device)
+        losses = {}
+        total = torch.zeros((), device=device)
+        if training.envelope_weight or run.step < training.warmup_steps:
+            envelope = head.loss(z, x0)
+            losses[f"envelope_t{t}"] = envelope.detach()
+            weight = 1.0 if run.step < training.warmup_steps else training.envelope_weight
+            total = total + weight * envelope
+        if run.step >= training.warmup_steps:
+            sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator).to(device)
+            noise = torch.randn(x0.shape, generator=run.generator).to(device)
+            keep = torch.rand(len(x0), generator=run.generator).to(device) >= training.z_drop
+            text = bank.condition(clips, training.text_keep, run.generator)
+            down = (adapter, adapter.tokens(z, keep))
+            each = diffusion_loss(model.dit, x0, sigma, noise, text, down)
+            total = total + each.mean()
+            losses[f"loss_t{t}"] = each[keep].mean().detach()
+            if not keep.all():
+                losses[f"dropped_t{t}"] = each[~keep].mean().detach()
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        run.finish_step(losses)

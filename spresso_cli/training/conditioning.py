@@ -1,0 +1,49 @@
+"""Text conditions for training: every caption's tokens from the frozen CLAP text tower, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spresso_cli.models.clap import TextTower
+from spresso_cli.models.dit import TextCondition
+
+
+@dataclass
+class TextBank:
+    """Tokens float32 `[clips, L, width]`, mask bool `[clips, L]`, pooled float32 `[clips, width]`."""
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, tower: TextTower, captions: Sequence[str]) -> TextBank:
+        """Encode all captions in one padded table."""
+        return cls(*(t.clone() for t in tower(captions)))
+
+    def condition(
+        self, clips: Tensor, keep: float, generator: torch.Generator
+    ) -> TextCondition | None:
+        """Text for a batch, each example's kept with probability `keep` (S-PRESSO 2.5: 0.2).
+
+        Presence is drawn first per batch, then per example at 0.8 or more, with `keep` as the
+        product: most batches then carry no text tokens at all, which costs no attention.
+        """
+        within = max(keep, 0.8)
+        if torch.rand((), generator=generator) >= keep / within:
+            return None
+        present = torch.rand(len(clips), generator=generator) < within
+        clips = clips.to(self.mask.device)
+        mask = self.mask[clips]
+        longest = int(mask.sum(1).max())
+        return TextCondition(
+            self.tokens[clips, :longest],
+            mask[:, :longest],
+            self.pooled[clips],
+            present.to(self.mask.device),
+        )

@@ -1,0 +1,33 @@
+"""Power-function EMA of network weights (EDM2, section 3.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def gamma_of(sigma_rel: float) -> float:
+    """The exponent gamma whose profile has relative width `sigma_rel` (EDM2, algorithm 2)."""
+    s = sigma_rel**-2
+    return float(np.roots([1, 7, 16 - s, 12 - s]).real.max())
+
+
+class PowerEMA:
+    """Running average over named tensors; the averaging window grows with the training time."""
+
+    def __init__(self, tensors: dict[str, Tensor], sigma_rel: float = 0.10):
+        self.gamma = gamma_of(sigma_rel)
+        self.step = 0
+        self.average = {name: t.detach().clone() for name, t in tensors.items()}
+
+    @torch.no_grad()
+    def update(self, tensors: dict[str, Tensor]) -> None:
+        """Move the average after one optimiser step: beta_t = (1 - 1/t)^(gamma + 1)."""
+        self.step += 1
+        beta = (1 - 1 / self.step) ** (self.gamma + 1)
+        for name, average in self.average.items():
+            if average.is_floating_point():
+                average.lerp_(tensors[name].detach().to(average.dtype), 1 - beta)
+            else:
+                average.copy_(tensors[name])

@@ -1,0 +1,123 @@
+"""Write a pack: networks in their stored form, the JSON that describes them, tags, licence.
+
+Exporting a family that is already there replaces it; other families keep their tensors and hence
+their tags, as long as the core (AudioAE decoder, base DiT) stays the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from spresso_cli.codec.packs import FORMAT, OperatingPoint
+from spresso_cli.codec.weights import family_digest, quantise, write_tensors
+from spresso_cli.container.profile import FAMILIES
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.clap import CLAP
+from spresso_cli.models.dit import AudioDown, DiT
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.models.qinco2 import QINCo2
+
+
+@dataclass(frozen=True)
+class Family:
+    """The networks of one frame rate, and its defaults."""
+
+    encoder: LatentEncoder
+    adapter: AudioDown
+    qinco2: QINCo2
+    lora: Mapping[str, Tensor] = field(default_factory=dict)
+    sampler: str = "heun"
+    steps: int = 16
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a pack says of itself."""
+
+    name: str
+    version: str
+    status: str
+    licence: str
+    description: str
+    default_kbps: float
+    sigma_min: float = 0.004
+    sigma_max: float = 160.0
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _everything(name: str) -> bool:
+    return True
+
+
+def _networks(name: str) -> bool:
+    """QINCo2 keeps its codebooks in float16; its step networks become int8."""
+    return not (name == "first" or name.endswith(("codebook", "shortlist")))
+
+
+def export_pack(
+    folder: Path,
+    description: Description,
+    audio_ae: AudioAE,
+    dit: DiT,
+    clap: CLAP,
+    families: Mapping[int, Family],
+    points: Sequence[OperatingPoint],
+    audio_ae_int8: Callable[[str], bool] = _everything,
+) -> None:
+    """Write a whole pack into `folder`.
+
+    Args:
+        families: by pooling factor t.
+        points: operating points with their ranks (lower is better).
+        audio_ae_int8: which AudioAE matrices become int8 (the rest stay float16).
+    """
+    write_tensors(
+        quantise(audio_ae.state_dict(), audio_ae_int8), folder / "core" / "audio_ae.safetensors"
+    )
+    write_tensors(quantise(dit.state_dict(), _everything), folder / "core" / "dit.safetensors")
+    write_tensors(quantise(clap.state_dict(), _everything), folder / "core" / "clap.safetensors")
+    described = {}
+    by_pool = {family.pool: family for family in FAMILIES}
+    for pool, networks in families.items():
+        known = by_pool[pool]
+        name = f"{known.frame_rate}hz"
+        adapter = {
+            **networks.adapter.state_dict(),
+            **{f"lora.{key}": value for key, value in networks.lora.items()},
+        }
+        write_tensors(
+            quantise(networks.encoder.state_dict(), _everything),
+            folder / name / "encoder.safetensors",
+        )
+        write_tensors(quantise(adapter, _everything), folder / name / "adapter.safetensors")
+        write_tensors(
+            quantise(networks.qinco2.state_dict(), _networks), folder / name / "qinco2.safetensors"
+        )
+        described[name] = {
+            "frame_rate": known.frame_rate,
+            "pool": pool,
+            "bits": known.bits,
+            "max_codebooks": networks.qinco2.config.codebooks,
+            "digest": family_digest(folder, name),
+            "sampler": networks.sampler,
+            "steps": networks.steps,
+            "encoder": asdict(networks.encoder.config),
+            "adapter": asdict(networks.adapter.config),
+            "qinco2": asdict(networks.qinco2.config),
+        }
+    pack = {
+        "format": FORMAT,
+        **asdict(description),
+        "families": described,
+        "points": [asdict(point) for point in points],
+        "audio_ae": asdict(audio_ae.config),
+        "dit": asdict(dit.config),
+        "clap": asdict(clap.config),
+    }
+    (folder / "pack.json").write_text(json.dumps(pack, indent=2) + "\n", "utf-8")

@@ -1,0 +1,141 @@
+"""A pool of AudioAE latents of (augmented) corpus sound, from which the later stages draw crops.
+
+Encoding once and drawing many crops makes a training step cost the diffusion network alone. Every
+pass over the corpus draws new augmentation; a clip's latents end in silence, as files do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.training.augment import change_speed, random_eq, set_peak
+from spresso_cli.training.corpus import Corpus
+
+TAIL_FRAMES = 20  # zeros encoded behind a clip, so that its end sounds like a file's end
+
+
+@dataclass
+class LatentPool:
+    """Flat latents and where each entry lies.
+
+    Attributes:
+        latents: float16 `[frames, 128]`, standardised.
+        offsets: int64 `[entries + 1]`.
+        clip: int64 `[entries]`, the corpus index of each entry (its caption).
+        silence: float32 `[128]`, the latent of digital silence.
+    """
+
+    latents: Tensor
+    offsets: Tensor
+    clip: Tensor
+    silence: Tensor
+
+    def crops(
+        self, count: int, frames: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Random crops, short entries continued in silence.
+
+        Returns:
+            float32 `[count, frames, 128]` and corpus indices `[count]`.
+        """
+        lengths = (self.offsets[1:] - self.offsets[:-1]).double()
+        entries = torch.multinomial(lengths.sqrt(), count, replacement=True, generator=generator)
+        start, end = self.offsets[entries], self.offsets[entries + 1]
+        slack = (end - start - frames).clamp(min=0)
+        # A third of the crops begin with the clip: onsets matter, and files begin there.
+        begin = torch.rand(count, generator=generator) * 1.5 - 0.5
+        begin = start + (begin.clamp(min=0) * (slack + 1)).long().clamp(max=slack)
+        position = begin[:, None] + torch.arange(frames)
+        inside = (position < end[:, None]).to(self.latents.device)
+        flat = self.latents[position.clamp(max=len(self.latents) - 1).to(self.latents.device)]
+        return torch.where(inside[..., None], flat.float(), self.silence), self.clip[entries]
+
+    @classmethod
+    def join(cls, pools: Sequence[LatentPool]) -> LatentPool:
+        """Several passes as one pool."""
+        starts = [0]
+        for pool in pools:
+            starts.append(starts[-1] + int(pool.offsets[-1]))
+        offsets = [pool.offsets[:-1] + start for pool, start in zip(pools, starts, strict=False)]
+        return cls(
+            torch.cat([pool.latents for pool in pools]),
+            torch.cat([*offsets, torch.tensor(starts[-1:])]),
+            torch.cat([pool.clip for pool in pools]),
+            pools[0].silence,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors."""
+        save_file({name: getattr(self, name).cpu() for name in self.__annotations__}, path)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> LatentPool:
+        """Read what `save` wrote; the indices stay on the CPU."""
+        tensors = load_file(path)
+        for name in ("latents", "silence"):
+            tensors[name] = tensors[name].to(device)
+        return cls(**tensors)
+
+
+@torch.inference_mode()
+def build_pool(
+    corpus: Corpus,
+    audio_ae: AudioAE,
+    augment: bool,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> LatentPool:
+    """Encode every clip once, plain or augmented; join the pools of several passes.
+
+    Args:
+        report: called with (clips done, clips to do).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = corpus.pcm.device
+    hop = audio_ae.config.hop
+    pieces, lengths, owners = [], [], []
+    for index in range(len(corpus)):
+        sound = corpus.clip(index)[None]
+        if augment:
+            sound = augmented(corpus, sound, generator)
+        sound = set_peak(sound, generator, -9, -3)
+        frames = -(-sound.shape[-1] // hop) + TAIL_FRAMES
+        # Few distinct shapes: every new one costs the convolution library a set-up.
+        padded = -(-frames // 100) * 100
+        sound = F.pad(sound, (0, padded * hop - sound.shape[-1]))
+        pieces.append(audio_ae.encode(sound)[0, :frames].half())
+        lengths.append(frames)
+        owners.append(index)
+        if report and index % 100 == 0:
+            report(index, len(corpus))
+    silence = audio_ae.encode(torch.zeros(1, 100 * hop, device=device))[0, 50]
+    offsets = torch.cat((torch.zeros(1, dtype=torch.int64), torch.tensor(lengths).cumsum(0)))
+    return LatentPool(torch.cat(pieces), offsets, torch.tensor(owners), silence.float())
+
+
+def augmented(corpus: Corpus, sound: Tensor, generator: torch.Generator) -> Tensor:
+    """One clip `[1, n]` with random speed, equalisation and a second sound mixed in."""
+
+    def chance(probability: float) -> bool:
+        return bool(torch.rand((), generator=generator) < probability)
+
+    if chance(0.7):
+        factor = 2 ** float(torch.rand((), generator=generator) * 1.2 - 0.6)
+        sound = change_speed(sound, factor)
+    if chance(0.5):
+        sound = random_eq(sound, generator)
+    if chance(0.25):
+        other = corpus.clip(int(corpus.draw(1, generator)))[None]
+        n = sound.shape[-1]
+        gain = 10 ** float((torch.rand((), generator=generator) * 20 - 20) / 20)
+        other = F.pad(other, (0, max(0, n - other.shape[-1])))[:, :n]
+        sound = sound / sound.abs().amax().clamp(min=1e-4) + gain * other
+    return sound
