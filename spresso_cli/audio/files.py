@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 
 from spresso_cli.audio import metadata
+from spresso_cli.container.profile import MAX_RATE, MAX_SECONDS, MIN_RATE
 from spresso_cli.errors import AudioError
 
 BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
@@ -37,10 +38,12 @@ class AudioSource(ABC):
     Attributes:
         rate: Hz.
         channels: 1 or more.
+        file_bytes: size of the file it comes from; of an array 0.
     """
 
     rate: int
     channels: int
+    file_bytes: int
 
     @property
     @abstractmethod
@@ -88,6 +91,7 @@ class ArraySource(AudioSource):
         if x.size == 0:
             raise AudioError("there are no samples")
         self.rate = _checked_rate(rate)
+        self.file_bytes = 0
         self._x = x.reshape(len(x), -1)  # [n, C]
         self.channels = self._x.shape[1]
         self._metadata = metadata
@@ -119,7 +123,8 @@ def open_audio(
     position: one pass at a time.
 
     Args:
-        max_seconds: longer sounds are refused, from their header where it tells.
+        max_seconds: longer sounds are refused, from their header where it tells; None allows the
+            24 hours that a `.spr` file can hold.
 
     Raises:
         AudioError: unreadable, of unknown format, empty or too long.
@@ -185,13 +190,15 @@ class _FileSource(AudioSource):
     def __init__(self, origin: _Named | _Given, max_seconds: float | None) -> None:
         self._origin = origin
         try:
+            with origin.open() as file:
+                self.file_bytes = file.seek(0, os.SEEK_END)
             with self._sound() as sound:
                 self.rate, self.channels = _checked_rate(sound.samplerate), sound.channels
                 declared = sound.frames
                 # libsndfile estimates the length of MP3; only reading tells.
                 certain = declared != _UNKNOWN_LENGTH and sound.format != "MP3"
             self._samples = declared if certain else None
-            self._limit = None if max_seconds is None else int(max_seconds * self.rate)
+            self._limit = int(_limit(max_seconds) * self.rate)
             if declared == 0:
                 raise AudioError("the file holds no samples")
             if certain:
@@ -252,7 +259,7 @@ class _FileSource(AudioSource):
                 yield sound
 
     def _check_length(self, samples: int) -> None:
-        if self._limit is not None and samples > self._limit:
+        if samples > self._limit:
             raise AudioError(
                 f"longer than {self._limit / self.rate:g} s: raise --max-duration or cut it"
             )
@@ -299,13 +306,13 @@ class _Cursor:
 
 def _spooled(pipe: BinaryIO, max_seconds: float | None) -> BinaryIO:
     """Reads a pipe to its end into a file that can be rewound."""
-    limit = None if max_seconds is None else int(max_seconds + 1) * _PIPE_BYTES_PER_SECOND
+    limit = int(_limit(max_seconds) + 1) * _PIPE_BYTES_PER_SECOND
     spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - outlives us
     try:
         size = 0
         while piece := pipe.read(1 << 20):
             size += len(piece)
-            if limit is not None and size > limit:
+            if size > limit:
                 raise AudioError(
                     f"the pipe holds more than {limit >> 20} MiB: "
                     "raise --max-duration or pass a file"
@@ -317,6 +324,10 @@ def _spooled(pipe: BinaryIO, max_seconds: float | None) -> BinaryIO:
             raise AudioError(f"the pipe cannot be held: {_reason(error)}") from None
         raise
     return spool
+
+
+def _limit(max_seconds: float | None) -> float:
+    return MAX_SECONDS if max_seconds is None else min(max_seconds, MAX_SECONDS)
 
 
 def _check_finite(block: np.ndarray, start: int) -> None:
@@ -332,8 +343,10 @@ def _check_finite(block: np.ndarray, start: int) -> None:
 
 
 def _checked_rate(rate: int) -> int:
-    if rate < 1:
-        raise AudioError(f"a sample rate of {rate} Hz is impossible")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(
+            f"its sample rate of {rate} Hz is not in {MIN_RATE}..{MAX_RATE} Hz: resample it first"
+        )
     return int(rate)
 
 

@@ -327,9 +327,16 @@ def test_an_array_that_is_no_sound_is_an_audio_error(x: np.ndarray) -> None:
         ArraySource(x, 48_000)
 
 
-def test_an_impossible_rate_is_an_audio_error() -> None:
-    with pytest.raises(AudioError, match="0 Hz"):
-        ArraySource(np.zeros(5), 0)
+@pytest.mark.parametrize("rate", [0, 999, 768_001])
+def test_a_rate_that_no_stream_can_hold_is_an_audio_error(rate: int) -> None:
+    with pytest.raises(AudioError, match=f"{rate} Hz"):
+        ArraySource(np.zeros(5), rate)
+
+
+def test_a_day_is_the_longest_sound_of_all() -> None:
+    data = encoded(np.zeros((1000 * 86_400 + 1, 1), np.float32), 1000, subtype="PCM_U8")
+    with pytest.raises(AudioError, match="longer than 86400 s"):
+        open_audio(data)
 
 
 def test_downmix_is_the_mean_over_the_channels() -> None:

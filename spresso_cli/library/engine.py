@@ -1,0 +1,252 @@
+"""Carries jobs through a codec: threads read ahead, results keep the order of the jobs.
+
+Every job gets exactly one result. An error of one file is its result and nobody else's; what ends
+the whole run (no codec, interruption, a defect) is raised, and no partial file stays behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Generic, Literal, Protocol, TypeVar
+
+from spresso_cli.codec.protocol import CodecProtocol
+from spresso_cli.errors import AudioError, OutputError, SpressoError
+from spresso_cli.library import outputs
+from spresso_cli.library.ahead import default_threads, prepared
+from spresso_cli.library.plan import Job
+from spresso_cli.library.resume import Existing
+
+Status = Literal["done", "skipped", "failed", "planned"]
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one job."""
+
+    job: Job
+    status: Status  # planned: what a dry run would do
+    seconds: float = 0.0  # from taking up to finishing; files of one batch share theirs
+    source_bytes: int = 0
+    output_bytes: int = 0
+    duration: float = 0.0  # seconds of sound
+    error: SpressoError | None = None  # of a failed one
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How files are treated, whichever way a library is run.
+
+    `stdin` and `stdout` are called only when there is a job that reads or writes them.
+    """
+
+    stdin: Callable[[], BinaryIO]
+    stdout: Callable[[], BinaryIO]
+    force: bool = False  # existing outputs are replaced
+    resume: bool = False  # existing outputs that this run would make again are skipped
+    dry_run: bool = False  # everything is looked at, nothing is written, no codec is loaded
+    max_seconds: float | None = 3600.0  # longer sounds are refused
+    threads: int = field(default_factory=default_threads)  # that read ahead
+
+
+Work = TypeVar("Work")  # what a codec takes
+Product = TypeVar("Product")  # what it gives
+
+
+@dataclass(frozen=True)
+class Taken(Generic[Work]):
+    """An input that is ready for the codec."""
+
+    work: Work
+    source_bytes: int
+    duration: float  # seconds of sound
+
+
+class Direction(Protocol[Work, Product]):
+    """One of the two ways through a codec: what differs between compressing and decompressing."""
+
+    def take(self, job: Job) -> Taken[Work]:
+        """Reads or opens the input, in a thread; raises SpressoError."""
+        ...
+
+    def compare(self, source: Path, output: Path) -> Existing:
+        """Judges an output that is there already; raises SpressoError."""
+        ...
+
+    def drive(
+        self, codec: CodecProtocol, items: Iterable[tuple[int, Job, Work]]
+    ) -> Iterator[tuple[int, Product | SpressoError]]:
+        """Hands the numbered items to the codec."""
+        ...
+
+    def write(self, work: Work, product: Product, file: BinaryIO) -> None:
+        """Writes what was made of an input; raises SpressoError and OSError."""
+        ...
+
+    def release(self, work: Work) -> None:
+        """Closes an input, whether it was used or not."""
+        ...
+
+    def discard(self, product: Product) -> None:
+        """Closes what the codec gave, whether it was written or not."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Task(Generic[Work]):
+    """A job that was looked at: it is ready for the codec, or it has its result already."""
+
+    job: Job
+    started: float  # monotonic seconds
+    taken: Taken[Work] | None = None
+    result: FileResult | None = None
+
+
+def run(
+    jobs: Sequence[Job],
+    direction: Direction[Work, Product],
+    codec_factory: Callable[[], CodecProtocol],
+    options: RunOptions,
+) -> Iterator[FileResult]:
+    """Yields the result of every job, in their order.
+
+    The codec is loaded when the first job needs it, which may be never.
+    """
+    stdout = None
+    if not options.dry_run:
+        for folder in {job.output.parent for job in jobs if job.output is not None}:
+            outputs.remove_stale(folder)
+        if any(job.output is None for job in jobs):
+            stdout = outputs.Unseekable(options.stdout())  # before the work: it may refuse
+
+    def finish(task: _Task[Work], product: Product | SpressoError) -> FileResult:
+        return _finish(task, product, direction, lambda: _output(task.job, options.force, stdout))
+
+    tasks = prepared(jobs, lambda job: _look_at(job, direction, options), options.threads)
+    try:
+        for task in tasks:
+            if task.result is not None:
+                yield task.result
+            else:
+                yield from _through_codec(chain([task], tasks), direction, codec_factory(), finish)
+    finally:
+        tasks.close()
+
+
+def _through_codec(
+    tasks: Iterable[_Task[Work]],
+    direction: Direction[Work, Product],
+    codec: CodecProtocol,
+    finish: Callable[[_Task[Work], Product | SpressoError], FileResult],
+) -> Iterator[FileResult]:
+    """The same for tasks of which the first needs the codec."""
+    inside: dict[int, _Task[Work]] = {}  # the codec
+    results: dict[int, FileResult] = {}  # waiting for an earlier one
+    due = 0
+
+    def items() -> Iterator[tuple[int, Job, Work]]:
+        for number, task in enumerate(tasks):
+            if task.taken is None:
+                results[number] = task.result
+            else:
+                inside[number] = task
+                yield number, task.job, task.taken.work
+
+    try:
+        for number, product in direction.drive(codec, items()):
+            results[number] = finish(inside.pop(number), product)
+            while due in results:
+                yield results.pop(due)
+                due += 1
+        assert not inside, "the codec left items without a result"
+        for number in sorted(results):  # those behind the last that needed the codec
+            yield results.pop(number)
+    finally:
+        for task in inside.values():
+            direction.release(task.taken.work)
+
+
+def _look_at(job: Job, direction: Direction[Work, Product], options: RunOptions) -> _Task[Work]:
+    """Everything that can be done for a job before the codec has it; runs in a thread."""
+    started = time.monotonic()
+
+    def result(status: Status, **details) -> _Task[Work]:
+        seconds = time.monotonic() - started
+        return _Task(job, started, result=FileResult(job, status, seconds, **details))
+
+    try:
+        if options.resume and job.source is not None and job.output is not None:
+            existing = _existing(job.source, job.output, direction)
+            if existing is not None and existing.fault is None:
+                return result(
+                    "skipped",
+                    source_bytes=os.stat(job.source).st_size,
+                    output_bytes=os.stat(job.output).st_size,
+                    duration=existing.duration,
+                )
+            if existing is not None and not options.force:
+                raise OutputError(f"{job.output} exists and {existing.fault}: -f replaces it")
+        if job.output is not None:
+            outputs.refuse_existing(job.output, options.force)
+        taken = direction.take(job)
+    except SpressoError as error:
+        return result("failed", error=error)
+    except OSError as error:
+        return result("failed", error=AudioError(error.strerror or str(error)))
+    if options.dry_run:
+        direction.release(taken.work)
+        return result("planned", source_bytes=taken.source_bytes, duration=taken.duration)
+    return _Task(job, started, taken=taken)
+
+
+def _existing(source: Path, output: Path, direction: Direction[Work, Product]) -> Existing | None:
+    """An earlier run's output, judged; None if there is none or the source is out of reach."""
+    return direction.compare(source, output) if output.is_file() and source.is_file() else None
+
+
+def _finish(
+    task: _Task[Work],
+    product: Product | SpressoError,
+    direction: Direction[Work, Product],
+    output: Callable[[], AbstractContextManager[BinaryIO]],
+) -> FileResult:
+    """Writes what the codec made of a task."""
+    taken, size, error = task.taken, 0, None
+    try:
+        if isinstance(product, SpressoError):
+            raise product
+        try:
+            with output() as file:
+                direction.write(taken.work, product, file)
+                size = file.seek(0, os.SEEK_END) if file.seekable() else file.tell()
+        finally:
+            direction.discard(product)
+    except SpressoError as failure:
+        size, error = 0, failure
+    finally:
+        direction.release(taken.work)
+    return FileResult(
+        task.job,
+        "failed" if error else "done",
+        time.monotonic() - task.started,
+        taken.source_bytes,
+        size,
+        taken.duration,
+        error,
+    )
+
+
+@contextmanager
+def _output(job: Job, force: bool, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
+    """The file that a job writes to."""
+    if job.output is None:
+        yield stdout
+        stdout.flush()
+    else:
+        with outputs.replacing(job.output, force=force) as file:
+            yield file

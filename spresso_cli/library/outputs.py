@@ -1,0 +1,179 @@
+"""Files appear under their final name whole or not at all, and replace others only when allowed.
+
+Data goes to a temporary file in the same folder, `.door.spr.<host>-<pid>-<random>.spresso-tmp`,
+which is renamed when it is complete. One that a killed process left is removed by the next run that
+writes to its folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import socket
+import stat
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from spresso_cli.errors import OutputError
+
+TEMPORARY = ".spresso-tmp"
+
+_PATTERN = re.compile(rf"\.(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-[0-9a-f]+{re.escape(TEMPORARY)}$")
+_NAME_CHARACTERS = 32  # of the final name: file systems end names at 255 bytes
+_FOREIGN_AGE = 24 * 3600  # seconds after which another machine's temporary file is given up
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raises OutputError if `path` exists and may not be replaced.
+
+    Devices and pipes are there to be written to and are never refused; folders always are.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        if os.path.islink(path) and not force:  # to nowhere
+            raise OutputError(f"{path} exists already: -f replaces it") from None
+        return
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path} is a folder")
+    if stat.S_ISREG(mode) and not force:
+        raise OutputError(f"{path} exists already: -f replaces it")
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """Yields a file that gets the name `path` when the block ends without an exception.
+
+    A device or a pipe is written to directly.
+
+    The folder is made if it is missing. Where `force` is not set, a file that has come to exist in
+    the meantime is kept.
+
+    Raises:
+        OutputError: it exists, the folder cannot be written, the disk is full, the name is
+            impossible.
+    """
+    try:
+        refuse_existing(path, force)
+        target = _prepared(path)
+        if target is None:
+            with open(path, "wb") as file:
+                yield Unseekable(file)
+            return
+        try:
+            with open(target, "xb") as file:
+                yield file
+            _publish(target, path, force)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(target)
+            raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+class Unseekable:
+    """A file that is only ever written on: stdout, a device, a pipe; `tell` counts the bytes.
+
+    stdout is one even where it is a file, since whatever else is written there comes before.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        self._size += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def seekable(self) -> bool:
+        return False
+
+    def tell(self) -> int:
+        return self._size
+
+
+def remove_stale(folder: Path) -> int:
+    """Removes the temporary files of dead processes from a folder; returns how many.
+
+    Those of a living process of this machine stay, and those of other machines for a day.
+    """
+    removed = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _PATTERN.search(entry.name)
+            if match and _is_stale(entry, match["host"], int(match["pid"])):
+                with contextlib.suppress(OSError):  # another run was faster
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
+def _prepared(path: Path) -> Path | None:
+    """Makes the folder and returns a temporary name in it; None for a device or a pipe."""
+    try:
+        os.makedirs(path.parent, exist_ok=True)
+        if path.exists() and not path.is_file():
+            return None
+        temporary = path.parent / _temporary_name(path.name)
+        os.fsencode(temporary)
+        return temporary
+    except ValueError as error:  # a zero byte, or characters that the system cannot encode
+        raise OutputError(f"{path} is not a possible name here: {error}") from None
+
+
+def _temporary_name(name: str) -> str:
+    token = secrets.token_hex(4)
+    return f".{name[:_NAME_CHARACTERS]}.{_host()}-{os.getpid()}-{token}{TEMPORARY}"
+
+
+def _host() -> str:
+    """Eight hex digits for the realm in which a process id means something."""
+    realm = socket.gethostname()
+    with contextlib.suppress(OSError):  # containers can share a name and a folder
+        realm += os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(realm.encode('utf-8', 'replace')):08x}"
+
+
+def _publish(temporary: Path, path: Path, force: bool) -> None:
+    """Gives the file its name: atomically, and without `force` only if the name is free."""
+    if not force:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise OutputError(f"{path} exists already: -f replaces it") from None
+        except OSError:  # a file system without links: look, then rename
+            refuse_existing(path, force)
+        else:
+            os.unlink(temporary)
+            return
+    os.replace(temporary, path)
+
+
+def _is_stale(entry: os.DirEntry[str], host: str, pid: int) -> bool:
+    if host == _host():
+        return not _alive(pid)
+    with contextlib.suppress(OSError):
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _FOREIGN_AGE
+    return False
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True

@@ -1,0 +1,175 @@
+"""Reports: one JSON line per output, appended as it is finished; merged and summed up afterwards.
+
+A line is written by one call, so shards and reruns may share a file on a local disk, and a run that
+was killed leaves at most one damaged line. Names that are not UTF-8 keep their bytes as `\\udcXX`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from spresso_cli.errors import OutputError, SpressoError
+
+if TYPE_CHECKING:
+    from spresso_cli.library.run import FileResult
+
+Record = dict[str, Any]
+
+
+def record(result: FileResult) -> Record:
+    """Returns a result as a JSON object: what a report and `--json` say of one output."""
+    fields: Record = {
+        "path": result.job.relative,
+        "source": _text(result.job.source),
+        "output": _text(result.job.output),
+        "status": result.status,
+        "source_bytes": result.source_bytes,
+        "output_bytes": result.output_bytes,
+        "duration": round(result.duration, 6),
+        "seconds": round(result.seconds, 6),
+    }
+    if result.job.seed is not None:
+        fields["seed"] = result.job.seed
+    if result.error is not None:
+        fields["error"] = str(result.error)
+        fields["exit_code"] = result.error.exit_code
+    return fields
+
+
+class ReportWriter:
+    """Appends records to a JSONL file; a context manager.
+
+    Raises:
+        OutputError: the file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            os.makedirs(path.parent, exist_ok=True)
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close
+            self._end_broken_line()
+        except (OSError, ValueError) as error:
+            raise self._failure(error) from None
+
+    def add(self, result: FileResult) -> None:
+        """Appends one line."""
+        line = json.dumps(record(result), allow_nan=False).encode("ascii") + b"\n"
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _end_broken_line(self) -> None:
+        """A killed run may have left half a line: the next record must not continue it."""
+        if self._file.seek(0, os.SEEK_END):
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
+
+    def _failure(self, error: Exception) -> OutputError:
+        reason = getattr(error, "strerror", None) or error
+        return OutputError(f"the report {self._path} cannot be written: {reason}")
+
+
+@dataclass
+class Summary:
+    """What the reports of one or many runs add up to, over outputs that exist (done or skipped)."""
+
+    outputs: int = 0
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    source_bytes: int = 0
+    output_bytes: int = 0
+    duration: float = 0.0  # seconds of sound
+    seconds: float = 0.0  # of work, summed over outputs; batches share theirs
+    failures: list[Record] = field(default_factory=list)
+
+
+def merge(paths: Iterable[Path]) -> tuple[list[Record], int]:
+    """Reads reports in the order given; returns the records and the number of damaged lines.
+
+    The last record of an output wins, because it is the latest try; records keep the order in
+    which their outputs were first met.
+
+    Raises:
+        SpressoError: a report cannot be read.
+    """
+    records: dict[tuple[str, str | None, int | None], Record] = {}
+    damaged = 0
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                for line in file:
+                    parsed = _parsed(line)
+                    if parsed is None:
+                        damaged += 1
+                    else:
+                        key = (parsed["path"], parsed.get("output"), parsed.get("seed"))
+                        records[key] = parsed
+        except OSError as error:
+            raise SpressoError(f"{path}: {error.strerror or error}") from None
+    return list(records.values()), damaged
+
+
+def summarise(records: Iterable[Record]) -> Summary:
+    """Returns the sums over merged records."""
+    summary = Summary()
+    for fields in records:
+        status = fields["status"]
+        summary.outputs += 1
+        setattr(summary, status, getattr(summary, status) + 1)
+        if status == "failed":
+            summary.failures.append(fields)
+            continue
+        summary.source_bytes += fields["source_bytes"]
+        summary.output_bytes += fields["output_bytes"]
+        summary.duration += fields["duration"]
+        summary.seconds += fields["seconds"]
+    return summary
+
+
+def _parsed(line: bytes) -> Record | None:
+    """One line as a record; None if a killed writer or somebody else left it like that."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or fields.get("status") not in ("done", "skipped", "failed"):
+        return None
+    numbers = (fields.get(k) for k in ("source_bytes", "output_bytes", "duration", "seconds"))
+    if not isinstance(fields.get("path"), str) or not all(_is_number(n) for n in numbers):
+        return None
+    output, seed = fields.get("output"), fields.get("seed")
+    if not isinstance(output, str | None) or not isinstance(seed, int | None):
+        return None
+    return fields
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else os.fspath(path)

@@ -1,0 +1,91 @@
+"""Which outputs `--resume` may skip: those that a run with these parameters would write again.
+
+Outputs appear whole (see outputs.py), so one that verifies, fits its source and is not older is the
+result of an earlier run. One that does not is never replaced without `-f`: it is somebody's file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+
+from spresso_cli.audio.files import open_audio
+from spresso_cli.audio.sink import AudioFormat
+from spresso_cli.container import spr
+from spresso_cli.container.profile import Profile
+from spresso_cli.errors import SpressoError
+
+
+@dataclass(frozen=True)
+class StreamParameters:
+    """What decides the bytes of a `.spr` file besides its source."""
+
+    profile: Profile
+    weights_tag: bytes
+    downmix: bool = False
+    metadata: bool = False
+
+
+@dataclass(frozen=True)
+class Existing:
+    """An output that is there already."""
+
+    fault: str | None  # why a run would write something else; None: it would write this again
+    duration: float = 0.0  # seconds of sound, if there is no fault
+
+
+def compare_stream(source: Path, output: Path, parameters: StreamParameters) -> Existing:
+    """Judges a `.spr` file as the result of compressing `source`.
+
+    Raises:
+        AudioError: the source cannot be read.
+        OSError: one of them has gone.
+    """
+    if _older(output, source):
+        return Existing("is older than its source")
+    try:
+        with open(output, "rb") as file:
+            stream = spr.load(file, max_seconds=None)
+    except SpressoError as error:
+        return Existing(f"does not verify ({error})")
+    if stream.profile != parameters.profile:
+        return Existing(f"was made at {stream.profile.kbps:g} kbps")
+    if stream.weights_tag != parameters.weights_tag:
+        return Existing("was made by another pack")
+    with open_audio(source) as sound:
+        channels = 1 if parameters.downmix else sound.channels
+        if (stream.source_rate, stream.channels) != (sound.rate, channels):
+            return Existing(f"has {stream.channels} channels at {stream.source_rate} Hz")
+        if stream.metadata != (sound.metadata() if parameters.metadata else ()):
+            return Existing("carries other metadata")
+    return Existing(None, stream.seconds)
+
+
+def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
+    """Judges a sound file as the result of decompressing the `.spr` file `source`.
+
+    Seed, steps and prompt leave no trace in a sound file and cannot be compared.
+
+    Raises:
+        CorruptStream, UnsupportedStream: the source cannot be read.
+        OSError: one of them has gone.
+    """
+    if _older(output, source):
+        return Existing("is older than its source")
+    with open(source, "rb") as file:
+        stream = spr.load(file, max_seconds=None)
+    try:
+        with open(output, "rb") as file, soundfile.SoundFile(file) as sound:
+            found = (sound.frames, sound.samplerate, sound.channels, sound.subtype)
+    except (soundfile.SoundFileError, TypeError):
+        return Existing("is no sound file")
+    if found != (stream.samples, stream.source_rate, stream.channels, format.subtype):
+        return Existing("has another length, rate, number of channels or sample type")
+    return Existing(None, stream.seconds)
+
+
+def _older(output: Path, source: Path) -> bool:
+    return os.stat(output).st_mtime_ns < os.stat(source).st_mtime_ns
