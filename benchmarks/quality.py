@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import support
-from spresso_cli.codec.codec import Codec
 
+from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
@@ -88,6 +88,7 @@ def main() -> None:
     length = f"{options.seconds:g} s each" if options.seconds else "whole"
     steps = f"{options.steps} steps" if options.steps else "the pack's steps"
     print(f"{len(clips)} clips of {options.clips.name}, {length}; {OWN} at {steps}, seed 0")
+    print(f"cosine, FAD and KAD on {embedders[0].name} embeddings, comparable in this table only")
     print(support.machine())
     print()
     print(table.render("markdown" if options.markdown else "text"), end="")
@@ -158,13 +159,14 @@ def _row(
 
 
 def _table(rows: list[Row]) -> Table:
-    """One line a codec: rates and means."""
-    keys = list(rows[0].score.values)
+    """One line a codec: rates and means, on the first embedding; the CSV has the others."""
+    others = list(rows[0].score.embeddings)[1:]
+    keys = [k for k in rows[0].score.values if k.partition("_")[2] not in others]
     columns = [
         Column("codec", "codec"),
         Column("payload", "payload kbps", 3),
         Column("file", "file kbps", 3),
-        *(Column(key, metric_of(key).heading, metric_of(key).decimals) for key in keys),
+        *(Column(key, metric_of(key).short, metric_of(key).decimals) for key in keys),
         Column("bad", "bad"),
         Column("speed", "x real time", 1),
     ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spresso_cli.evaluation.mushra_results import Result
 
 INK, ACCENT, PEER = "#1d1c22", "#b3262b", "#7a7784"
+RATE_TICKS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 FORMATS = (".png", ".svg", ".pdf")
 STYLE = {
     "font.size": 9,
@@ -93,6 +94,10 @@ def rate_quality_figure(path: Path, panels: Sequence[tuple[str, Sequence[Point]]
             for series in dict.fromkeys(p.series for p in points):
                 _line(axis, sorted((p for p in points if p.series == series), key=lambda p: p.kbps))
             axis.set(xscale="log", xlabel="kbps of file", title=metric)
+            axis.set_xticks(RATE_TICKS, [f"{kbps:g}" for kbps in RATE_TICKS])
+            axis.minorticks_off()
+            rates = [p.kbps for p in points]
+            axis.set_xlim(0.7 * min(rates), 2.2 * max(rates))  # room for the last label
             axis.grid(alpha=0.25)
 
 

@@ -22,28 +22,32 @@ from spresso_cli.evaluation.statistics import Interval, kad_interval, mean_inter
 
 @dataclass(frozen=True)
 class Metric:
-    """How a signal metric is called and read; `signed` errors are averaged as magnitudes."""
+    """How a metric is called (in full and in wide tables) and read.
+
+    `signed` errors are averaged as magnitudes.
+    """
 
     key: str
     heading: str
+    short: str
     better: str
     signed: bool = False
     decimals: int = 2
 
 
 SIGNAL_METRICS = (
-    Metric("si_sdr", "SI-SDR dB", "higher"),
-    Metric("ms_mel", "MS-mel", "lower", decimals=3),
-    Metric("loudness", "loudness error dB", "lower", signed=True),
-    Metric("centroid", "centroid error octaves", "lower", signed=True),
-    Metric("high_band", "error above 8 kHz dB", "lower", signed=True),
+    Metric("si_sdr", "SI-SDR dB", "SI-SDR", "higher"),
+    Metric("ms_mel", "MS-mel", "MS-mel", "lower", decimals=3),
+    Metric("loudness", "loudness error dB", "level dB", "lower", signed=True),
+    Metric("centroid", "centroid error octaves", "centroid oct", "lower", signed=True),
+    Metric("high_band", "error above 8 kHz dB", ">8 kHz dB", "lower", signed=True),
 )
 
 
 DISTANCES = {
-    "cosine": Metric("cosine", "cosine", "higher", decimals=3),
-    "fad": Metric("fad", "FAD", "lower", decimals=3),
-    "kad": Metric("kad", "KAD", "lower", decimals=3),
+    "cosine": Metric("cosine", "cosine", "cosine", "higher", decimals=3),
+    "fad": Metric("fad", "FAD", "FAD", "lower", decimals=3),
+    "kad": Metric("kad", "KAD", "KAD", "lower", decimals=3),
 }
 """Metrics on embeddings; a summary's keys join them with the embedder's name, as in `fad_clap`."""
 
