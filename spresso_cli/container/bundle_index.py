@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from spresso_cli.container import leb128, spr, tlv
 from spresso_cli.container.profile import Profile
@@ -111,7 +112,7 @@ class Index:
 
     def groups(self) -> Iterator[range]:
         """Yields the clip numbers of each group; within one the names ascend."""
-        for first, after in zip(self._first, [*self._first[1:], len(self)], strict=True):
+        for first, after in pairwise([*self._first, len(self)]):
             yield range(first, after)
 
     def clip(self, number: int) -> Clip:

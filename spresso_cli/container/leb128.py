@@ -29,7 +29,7 @@ def decode(data: bytes, position: int) -> tuple[int, int]:
     value = 0
     for index in range(MAX_BYTES):
         if position + index >= len(data):
-            raise CorruptStream("the file ends inside an integer: truncated; get a complete copy")
+            raise CorruptStream("the file ends inside an integer: truncated or not a valid file")
         byte = data[position + index]
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:

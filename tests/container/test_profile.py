@@ -1,0 +1,94 @@
+"""Profile ids, nominal rates and the frame arithmetic, against the numbers of the paper."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spresso_cli.container.profile import (
+    FAMILIES,
+    MAX_RATE,
+    MAX_SECONDS,
+    MIN_RATE,
+    Profile,
+    code_frames,
+    latent_frames,
+)
+from spresso_cli.errors import UnsupportedStream, UsageError
+
+
+@pytest.mark.parametrize(
+    ("profile_id", "frame_rate", "codebooks", "kbps"),
+    [
+        (103, 1, 8, 0.096),
+        (120, 1, 25, 0.3),
+        (43, 11, 12, 1.32),
+        (0, 25, 1, 0.25),
+        (95, 5, 32, 1.92),
+    ],
+)
+def test_ids_and_nominal_rates_are_the_papers(
+    profile_id: int, frame_rate: int, codebooks: int, kbps: float
+) -> None:
+    profile = Profile.of(frame_rate, codebooks)
+    assert profile.id == profile_id
+    assert profile.kbps == kbps
+    assert Profile.from_id(profile_id) == profile
+
+
+def test_every_id_below_128_is_a_profile_and_comes_back() -> None:
+    profiles = [Profile.from_id(profile_id) for profile_id in range(128)]
+    assert [profile.id for profile in profiles] == list(range(128))
+    assert {(profile.frame_rate, profile.pool, profile.bits) for profile in profiles} == {
+        (25, 4, 10),
+        (11, 9, 10),
+        (5, 20, 12),
+        (1, 100, 12),
+    }
+
+
+@pytest.mark.parametrize("profile_id", [128, 129, 2**62])
+def test_reserved_ids_need_a_newer_reader(profile_id: int) -> None:
+    with pytest.raises(UnsupportedStream, match=f"profile {profile_id} "):
+        Profile.from_id(profile_id)
+
+
+@pytest.mark.parametrize(("frame_rate", "codebooks"), [(12, 8), (1, 0), (1, 33)])
+def test_a_request_for_no_profile_is_a_usage_error(frame_rate: int, codebooks: int) -> None:
+    with pytest.raises(UsageError):
+        Profile.of(frame_rate, codebooks)
+
+
+def test_five_seconds_at_11_hz_are_56_frames_not_the_papers_55() -> None:
+    assert code_frames(240_000, 48_000, pool=9) == 56
+
+
+def test_one_sample_is_one_frame_in_every_family() -> None:
+    for family in FAMILIES:
+        assert latent_frames(1, 48_000) == 1
+        assert code_frames(1, 48_000, family.pool) == 1
+
+
+@given(st.integers(MIN_RATE, MAX_RATE), st.data())
+def test_frames_are_the_exact_ceilings_at_every_length_and_rate(
+    rate: int, data: st.DataObject
+) -> None:
+    samples = data.draw(st.integers(1, MAX_SECONDS * rate))
+    latents = ceil(Fraction(ceil(Fraction(samples * 48_000, rate)), 480))
+    assert latent_frames(samples, rate) == latents
+    assert latents == ceil(Fraction(100 * samples, rate)), "the short form in the specification"
+    for family in FAMILIES:
+        assert code_frames(samples, rate, family.pool) == max(
+            1, ceil(Fraction(latents, family.pool))
+        )
+
+
+def test_frames_never_fall_as_a_sound_grows_sample_by_sample() -> None:
+    for rate in (44_100, 48_000):
+        counts = [code_frames(samples, rate, pool=4) for samples in range(1, 3 * rate)]
+        assert all(0 <= b - a <= 1 for a, b in pairwise(counts))

@@ -1,0 +1,233 @@
+"""What a `.spr` file promises: sizes, rates, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spresso_cli.container import leb128, spr
+from spresso_cli.container.profile import Profile, code_frames
+from spresso_cli.container.stream import Stream
+from spresso_cli.errors import CorruptStream, UnsupportedStream
+
+
+def sound(profile: int = 103, rate: int = 48_000, samples: int = 240_000, **fields) -> Stream:
+    fields = {"channels": 1, "gain": 193, "weights_tag": b"\xab\xcd", **fields}
+    chosen = Profile.from_id(profile)
+    coded = 1 if fields.get("dual_mono") else fields["channels"]
+    shape = (coded, code_frames(samples, rate, chosen.pool), chosen.codebooks)
+    codes = np.random.default_rng(0).integers(0, 1 << chosen.bits, shape)
+    return Stream.from_codes(codes, profile=chosen, source_rate=rate, samples=samples, **fields)
+
+
+SILENCE = {"profile": Profile.from_id(103), "weights_tag": b"\xab\xcd"}
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100])
+def test_five_seconds_at_96_bits_a_second_are_73_bytes(rate: int) -> None:
+    assert len(spr.write(sound(rate=rate, samples=5 * rate))) == 73
+
+
+@pytest.mark.parametrize(("rate", "overhead"), [(48_000, 13), (44_100, 13), (96_000, 13)])
+def test_a_mono_file_adds_13_bytes_to_its_payload_up_to_two_million_samples(
+    rate: int, overhead: int
+) -> None:
+    for samples in (1 << 14, (1 << 21) - 1):
+        stream = sound(rate=rate, samples=samples)
+        assert len(spr.write(stream)) - len(stream.payload) == overhead
+
+
+def test_above_4093_bytes_the_checksum_takes_two_bytes_more() -> None:
+    stream = sound(profile=31, samples=(1 << 21) - 1)
+    assert len(spr.write(stream)) - len(stream.payload) == 15
+
+
+def test_the_two_bitrates_differ_by_the_overhead() -> None:
+    stream = sound()
+    assert stream.seconds == 5.0
+    assert stream.payload_kbps == 0.096
+    assert stream.file_kbps(73) == pytest.approx(0.1168)
+    stereo = sound(channels=2, levels=(190, 193))
+    assert stereo.payload_kbps == 0.192
+
+
+def test_codes_come_back_as_channels_frames_codebooks() -> None:
+    codes = np.random.default_rng(0).integers(0, 1024, (2, 56, 12), dtype=np.uint16)
+    stream = Stream.from_codes(
+        codes,
+        profile=Profile.of(11, 12),
+        weights_tag=b"\0\1",
+        gain=200,
+        source_rate=48_000,
+        samples=240_000,
+        channels=2,
+        levels=(200, 199),
+    )
+    read = spr.read(spr.write(stream))
+    assert read == stream
+    assert read.codes().dtype == np.uint16
+    assert np.array_equal(read.codes(), codes)
+
+
+def test_silence_has_no_codes_and_costs_its_header_alone() -> None:
+    for channels in (1, 2):
+        stream = Stream.silence(**SILENCE, source_rate=48_000, samples=48_000, channels=channels)
+        data = spr.write(stream)
+        assert len(data) == 13
+        assert spr.read(data) == stream
+        assert stream.codes().shape == (channels, 0, 8)
+        assert stream.payload_kbps == 0
+
+
+def test_metadata_travels_untouched() -> None:
+    metadata = ((0x01, b"bext"), (0x05, bytes(range(256))), (0x7F, b"of a later version"))
+    for fields in ({}, {"rate": 22_050}, {"channels": 2, "levels": (1, 2)}):
+        stream = sound(metadata=metadata, **fields)
+        assert spr.read(spr.write(stream)).metadata == metadata
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"samples": 0},
+        {"samples": 48_000 * 86_400 + 1},
+        {"gain": 256},
+        {"gain": -1},
+        {"weights_tag": b"\0"},
+        {"channels": 3},
+        {"source_rate": 999},
+        {"source_rate": 768_001},
+        {"dual_mono": True},
+        {"levels": (1, 2)},
+        {"channels": 2},
+        {"channels": 2, "levels": (0, 0)},
+        {"channels": 2, "levels": (0, 256)},
+        {"channels": 2, "levels": (1, 2, 3)},
+        {"channels": 2, "levels": (1, 2), "dual_mono": True},
+        {"metadata": ((5, b""), (5, b""))},
+        {"metadata": ((5, b""), (1, b""))},
+        {"metadata": ((0x82, b""),)},
+        {"metadata": ((5, bytes(1 << 20)),)},
+        {"payload": bytes(59)},
+        {"payload": bytes(61)},
+        {"gain": 0},
+    ],
+)
+def test_a_stream_that_breaks_a_rule_cannot_exist(fields: dict) -> None:
+    with pytest.raises(ValueError):
+        replace(sound(), **fields)
+
+
+def test_codes_of_another_shape_or_range_are_refused() -> None:
+    stream = sound()
+    fields = {name: getattr(stream, name) for name in ("profile", "weights_tag", "gain")}
+    fields |= {"source_rate": 48_000, "samples": 240_000, "channels": 1}
+    with pytest.raises(ValueError, match="expected"):
+        Stream.from_codes(np.zeros((1, 4, 8), dtype=int), **fields)
+    with pytest.raises(ValueError, match="0..4095"):
+        Stream.from_codes(np.full((1, 5, 8), 4096), **fields)
+
+
+@pytest.mark.parametrize("version", [0, *range(2, 16)])
+def test_another_version_is_refused_with_both_versions_named(version: int) -> None:
+    data = bytearray(spr.write(sound()))
+    data[3] = version << 4 | data[3] & 0x0F
+    with pytest.raises(UnsupportedStream, match=f"version {version} .* version 1"):
+        spr.read(bytes(data))
+
+
+def test_a_truncated_file_is_called_truncated() -> None:
+    with pytest.raises(CorruptStream, match="truncated or damaged .72 bytes.* calls for 73"):
+        spr.read(spr.write(sound())[:-1])
+
+
+def declaring(samples: int) -> bytes:
+    """A file that claims this many samples and holds none of their codes."""
+    body = b"\xf5SP\x10\x67\xab\xcd\xc1" + leb128.encode(samples)
+    return body + spr.checksum(body)
+
+
+@pytest.mark.parametrize("samples", [2**60, 48_000 * 86_400])
+def test_a_huge_declared_length_costs_neither_memory_nor_time(samples: int) -> None:
+    tracemalloc.start()
+    began = time.perf_counter()
+    for reader in (spr.read, lambda data: spr.load(io.BytesIO(data), max_seconds=None)):
+        with pytest.raises(CorruptStream):
+            reader(declaring(samples))
+    elapsed = time.perf_counter() - began
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5e6
+    assert elapsed < 0.5
+
+
+class Endless(io.RawIOBase):
+    """A file that begins well and never ends."""
+
+    def __init__(self, start: bytes) -> None:
+        self.start, self.given = start, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        assert size > 0, "reading to the end of an endless file"
+        piece, self.start = self.start[:size], self.start[size:]
+        piece += bytes(size - len(piece))
+        self.given += len(piece)
+        return piece
+
+
+def test_no_more_is_read_of_an_endless_file_than_its_header_calls_for() -> None:
+    file = Endless(spr.write(sound()))
+    with pytest.raises(CorruptStream):
+        spr.load(file)
+    assert file.given < 1.1 * (1 << 20)
+    with pytest.raises(CorruptStream):
+        spr.load(Endless(b"RIFF"))
+
+
+def test_a_sound_over_the_callers_limit_is_refused_before_it_is_read() -> None:
+    long = sound(profile=31, samples=48_000 * 7200)
+    data = spr.write(long)
+    assert len(data) > 2 << 20
+    file = Endless(data)
+    with pytest.raises(UnsupportedStream, match="7200 s long and the limit is 3600 s: .*--max-dur"):
+        spr.load(file)
+    assert file.given < 1.1 * (1 << 20)
+    assert spr.load(io.BytesIO(data), max_seconds=7200) == long
+
+
+def test_a_large_file_is_read_whole_and_not_a_byte_further() -> None:
+    stream = sound(profile=31, samples=48_000 * 1800)
+    data = spr.write(stream)
+    assert spr.load(io.BytesIO(data)) == stream
+    with pytest.raises(CorruptStream):
+        spr.load(io.BytesIO(data + b"\0"))
+    with pytest.raises(CorruptStream):
+        spr.load(io.BytesIO(data[:-1]))
+
+
+def test_the_header_can_be_read_from_the_beginning_of_a_file() -> None:
+    stream = sound(rate=22_050, samples=50_000, metadata=((5, b"TITLE=x"),))
+    data = spr.write(stream)
+    header, start = spr.read_header(data[: len(data) // 2])
+    assert data[start:-2] == stream.payload
+    assert header.metadata == stream.metadata
+    assert header.payload_bits == stream.payload_bits
+    assert Stream.of(header, stream.payload) == stream
+
+
+def test_reading_a_header_needs_no_numpy() -> None:
+    code = (
+        "import sys; from spresso_cli.container import spr, bundle; "
+        "assert not {'numpy', 'torch', 'bitarray'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
