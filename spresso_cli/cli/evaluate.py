@@ -95,6 +95,7 @@ def evaluate(
     from spresso_cli.evaluation.clips import pair_by_name
     from spresso_cli.evaluation.embeddings import project_embedders
     from spresso_cli.evaluation.scoring import summarise
+    from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if csv is not None:
@@ -116,18 +117,11 @@ def evaluate(
     bandwidth = "as released" if kad_as_released else "reference"
     summary = summarise(scores, bandwidth)
     if csv is not None:
-        csv.write_text(_clip_table(scores), encoding="utf-8")
+        with replacing(csv, force=force) as out:
+            out.write(_clip_table(scores).encode())
     terminal.record(_record(summary, bandwidth, missing, failed))
     terminal.result(_text(summary, missing))
     raise typer.Exit(1 if failed else 0)
-
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raise OutputError for an output that exists, unless -f was given."""
-    from spresso_cli.errors import OutputError
-
-    if path.exists() and not force:
-        raise OutputError(f"{shown(path)}: exists; -f replaces it")
 
 
 def _scored(

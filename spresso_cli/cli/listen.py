@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -76,8 +75,8 @@ def listen(
     The page holds everything it needs and works without a network. Versions switch without losing
     the position; keys and sizes are shown on the page.
     """
-    from spresso_cli.cli.evaluate import refuse_existing
     from spresso_cli.evaluation.page import write_page
+    from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     refuse_existing(output, force)
@@ -95,13 +94,9 @@ def listen(
         device=device,
     )
     failures: list[Path] = []
-    partial = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "w", encoding="utf-8") as out:
-            write_page(out, title, _sounds(terminal, files, plan, seconds, failures), audio.value)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    sounds = _sounds(terminal, files, plan, seconds, failures)
+    with replacing(output, force=force) as out:
+        write_page(out, title, sounds, audio.value)
     terminal.note(
         f"{shown(output)}: {len(files) - len(failures)} sounds, {size(output.stat().st_size)}"
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from spresso_cli.cli import loading
-from spresso_cli.cli.evaluate import refuse_existing
 from spresso_cli.cli.takes import Plan, read_sound
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
+from spresso_cli.library.outputs import refuse_existing
 
 
 def plot_file(

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from typing import Literal, TextIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import soundfile
@@ -71,13 +71,17 @@ class Sound:
 
 
 def write_page(
-    out: TextIO, title: str, sounds: Iterable[Sound], audio: AudioFormat = "flac"
+    out: BinaryIO, title: str, sounds: Iterable[Sound], audio: AudioFormat = "flac"
 ) -> None:
     """Write the page; sounds are taken one at a time, so that only one is held in memory."""
+
+    def put(text: str) -> None:
+        out.write(text.encode())
+
     assets = files("spresso_cli.evaluation") / "assets"
     style = (assets / "listen.css").read_text(encoding="utf-8")
     script = (assets / "listen.js").read_text(encoding="utf-8")
-    out.write(
+    put(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -85,8 +89,9 @@ def write_page(
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f"<header>\n<h1>{escape(title)}</h1>\n{_KEYS}</header>\n<main>\n"
     )
-    out.writelines(_section(number, sound, audio) for number, sound in enumerate(sounds, 1))
-    out.write(f"</main>\n<script>\n{script}</script>\n</body>\n</html>\n")
+    for number, sound in enumerate(sounds, 1):
+        put(_section(number, sound, audio))
+    put(f"</main>\n<script>\n{script}</script>\n</body>\n</html>\n")
 
 
 _KEYS = (

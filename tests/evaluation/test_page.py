@@ -37,7 +37,7 @@ def sounds() -> list[Sound]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
-    with path.open("w", encoding="utf-8") as out:
+    with path.open("wb") as out:
         write_page(out, "Two <sounds>", sounds())
     return path
 
@@ -61,18 +61,18 @@ class TestTheFile:
 
     @pytest.mark.parametrize("audio", ["flac", "wav", "ogg"])
     def test_carries_the_audio_in_the_chosen_format(self, audio: str) -> None:
-        out = io.StringIO()
+        out = io.BytesIO()
         write_page(out, "One", sounds()[:1], audio)
-        assert out.getvalue().count(f'src="data:audio/{audio};base64,') == 3
+        assert out.getvalue().count(f'src="data:audio/{audio};base64,'.encode()) == 3
 
     def test_takes_stereo_and_very_short_sounds(self) -> None:
-        out = io.StringIO()
+        out = io.BytesIO()
         versions = (
             Version("Source", np.zeros((1, 1), np.float32), RATE),
             Version("Stereo", np.zeros((100, 2), np.float32), 44_100),
         )
         write_page(out, "Short", [Sound("click", versions)])
-        assert out.getvalue().count("data:image/png") == 2
+        assert out.getvalue().count(b"data:image/png") == 2
 
 
 class TestInChromium:
