@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from spresso_cli import __version__
+from spresso_cli.cli.instant import PlainFlags
 from spresso_cli.cli.terminal import Terminal, abandon_stdout
 from spresso_cli.errors import SpressoError
 
@@ -41,9 +42,14 @@ COMMANDS = (
     Entry("unbundle", "bundle", "Take .spr files out of a .sprb bundle.", "Libraries"),
     Entry("list", "bundle", "List the clips in a .sprb bundle.", "Libraries"),
     Entry("report", "report", "Merge and summarise the reports of a batch.", "Libraries"),
+    Entry("evaluate", "evaluate", "Measure decoded sounds against their originals.", "Quality"),
+    Entry(
+        "listen", "listen", "Write one HTML page that plays sounds beside their decodes.", "Quality"
+    ),
+    Entry("mushra", "mushra", "Make a listening test and analyse its results.", "Quality"),
 )
 
-EXAMPLES = """\
+EXAMPLES = """
 Examples:
 
   spresso compress door.wav -b 0.096        five seconds in 73 bytes: door.spr
@@ -51,12 +57,12 @@ Examples:
   spresso compress sounds -r --output-dir small
   spresso info door.spr
 
-Exit codes: 0 done, 1 a file failed, 2 usage, 3 corrupt file, 4 unknown version or
-no pack for it, 130 interrupted.
+Exit codes: 0 done, 1 a file failed, 2 usage, 3 corrupt file, 4 unsupported version \
+or missing pack, 130 interrupted.
 """
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(PlainFlags, TyperGroup):
     """A group that lists its commands from `COMMANDS` and imports only the one that runs."""
 
     def __init__(self, **attributes: Any) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spresso_cli.cli import batch, loading
+from spresso_cli.cli import text
 from spresso_cli.cli.options import (
     Device,
     DryRun,
@@ -25,10 +25,14 @@ from spresso_cli.cli.options import (
     Shard,
     Verbose,
 )
+from spresso_cli.container import spr
+
+if TYPE_CHECKING:
+    from spresso_cli.library.run import FileResult
 
 app = typer.Typer()
 
-EXAMPLES = """\
+EXAMPLES = """
 Examples:
 
   spresso compress door.wav -b 0.096            door.spr, 73 bytes for 5 s
@@ -78,7 +82,7 @@ def compress(
         bool,
         typer.Option("--keep-metadata", help="Carry bext, iXML, smpl, cue and tags along."),
     ] = False,
-    max_duration: MaxDuration = 3600.0,
+    max_duration: MaxDuration = 3600,
     pack: Pack = None,
     device: Device = "auto",
     recursive: Recursive = False,
@@ -97,3 +101,48 @@ def compress(
     Any length from one sample to an hour, mono or stereo, every rate and format that libsndfile
     reads. door.wav becomes door.spr beside it, or under --output-dir.
     """
+    from spresso_cli.cli import batch, loading
+    from spresso_cli.library import plan
+    from spresso_cli.library.resume import StreamParameters
+    from spresso_cli.library.run import compress_library
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    jobs = batch.plan_jobs(
+        inputs,
+        suffixes=plan.SOUND_SUFFIXES,
+        output_suffix=".spr",
+        recursive=recursive,
+        files_from=files_from,
+        null=null,
+        output=output,
+        output_dir=output_dir,
+        shard=shard,
+    )
+    profile, tag = loading.choose_profile(pack, kbps, frame_rate, codebooks)
+    terminal.detail(
+        f"{profile.kbps:g} kbps: {profile.codebooks} codes of {profile.bits} bits "
+        f"at {profile.frame_rate} Hz, weights {tag.hex()}"
+    )
+    results = compress_library(
+        jobs,
+        loading.codec_factory(pack, device),
+        StreamParameters(profile, tag, downmix=downmix, metadata=keep_metadata),
+        batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
+    )
+    code = batch.follow(terminal, "compress", jobs, results, _described, report_path=report)
+    raise typer.Exit(code)
+
+
+def _described(result: FileResult) -> tuple[str, dict[str, object]]:
+    """Both bitrates of a finished file, read back from it; a pipe has swallowed its own."""
+    if result.job.output is None:
+        return "", {}
+    with open(result.job.output, "rb") as file:
+        stream = spr.load(file, max_seconds=None)
+    rates = {
+        "payload_kbps": stream.payload_kbps,
+        "payload_kbps_per_channel": stream.payload_kbps / stream.coded_channels,
+        "file_kbps": stream.file_kbps(result.output_bytes),
+    }
+    payload = text.payload(stream.payload_kbps, stream.coded_channels)
+    return f"payload {payload}, file {text.kbps(rates['file_kbps'])}", rates

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from spresso_cli.cli.text import clock, kbps, shown, size
+from spresso_cli.cli.text import clock, kbps, payload, shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import BadPack, MissingPack
 
@@ -47,7 +47,7 @@ def stream_record(name: str, stream: Stream, file_bytes: int) -> dict[str, objec
         "channel_levels_dbfs": [_dbfs(g) for g in stream.levels] if stream.levels else None,
         "metadata": {metadata_name(kind): len(value) for kind, value in stream.metadata},
         "weights_tag": stream.weights_tag.hex(),
-        "pack": pack_name(stream.weights_tag, stream.profile.family),
+        "pack": pack_name(stream.weights_tag, profile.frame_rate),
     }
 
 
@@ -98,16 +98,16 @@ def clip_record(name: str, clip: Clip) -> dict[str, object]:
 
 def packs(headers: Iterable[Header]) -> dict[str, str | None]:
     """For each weights tag the installed pack that decodes it, or None."""
-    families = {(header.weights_tag, header.profile.family) for header in headers}
-    return {tag.hex(): pack_name(tag, family) for tag, family in sorted(families)}
+    wanted = {(header.weights_tag, header.profile.frame_rate) for header in headers}
+    return {tag.hex(): pack_name(tag, rate) for tag, rate in sorted(wanted)}
 
 
-def pack_name(tag: bytes, family: int) -> str | None:
+def pack_name(tag: bytes, frame_rate: int) -> str | None:
     """The installed pack whose weights decode this tag, if there is a sound one."""
     from spresso_cli.codec.packs import pack_for_tag
 
     try:
-        return pack_for_tag(tag, family).name
+        return pack_for_tag(tag, frame_rate).name
     except (MissingPack, BadPack):
         return None
 
@@ -120,9 +120,6 @@ def metadata_name(kind: int) -> str:
 def spr_text(record: Mapping[str, object]) -> str:
     """A `.spr` record as aligned lines for people."""
     stereo = record["channels"] == 2
-    payload = kbps(record["payload_kbps"])
-    if record["coded_channels"] == 2:
-        payload += f" ({kbps(record['payload_kbps_per_channel'])} per channel)"
     level = _level_text(record["level_dbfs"])
     if record["channel_levels_dbfs"]:
         left, right = (_level_text(value) for value in record["channel_levels_dbfs"])
@@ -137,7 +134,7 @@ def spr_text(record: Mapping[str, object]) -> str:
         "channels": channels,
         "level": level,
         "size": f"{size(record['bytes'])}, of which payload {size(record['payload_bytes'])}",
-        "payload rate": payload,
+        "payload rate": payload(record["payload_kbps"], record["coded_channels"]),
         "file rate": kbps(record["file_kbps"]),
         "profile": f"{record['profile']}: {record['codebooks']} codes of "
         f"{record['bits_per_code']} bits, {record['frame_rate']} times a second, "

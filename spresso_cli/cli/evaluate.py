@@ -27,10 +27,10 @@ Examples:
 
   spresso evaluate originals decoded
   spresso evaluate originals decoded --csv scores.csv --json
-  spresso evaluate originals decoded --laion-clap clap.onnx --vggish vggish.onnx
+  spresso evaluate originals decoded --laion-clap clap.onnx
 
-Numbers on the embeddings clap and logmel-stats compare systems with each other; only those on
-VGGish and LAION-CLAP compare with published ones.
+Numbers on the embeddings clap and logmel-stats compare systems with each
+other; only those on VGGish and LAION-CLAP compare with published ones.
 """
 
 EMBEDDINGS = "Embeddings"
@@ -89,8 +89,9 @@ def evaluate(
 ) -> None:
     """Measure decoded sounds against their originals.
 
-    Pairs files by name, averages channels, resamples to 48 kHz and cuts or pads to the original's
-    length. Means come with 95 % bootstrap intervals over clips.
+    Pairs files by name, averages channels, resamples to 48 kHz and cuts or
+    pads to the original's length. Means come with 95 % bootstrap intervals
+    over clips.
     """
     from spresso_cli.evaluation.clips import pair_by_name
     from spresso_cli.evaluation.embeddings import project_embedders

@@ -1,9 +1,11 @@
-"""One bad file does not stop the rest, and the exit code of one or many (decisions: exit codes)."""
+"""Input files one by one: a bad one does not stop the rest, and every error names its file."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
 from typing import BinaryIO
 
 from spresso_cli.cli.terminal import Terminal, binary_stdin
@@ -42,6 +44,27 @@ def open_binary(name: str) -> BinaryIO:
     return io.BytesIO(binary_stdin().read()) if name == "-" else open(name, "rb")
 
 
+def read_names(files_from: str | None, null: bool) -> list[str]:
+    """The names in the list that `--files-from` gives (`-`: on stdin), if it is given at all."""
+    if files_from is None:
+        return []
+    from spresso_cli.library.plan import read_list
+
+    with blamed_on(files_from), open_binary(files_from) as file:
+        return read_list(file, null=null)
+
+
 def unreadable(error: OSError) -> SpressoError:
     """What the system said about an input, as an error of ours (exit code 1)."""
     return AudioError(error.strerror or str(error))
+
+
+@contextmanager
+def blamed_on(name: str | PathLike[str]) -> Iterator[None]:
+    """Put the file's name in front of whatever goes wrong inside the block."""
+    try:
+        yield
+    except SpressoError as error:
+        raise type(error)(f"{shown(name)}: {error}") from error
+    except OSError as error:
+        raise AudioError(f"{shown(name)}: {unreadable(error)}") from error

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, BinaryIO
+from typing import BinaryIO
 
 import typer
 
 from spresso_cli.cli import describe, describe_packs
-from spresso_cli.cli.isolate import for_each, open_binary
+from spresso_cli.cli.inputs import for_each, open_binary
+from spresso_cli.cli.instant import ON_FILES, InstantCommand, file_arguments
 from spresso_cli.cli.options import Json, Quiet, Verbose
 from spresso_cli.cli.text import shown
-from spresso_cli.container import bundle, spr
+from spresso_cli.container import spr
+from spresso_cli.errors import MissingPack
 
 app = typer.Typer()
 
-INFO_EXAMPLES = """\
+INFO_EXAMPLES = """
 Examples:
 
   spresso info door.spr
@@ -23,7 +25,7 @@ Examples:
   spresso info door.wav library.sprb
 """
 
-VERIFY_EXAMPLES = """\
+VERIFY_EXAMPLES = """
 Examples:
 
   spresso verify small/*.spr
@@ -32,20 +34,17 @@ Examples:
 Exit codes: 3 damaged, truncated or extended; 4 made for a newer version.
 """
 
-MODELS_EXAMPLES = """\
+MODELS_EXAMPLES = """
 Examples:
 
   spresso models
   spresso models --json | jq .points
 """
 
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Files; - is stdin.")]
 
-
-@app.command(epilog=INFO_EXAMPLES)
+@app.command(epilog=INFO_EXAMPLES, **ON_FILES)
 def info(
     ctx: typer.Context,
-    files: Files,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -59,19 +58,21 @@ def info(
     def show(name: str) -> None:
         record, text = _described(name)
         terminal.record(record)
-        terminal.result(text if name == files[0] else f"\n{text}")
+        terminal.result(text if name == ctx.args[0] else f"\n{text}")
 
-    raise typer.Exit(for_each(terminal, files, show))
+    raise typer.Exit(for_each(terminal, file_arguments(ctx), show))
 
 
 def _described(name: str) -> tuple[dict[str, object], str]:
     with open_binary(name) as file:
         file_bytes = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        if _is_bundle(name, file):
-            record = describe.bundle_record(name, bundle.Bundle.open(file), file_bytes)
+        kind = _kind(name, file)
+        if kind == "sprb":
+            from spresso_cli.container.bundle import Bundle
+
+            record = describe.bundle_record(name, Bundle.open(file), file_bytes)
             return record, describe.bundle_text(record)
-        if _is_stream(name, file):
+        if kind == "spr":
             record = describe.stream_record(name, spr.load(file, max_seconds=None), file_bytes)
             return record, describe.spr_text(record)
 
@@ -82,16 +83,9 @@ def _described(name: str) -> tuple[dict[str, object], str]:
             return record, describe.sound_text(record)
 
 
-def _is_stream(name: str, file: BinaryIO) -> bool:
-    head = file.read(len(spr.MAGIC))
-    file.seek(0)
-    return head == spr.MAGIC or name.lower().endswith(".spr")
-
-
-@app.command(epilog=VERIFY_EXAMPLES)
+@app.command(epilog=VERIFY_EXAMPLES, **ON_FILES)
 def verify(
     ctx: typer.Context,
-    files: Files,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -108,28 +102,38 @@ def verify(
         terminal.record({"file": name, "ok": True, "packs": packs})
         terminal.result(f"{shown(name)}: ok ({describe.packs_text(packs)})")
 
-    raise typer.Exit(for_each(terminal, files, check))
+    raise typer.Exit(for_each(terminal, file_arguments(ctx), check))
 
 
 def _verified(name: str) -> dict[str, str | None]:
+    """Read all of a file; returns the weights tags it needs with the packs that have them."""
     with open_binary(name) as file:
-        if not _is_bundle(name, file):
+        if _kind(name, file) != "sprb":
             return describe.packs([spr.load(file, max_seconds=None)])
-        clips = bundle.Bundle.open(file)
+
+        from spresso_cli.container.bundle import Bundle
+
+        clips = Bundle.open(file)
         if faults := clips.verify():
             clip, fault = next(iter(faults.items()))
             raise type(fault)(f"{len(faults)} of {len(clips)} clips; {clip}: {fault}")
         return describe.packs(clips.clip(clip).header for clip in clips.names)
 
 
-def _is_bundle(name: str, file: BinaryIO) -> bool:
-    """Whether to read `file` as a bundle: it starts like one, or its name promises one."""
-    head = file.read(len(bundle.MAGIC))
+def _kind(name: str, file: BinaryIO) -> str:
+    """`spr`, `sprb` or `sound`: what the file starts like, or else what its name promises."""
     file.seek(0)
-    return head == bundle.MAGIC or name.lower().endswith(".sprb")
+    head = file.read(len(spr.MAGIC))
+    file.seek(0)
+    suffix = os.path.splitext(name)[1].lower()
+    if head == spr.MAGIC:
+        return "spr"
+    if head[:2] == spr.MAGIC[:2]:  # the two formats of this program share a beginning
+        return "sprb"
+    return {".spr": "spr", ".sprb": "sprb"}.get(suffix, "sound")
 
 
-@app.command(epilog=MODELS_EXAMPLES)
+@app.command(epilog=MODELS_EXAMPLES, cls=InstantCommand)
 def models(
     ctx: typer.Context,
     json: Json = False,
@@ -143,6 +147,9 @@ def models(
     from spresso_cli.codec.packs import installed_packs
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
-    for pack in installed_packs():
+    packs = installed_packs()
+    if not packs:
+        raise MissingPack("no pack of weights is installed: reinstall spresso or set SPRESSO_PACK")
+    for pack in packs:
         terminal.record(describe_packs.pack_record(pack))
         terminal.table(describe_packs.pack_table(pack))

@@ -25,7 +25,7 @@ EXAMPLES = """
 Examples:
 
   spresso listen door.wav rain.wav -o page.html
-  spresso listen door.wav -b 0.096 -b 1.32 --seed 0 --seed 1 --peer opus:6 -o page.html
+  spresso listen door.wav -b 0.096 --seed 0 --seed 1 --peer opus:6 -o page.html
   spresso listen door.spr --seed 0 --seed 1 --seed 2 -o takes.html
 """
 
@@ -72,8 +72,8 @@ def listen(
 ) -> None:
     """Write one HTML page that plays sounds beside their decodes.
 
-    The page holds everything it needs and works without a network. Versions switch without losing
-    the position; keys and sizes are shown on the page.
+    The page holds everything it needs and works without a network. Versions
+    switch without losing the position; keys and sizes are shown on the page.
     """
     from spresso_cli.evaluation.page import write_page
     from spresso_cli.library.outputs import refuse_existing, replacing

@@ -7,6 +7,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spresso_cli.codec.protocol import CodecProtocol
+    from spresso_cli.container.profile import Profile
+
+
+def choose_profile(
+    pack: str | None, kbps: float | None, frame_rate: int | None, codebooks: int | None
+) -> tuple[Profile, bytes]:
+    """The profile that a request means in a pack, and the tag of the weights that decode it.
+
+    Raises:
+        UsageError: no operating point fits; the text names the lowest rate.
+        MissingPack, BadPack: there is no such pack, or it is damaged.
+    """
+    from spresso_cli.codec.packs import find_pack
+
+    info = find_pack(pack)
+    profile = info.choose(kbps, frame_rate, codebooks)
+    return profile, info.families[profile.frame_rate].tag
 
 
 def codec_factory(pack: str | None, device: str) -> Callable[[], CodecProtocol]:

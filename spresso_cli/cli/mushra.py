@@ -28,9 +28,10 @@ EXPORT_EXAMPLES = """
 Examples:
 
   spresso mushra export door.wav rain.wav fire.wav --output-dir test1
-  spresso mushra export sounds/*.wav -b 0.3 -b 1.32 --peer opus:6 --output-dir test1
+  spresso mushra export *.wav -b 0.3 -b 1.32 --peer opus:6 --output-dir test1
 
-Copy the folder to configs/ of a webMUSHRA installation and open it as ?config=test1/test.yaml.
+Copy the folder to configs/ of a webMUSHRA installation and open it as
+?config=test1/test.yaml.
 """
 
 ANALYSE_EXAMPLES = """
@@ -76,10 +77,11 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a BS.1534 (MUSHRA) test: sounds, anchors and the webMUSHRA configuration.
+    """Write a BS.1534 test for webMUSHRA.
 
-    Every page has the hidden reference, anchors low-passed at 3.5 and 7 kHz and all versions, at
-    one loudness. The first sound is the practice page as well.
+    Every page has the hidden reference, anchors low-passed at 3.5 and 7 kHz
+    and all versions, at one loudness. The first sound is the practice page
+    as well.
     """
     from spresso_cli.evaluation.mushra import export as export_test
 
@@ -123,8 +125,9 @@ def analyse(
 ) -> None:
     """Post-screen the listeners and print mean scores.
 
-    Leaves out who rates the hidden reference below 90, or the 7 kHz anchor above 90, on more than
-    15 % of the pages. Intervals are 95 % bootstrap intervals over listeners and sounds.
+    Leaves out who rates the hidden reference below 90, or the 7 kHz anchor
+    above 90, on more than 15 % of the pages. Intervals are 95 % bootstrap
+    intervals over listeners and sounds.
     """
     from spresso_cli.evaluation.mushra_results import analyse as analyse_ratings
     from spresso_cli.evaluation.mushra_results import read_ratings

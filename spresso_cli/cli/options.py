@@ -72,8 +72,7 @@ Pack = Annotated[
     typer.Option(
         "--pack",
         metavar="NAME|DIR",
-        envvar="SPRESSO_PACK",
-        help="Weights to use; spresso models lists them.",
+        help="Weights to use (spresso models lists them); else what SPRESSO_PACK names.",
         autocompletion=_complete_pack,
     ),
 ]
@@ -132,11 +131,11 @@ Report = Annotated[
     ),
 ]
 MaxDuration = Annotated[
-    float,
+    int,
     typer.Option(
         "--max-duration",
         metavar="SECONDS",
-        min=0.0,
-        help="Refuse longer sounds before any memory is taken.",
+        min=0,
+        help="Refuse longer sounds before any memory is taken; 0: no limit.",
     ),
 ]

@@ -23,9 +23,14 @@ class Tally:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    planned: int = 0
     source_bytes: int = 0
     output_bytes: int = 0
     audio_seconds: float = 0.0
+
+    @property
+    def total(self) -> int:
+        return self.done + self.skipped + self.planned + self.failed
 
     def add(self, result: FileResult) -> None:
         setattr(self, result.status, getattr(self, result.status) + 1)
@@ -41,14 +46,13 @@ class Tally:
 
     def summary(self, elapsed: float) -> str:
         """The last line of a batch."""
-        total = self.done + self.skipped + self.failed
-        counts = [f"{self.done} done"]
-        counts += [f"{self.skipped} skipped"] if self.skipped else []
-        counts += [f"{self.failed} failed"] if self.failed else []
-        return (
-            f"{total} files: {', '.join(counts)}; {clock(self.audio_seconds)} of sound "
-            f"in {clock(elapsed)}, {self.rates(elapsed)}"
-        )
+        words = ("done", "skipped", "planned", "failed")
+        counts = [f"{count} {word}" for word in words if (count := getattr(self, word))]
+        text = f"{self.total} files: {', '.join(counts) or 'nothing to do'}"
+        if self.done:
+            text += f"; {clock(self.audio_seconds)} of sound in {clock(elapsed)}"
+            text += f", {self.rates(elapsed)}"
+        return text
 
 
 class BatchProgress:
@@ -77,15 +81,17 @@ class BatchProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if self._total > 1:
+        if self._total != 1 and kind in (None, KeyboardInterrupt):
             self._terminal.note(self.tally.summary(time.monotonic() - self._start))
 
     def add(self, result: FileResult, line: str) -> None:
         """Count one finished file; `line` describes it to whoever reads a log."""
         self.tally.add(result)
-        count = self.tally.done + self.tally.skipped + self.tally.failed
+        count = self.tally.total
         if result.error is not None:
             self._terminal.error(f"{shown(result.job.source)}: {result.error}")
+        elif result.status == "planned":
+            pass  # the plan is the result, and goes to stdout
         elif self._bar is None:
             place = f"[{count}/{self._total}] " if self._total > 1 else ""
             self._terminal.note(f"{place}{printable(line)}")

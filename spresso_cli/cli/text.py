@@ -45,3 +45,10 @@ def clock(seconds: float) -> str:
 def kbps(rate: float) -> str:
     """A bitrate with the digits that tell 0.096 from 0.115: `0.096 kbps`, `16 kbps`."""
     return f"{rate:.4g} kbps"
+
+
+def payload(total: float, coded_channels: int) -> str:
+    """The payload rate, in total and, for stereo, per channel as `-b` counts it."""
+    if coded_channels == 1:
+        return kbps(total)
+    return f"{kbps(total)} ({kbps(total / coded_channels)} per channel)"

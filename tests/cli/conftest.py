@@ -175,5 +175,7 @@ def codec(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
         return load
 
     monkeypatch.setattr(loading, "codec_factory", factory)
-    monkeypatch.setattr(describe, "pack_name", lambda tag, family: "tiny" if tag == TAG else None)
+    monkeypatch.setattr(
+        describe, "pack_name", lambda tag, frame_rate: "tiny" if tag == TAG else None
+    )
     return fake

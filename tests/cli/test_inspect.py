@@ -44,7 +44,9 @@ SPR_KEYS = [
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(describe, "pack_name", lambda tag, family: "tiny" if tag == TAG else None)
+    monkeypatch.setattr(
+        describe, "pack_name", lambda tag, frame_rate: "tiny" if tag == TAG else None
+    )
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 
 VECTOR = min((Path(__file__).parents[1] / "vectors" / "valid").glob("*.spr"))
 
+TINY_PACK = Path(__file__).parents[1] / "data" / "tiny_pack"
+
 PROBE = """
 import sys
 from spresso_cli.cli.app import run
@@ -42,13 +44,16 @@ def loaded_by(*arguments: str, **environment: str) -> list[str]:
         ["info", str(VECTOR)],
         ["info", "--json", str(VECTOR)],
         ["verify", str(VECTOR)],
-        ["models"],
-        ["models", "--json"],
     ],
     ids=" ".join,
 )
 def test_instant_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert loaded_by(*arguments) == ["0"]
+
+
+@pytest.mark.skipif(not TINY_PACK.is_dir(), reason="no tiny pack")
+def test_models_reads_the_packs_without_loading_them() -> None:
+    assert loaded_by("models", SPRESSO_PACK=str(TINY_PACK)) == ["0"]
 
 
 def test_info_on_a_sound_loads_the_sound_library_but_not_torch(tmp_path: Path) -> None:

@@ -1,0 +1,178 @@
+"""`spresso bundle`, `unbundle` and `list`: many `.spr` files in one `.sprb` (format_spec.md, 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spresso_cli.cli.describe import clip_record
+from spresso_cli.cli.inputs import blamed_on, for_each, open_binary, read_names
+from spresso_cli.cli.options import (
+    OUTPUT,
+    FilesFrom,
+    Force,
+    Json,
+    Null,
+    Quiet,
+    Recursive,
+    Verbose,
+)
+from spresso_cli.cli.terminal import binary_stdout
+from spresso_cli.cli.text import clock, kbps, printable, shown, size
+from spresso_cli.container import spr
+from spresso_cli.container.bundle import Bundle, write_bundle
+from spresso_cli.library import outputs, plan
+
+if TYPE_CHECKING:
+    from spresso_cli.container.stream import Stream
+
+app = typer.Typer()
+
+BUNDLE_EXAMPLES = """
+Examples:
+
+  spresso bundle doors/*.spr -o doors.sprb
+  spresso bundle small -r -o library.sprb
+
+A clip is called by its place in the folder that was named, without .spr: doors/oak.
+"""
+
+UNBUNDLE_EXAMPLES = """
+Examples:
+
+  spresso unbundle library.sprb --output-dir small
+  spresso unbundle library.sprb doors/oak
+"""
+
+LIST_EXAMPLES = """
+Examples:
+
+  spresso list library.sprb
+  spresso list library.sprb --json | jq -r .name
+"""
+
+BundleFile = Annotated[str, typer.Argument(metavar="BUNDLE", help="A .sprb file; - is stdin.")]
+
+
+@app.command(epilog=BUNDLE_EXAMPLES)
+def bundle(
+    ctx: typer.Context,
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.sprb",
+            help="The bundle; - is stdout.",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IN...", help=".spr files or folders (-r); - is stdin."),
+    ] = None,
+    force: Force = False,
+    recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    null: Null = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Put many .spr files into one .sprb bundle.
+
+    A bundled clip costs its payload, its name and at most eight bytes, where a loose file costs a
+    block of the disk. Every clip comes out again as the file that went in.
+    """
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    found = plan.find(
+        inputs or [],
+        suffixes=plan.STREAM_SUFFIXES,
+        recursive=recursive,
+        listed=read_names(files_from, null),
+    )
+    if output == plan.STDIN:
+        total = write_bundle(_clips(found), binary_stdout())
+    else:
+        with blamed_on(output), outputs.replacing(Path(output), force=force) as file:
+            total = write_bundle(_clips(found), file)
+    terminal.record({"file": output, "clips": len(found), "bytes": total})
+    terminal.note(f"{shown(output)}: {len(found):,} clips, {size(total)}")
+
+
+def _clips(found: Iterable[plan.Found]) -> Iterator[tuple[str, Stream]]:
+    for item in found:
+        name = "-" if item.source is None else str(item.source)
+        with blamed_on(name), open_binary(name) as file:
+            stream = spr.load(file, max_seconds=None)
+        yield item.relative.removesuffix(".spr"), stream
+
+
+@app.command(epilog=UNBUNDLE_EXAMPLES)
+def unbundle(
+    ctx: typer.Context,
+    source: BundleFile,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Clips to take; default: all.")
+    ] = None,
+    output_dir: Annotated[
+        Path,
+        typer.Option("--output-dir", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT),
+    ] = Path(),
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take .spr files out of a .sprb bundle.
+
+    Reads the index and the clips asked for, nothing else.
+    """
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    with open_binary(source) as file:
+        with blamed_on(source):
+            clips = Bundle.open(file)
+            wanted = {name: output_dir / f"{name}.spr" for name in names or clips.names}
+            for name in wanted:
+                clips.clip(name)
+        for path in wanted.values():
+            with blamed_on(path):
+                outputs.refuse_existing(path, force)
+
+        def extract(name: str) -> None:
+            data = spr.write(clips.read(name))
+            with outputs.replacing(wanted[name], force=force) as out:
+                out.write(data)
+            terminal.record({"name": name, "file": str(wanted[name]), "bytes": len(data)})
+            terminal.detail(f"{shown(wanted[name])}: {size(len(data))}")
+
+        code = for_each(terminal, list(wanted), extract)
+    terminal.note(f"{shown(source)}: {len(wanted):,} clips to {shown(output_dir)}")
+    raise typer.Exit(code)
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_clips(
+    ctx: typer.Context,
+    source: BundleFile,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the clips in a .sprb bundle.
+
+    Size as a loose .spr file, length, nominal rate of one channel, name.
+    """
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    with blamed_on(source), open_binary(source) as file:
+        clips = Bundle.open(file)
+    for name in clips.names:
+        clip = clips.clip(name)
+        terminal.record(clip_record(name, clip))
+        terminal.result(
+            f"{size(clip.file_bytes):>9}  {clock(clip.header.seconds):>8}  "
+            f"{kbps(clip.header.profile.kbps):>10}  {printable(name)}"
+        )

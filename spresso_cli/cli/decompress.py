@@ -1,0 +1,184 @@
+"""`spresso decompress`: `.spr` files in, sounds out."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import PurePath
+from typing import Annotated
+
+import typer
+
+from spresso_cli.cli.options import (
+    OUTPUT,
+    Device,
+    DryRun,
+    FilesFrom,
+    Force,
+    Json,
+    MaxDuration,
+    Null,
+    Output,
+    OutputDir,
+    Pack,
+    Quiet,
+    Recursive,
+    Report,
+    Resume,
+    Shard,
+    Verbose,
+)
+
+app = typer.Typer()
+
+EXAMPLES = """
+Examples:
+
+  spresso decompress door.spr                       door.wav
+  spresso decompress door.spr --variations 4        door.seed0.wav to door.seed3.wav
+  spresso decompress door.spr --seed random --format flac
+  spresso decompress small -r --output-dir back --steps 4
+  spresso decompress - < door.spr | aplay
+"""
+
+SOUND = "The sound"
+MAX_SEED = (1 << 64) - 1
+
+
+def _checked_seed(value: str | None) -> str | None:
+    if value in (None, "random"):
+        return value
+    if not (value.isascii() and value.isdigit() and int(value) <= MAX_SEED):
+        raise typer.BadParameter(f"{value!r} is neither random nor a number from 0 to 2^64 - 1")
+    return value
+
+
+@app.command(epilog=EXAMPLES)
+def decompress(
+    ctx: typer.Context,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IN...", help=".spr files or folders (-r); - is stdin."),
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            "--seed",
+            metavar="N|random",
+            help="Each seed is another take; without one, seed 0 and a plain name.",
+            callback=_checked_seed,
+            rich_help_panel=SOUND,
+        ),
+    ] = None,
+    variations: Annotated[
+        int,
+        typer.Option(
+            "--variations",
+            metavar="K",
+            min=1,
+            help="Takes of seeds N to N+K-1.",
+            rich_help_panel=SOUND,
+        ),
+    ] = 1,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Solver steps; time grows with them.",
+            rich_help_panel=SOUND,
+        ),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option("--sampler", metavar="NAME", help="Solver.", rich_help_panel=SOUND),
+    ] = None,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            "--guidance",
+            metavar="W",
+            help="Weight of the codes against none; 1 is none.",
+            rich_help_panel=SOUND,
+        ),
+    ] = 1.0,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="TEXT",
+            help="Words that steer the decoder.",
+            rich_help_panel=SOUND,
+        ),
+    ] = None,
+    output: Output = None,
+    output_dir: OutputDir = None,
+    force: Force = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="wav|flac|ogg",
+            help="Of the outputs; else as -o is named, else wav.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    subtype: Annotated[
+        str | None,
+        typer.Option(
+            "--subtype",
+            metavar="NAME",
+            help="Sample type, such as PCM_16, PCM_24, FLOAT; wav and flac default to PCM_16.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    max_duration: MaxDuration = 3600,
+    pack: Pack = None,
+    device: Device = "auto",
+    recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    null: Null = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    shard: Shard = None,
+    report: Report = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Decompress .spr files to sounds.
+
+    Gives back exactly the source's length, rate and channels, and its level. The same file and
+    seed give the same sound on the same machine; another seed gives another take of it.
+    """
+    from spresso_cli.audio.sink import FORMATS, AudioFormat
+    from spresso_cli.cli import batch, loading
+    from spresso_cli.codec.protocol import DecodeOptions
+    from spresso_cli.library import plan
+    from spresso_cli.library.run import decompress_library
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    named = PurePath(output or "").suffix.lower().removeprefix(".")
+    audio_format = AudioFormat.of(format or (named if named in FORMATS else "wav"), subtype)
+    first = secrets.randbits(32) if seed == "random" else int(seed or 0)
+    jobs = batch.plan_jobs(
+        inputs,
+        suffixes=plan.STREAM_SUFFIXES,
+        output_suffix=audio_format.suffix,
+        recursive=recursive,
+        files_from=files_from,
+        null=null,
+        output=output,
+        output_dir=output_dir,
+        shard=shard,
+        seeds=None if seed is None and variations == 1 else range(first, first + variations),
+    )
+    results = decompress_library(
+        jobs,
+        loading.codec_factory(pack, device),
+        DecodeOptions(seed=first, steps=steps, sampler=sampler, guidance=guidance, prompt=prompt),
+        audio_format,
+        batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
+    )
+    code = batch.follow(terminal, "decompress", jobs, results, report_path=report)
+    raise typer.Exit(code)
