@@ -139,7 +139,7 @@ def run(
 
 
 def _through_codec(
-    tasks: Iterable[_Task[Work]],
+    tasks: Iterator[_Task[Work]],
     direction: Direction[Work, Product],
     codec: CodecProtocol,
     finish: Callable[[_Task[Work], Product | SpressoError], FileResult],
@@ -163,7 +163,7 @@ def _through_codec(
             while due in results:
                 yield results.pop(due)
                 due += 1
-        assert not inside, "the codec left items without a result"
+        assert not inside and next(tasks, None) is None, "the codec left items out"
         for number in sorted(results):  # those behind the last that needed the codec
             yield results.pop(number)
     finally:

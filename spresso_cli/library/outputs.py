@@ -125,7 +125,7 @@ def _prepared(path: Path) -> Path | None:
         if path.exists() and not path.is_file():
             return None
         temporary = path.parent / _temporary_name(path.name)
-        os.fsencode(temporary)
+        os.access(temporary, os.F_OK)  # asks the system, and only for the name's sake
         return temporary
     except ValueError as error:  # a zero byte, or characters that the system cannot encode
         raise OutputError(f"{path} is not a possible name here: {error}") from None

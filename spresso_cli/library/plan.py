@@ -159,8 +159,10 @@ def plan(
 
 def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> list[Found]:
     """One name as inputs; `tree` is where it belongs under an output folder."""
+    if not name:
+        raise UsageError("an input has an empty name")
     path = Path(name)
-    if not name or not os.path.isdir(path):
+    if not os.path.isdir(path):
         return [Found(path, tree or path.name)]
     if not recursive:
         raise UsageError(f"{name} is a folder: add -r to enter it")

@@ -12,7 +12,7 @@ import soundfile
 
 from spresso_cli.audio.files import ArraySource, downmix
 from spresso_cli.audio.level import fit_level, gain_byte, measure, rms_of
-from spresso_cli.container.profile import Profile
+from spresso_cli.container.profile import Profile, code_frames
 from spresso_cli.container.stream import Stream
 from spresso_cli.errors import AudioError, MissingPack, SpressoError
 from spresso_cli.library.engine import RunOptions
@@ -76,10 +76,10 @@ class FakeCodec:
         levels = tuple(map(gain_byte, level.rms)) if len(level.rms) == 2 and not dual else None
         fields |= {"gain": gain_byte(level.overall_rms), "dual_mono": dual, "levels": levels}
         digest = hashlib.sha256(b"".join(block.tobytes() for block in blocks)).digest()
-        probe = 1 if dual else fields["channels"]
-        frames = -(-(-(-level.samples * 48_000 // source.rate) // 480) // profile.pool) or 1
+        frames = code_frames(level.samples, source.rate, profile.pool)
+        shape = (1 if dual else fields["channels"], frames, profile.codebooks)
         random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        codes = random.integers(0, 1 << profile.bits, (probe, max(frames, 1), profile.codebooks))
+        codes = random.integers(0, 1 << profile.bits, shape)
         return Stream.from_codes(codes.astype(np.uint16), **fields)
 
     def _sound(self, stream: Stream, options) -> Decoded:

@@ -1,0 +1,198 @@
+"""Outputs: whole or absent, never over another file unasked, and no litter."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from spresso_cli.errors import OutputError
+from spresso_cli.library import outputs
+from spresso_cli.library.outputs import TEMPORARY, refuse_existing, remove_stale, replacing
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write(path: Path, data: bytes = b"new", force: bool = False) -> None:
+    with replacing(path, force=force) as file:
+        file.write(data)
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x/y/a.spr"
+    with replacing(path, force=False) as file:
+        file.write(b"half")
+        assert not path.exists()
+        (temporary,) = names(path.parent)
+        assert temporary.startswith(".a.spr.") and temporary.endswith(TEMPORARY)
+        assert f"-{os.getpid()}-" in temporary
+    assert path.read_bytes() == b"half"
+    assert names(path.parent) == ["a.spr"]
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    write(tmp_path / "a.spr")
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a.spr").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")])
+def test_nothing_stays_behind_when_writing_fails(tmp_path: Path, failure) -> None:
+    (tmp_path / "a.spr").write_bytes(b"old")
+    output = replacing(tmp_path / "a.spr", force=True)
+    with pytest.raises((KeyboardInterrupt, OutputError)), output as file:
+        file.write(b"half")
+        raise failure
+    assert names(tmp_path) == ["a.spr"]
+    assert (tmp_path / "a.spr").read_bytes() == b"old"
+
+
+def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
+    path = tmp_path / "a.spr"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists already: -f replaces it"):
+        write(path)
+    assert path.read_bytes() == b"old"
+    write(path, force=True)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_that_appears_while_ours_is_written_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.spr"
+    with pytest.raises(OutputError, match="exists already"), replacing(path, force=False) as file:
+        file.write(b"ours")
+        path.write_bytes(b"theirs")
+    assert path.read_bytes() == b"theirs"
+    assert names(tmp_path) == ["a.spr"]
+
+
+def test_a_file_system_without_links_is_renamed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write(tmp_path / "a.spr")
+    assert names(tmp_path) == ["a.spr"]
+    with pytest.raises(OutputError, match="exists already"):
+        write(tmp_path / "a.spr")
+
+
+def test_a_link_to_nowhere_is_an_existing_output(tmp_path: Path) -> None:
+    (tmp_path / "a.spr").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="exists already"):
+        refuse_existing(tmp_path / "a.spr", force=False)
+
+
+def test_a_folder_is_never_an_output(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        refuse_existing(tmp_path, force=True)
+
+
+def test_a_device_is_written_to_and_stays_a_device() -> None:
+    write(Path(os.devnull))
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_a_named_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    received = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    with replacing(tmp_path / "pipe", force=False) as file:
+        file.write(b"new")
+        assert file.tell() == 3 and not file.seekable()
+    reader.join()
+    assert received == [b"new"]
+    assert names(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_read_only_folder_is_an_output_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="cannot be written: Permission denied"):
+        write(tmp_path / "a.spr")
+    tmp_path.chmod(0o700)
+
+
+def test_a_file_where_a_folder_is_needed_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(tmp_path / "x/a.spr")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_an_output_error() -> None:
+    with pytest.raises(OutputError, match="No space left"):
+        write(Path("/dev/full"))
+
+
+def test_an_impossible_name_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="not a possible name"):
+        write(tmp_path / "zero\0byte.spr")
+    with pytest.raises(OutputError, match="too long"):
+        write(tmp_path / ("x" * 300 + ".spr"))
+
+
+def test_the_longest_possible_name_has_a_temporary_one(tmp_path: Path) -> None:
+    write(tmp_path / ("x" * 251 + ".spr"))
+    write(tmp_path / ("ü" * 125 + ".spr"))
+    assert len(names(tmp_path)) == 2
+
+
+def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"\xff.spr")))
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system wants UTF-8 names")
+    write(path, force=True)
+    assert path.read_bytes() == b"new"
+
+
+# What killed processes leave behind.
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_files_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    host = outputs._host()
+    living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = tmp_path / f".a.spr.{host}-{dead_pid()}-0a0b{TEMPORARY}"
+    kept = [
+        tmp_path / f".a.spr.{host}-{living.pid}-0a0b{TEMPORARY}",
+        tmp_path / f".a.spr.{host}-{os.getpid()}-0a0b{TEMPORARY}",
+        tmp_path / "a.spr",
+        tmp_path / f"mine{TEMPORARY}",
+    ]
+    for path in [dead, *kept]:
+        path.touch()
+    assert remove_stale(tmp_path) == 1
+    assert names(tmp_path) == sorted(path.name for path in kept)
+    living.communicate(b"\n")
+
+
+def test_files_of_another_machine_stay_for_a_day(tmp_path: Path) -> None:
+    path = tmp_path / f".a.spr.00000000-{dead_pid()}-0a0b{TEMPORARY}"
+    path.touch()
+    assert remove_stale(tmp_path) == 0
+    os.utime(path, (time.time() - 90_000,) * 2)
+    assert remove_stale(tmp_path) == 1
+
+
+def test_a_folder_that_is_missing_has_nothing_stale(tmp_path: Path) -> None:
+    assert remove_stale(tmp_path / "missing") == 0

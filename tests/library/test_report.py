@@ -1,0 +1,132 @@
+"""Reports: lines that survive killed writers and odd names, and the sums over many of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from spresso_cli.errors import CorruptStream, OutputError, SpressoError
+from spresso_cli.library.engine import FileResult
+from spresso_cli.library.plan import Job
+from spresso_cli.library.report import ReportWriter, merge, record, summarise
+
+
+def result(name: str = "x/a.wav", status: str = "done", **fields) -> FileResult:
+    job = Job(Path(name), Path(name).with_suffix(".spr"), name, fields.pop("seed", None))
+    fields = {"seconds": 0.5, "source_bytes": 1000, "output_bytes": 73, "duration": 5.0} | fields
+    return FileResult(job, status, **fields)
+
+
+def write(path: Path, *results: FileResult) -> None:
+    with ReportWriter(path) as report:
+        for each in results:
+            report.add(each)
+
+
+def test_a_result_is_one_json_line(tmp_path: Path) -> None:
+    write(tmp_path / "log/r.jsonl", result())
+    (line,) = (tmp_path / "log/r.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "path": "x/a.wav",
+        "source": "x/a.wav",
+        "output": "x/a.spr",
+        "status": "done",
+        "source_bytes": 1000,
+        "output_bytes": 73,
+        "duration": 5.0,
+        "seconds": 0.5,
+    }
+
+
+def test_a_failure_says_why_and_a_take_says_its_seed() -> None:
+    fields = record(result(status="failed", error=CorruptStream("broken"), seed=3))
+    assert (fields["error"], fields["exit_code"], fields["seed"]) == ("broken", 3, 3)
+
+
+def test_stdin_and_stdout_have_no_names() -> None:
+    fields = record(FileResult(Job(None, None, "-"), "done"))
+    assert (fields["path"], fields["source"], fields["output"]) == ("-", None, None)
+
+
+def test_reports_are_appended_to(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / "r.jsonl", result(name))
+    records, damaged = merge([tmp_path / "r.jsonl"])
+    assert [fields["path"] for fields in records] == ["a.wav", "b.wav"]
+    assert damaged == 0
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"\xff.wav"), "two\nlines.wav", "ü💥.wav"])
+def test_odd_names_survive(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "r.jsonl", result(name))
+    ((fields,), _) = merge([tmp_path / "r.jsonl"])
+    assert fields["path"] == fields["source"] == name
+    assert len((tmp_path / "r.jsonl").read_bytes().splitlines()) == 1
+
+
+def test_the_last_record_of_an_output_wins(tmp_path: Path) -> None:
+    write(tmp_path / "0.jsonl", result("a.wav", "failed", error=SpressoError("x")), result("b.wav"))
+    write(tmp_path / "1.jsonl", result("a.wav"))
+    records, _ = merge([tmp_path / "0.jsonl", tmp_path / "1.jsonl"])
+    assert [(fields["path"], fields["status"]) for fields in records] == [
+        ("a.wav", "done"),
+        ("b.wav", "done"),
+    ]
+
+
+def test_takes_of_one_file_are_different_outputs(tmp_path: Path) -> None:
+    write(tmp_path / "r.jsonl", result(seed=1), result(seed=2))
+    assert len(merge([tmp_path / "r.jsonl"])[0]) == 2
+
+
+def test_a_line_cut_by_a_kill_is_counted_and_the_next_run_starts_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write(path, result("a.wav"))
+    path.write_bytes(path.read_bytes() + b'{"path": "b.w')
+    write(path, result("c.wav"))
+    records, damaged = merge([path])
+    assert [fields["path"] for fields in records] == ["a.wav", "c.wav"]
+    assert damaged == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"null",
+        b"[1]",
+        b"\xff",
+        b'{"path": 1, "status": "done"}',
+        b'{"path": "a", "status": "gone"}',
+        b'{"path": "a", "status": ["done"]}',
+        b'{"path": "a", "status": "done", "source_bytes": "x"}',
+        json.dumps(record(result()) | {"duration": float("nan")}).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_lines_of_others_do_no_harm(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "r.jsonl").write_bytes(line + b"\n")
+    assert merge([tmp_path / "r.jsonl"]) == ([], 1)
+
+
+def test_a_summary_adds_up_what_exists(tmp_path: Path) -> None:
+    results = [
+        result("a.wav"),
+        result("b.wav", "skipped"),
+        result("c.wav", "failed", output_bytes=0, error=SpressoError("no sound")),
+    ]
+    write(tmp_path / "r.jsonl", *results)
+    summary = summarise(merge([tmp_path / "r.jsonl"])[0])
+    assert (summary.outputs, summary.done, summary.skipped, summary.failed) == (3, 1, 1, 1)
+    assert (summary.source_bytes, summary.output_bytes) == (2000, 146)
+    assert (summary.duration, summary.seconds) == (10.0, 1.0)
+    assert [fields["error"] for fields in summary.failures] == ["no sound"]
+
+
+def test_a_report_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        ReportWriter(tmp_path)
+    with pytest.raises(SpressoError, match="No such file"):
+        merge([tmp_path / "missing.jsonl"])
