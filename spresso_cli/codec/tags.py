@@ -1,4 +1,4 @@
-"""The fingerprint of a set of weights: SHA-256 over a canonical form (format_spec.md, 4.4).
+"""The fingerprint of a set of weights: SHA-256 over a canonical form (format_spec.md, 4.5).
 
 It covers names, types, shapes and stored values, and nothing of the files that hold them: the same
 tensors spread over other files, in another order, have the same tag.

@@ -1,4 +1,4 @@
-"""Many sounds in one `.sprb` file, read one at a time by name (format_spec.md, 12).
+"""Many sounds in one `.sprb` file, read one at a time by name (format_spec.md, 13).
 
 A loose file of 73 bytes occupies a whole block of a disk; in a bundle it costs its payload, its
 name and at most eight bytes more. Every clip comes out as exactly the `.spr` file that went in.

@@ -1,4 +1,4 @@
-"""The extension block: what few files need, as type-length-value records (format_spec.md, 4.7)."""
+"""The extension block: what few files need, as type-length-value records (format_spec.md, 4.8)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def filled(body_bytes: int) -> Sound:
 
 
 VALID = {
-    "mono_96bps_48k.spr": (MONO, "5 s at 0.096 kbps: the file that section 13 takes apart"),
+    "mono_96bps_48k.spr": (MONO, "5 s at 0.096 kbps: the file that section 12 takes apart"),
     "mono_96bps_44k1.spr": (MONO_441, "5 s at 44.1 kHz are 73 bytes, too"),
     "mono_300bps.spr": (Sound(120, 48000, 240000, seed=9), "1 Hz, 25 codebooks"),
     "mono_1320bps.spr": (Sound(43, 48000, 240000, seed=10), "11 Hz: 56 frames, 840 bytes"),
@@ -89,7 +89,7 @@ ODD = {
     ),
     "rate_least.spr": (Sound(103, 1000, 1500), "1 000 Hz"),
     "rate_most.spr": (Sound(103, 768000, 768000), "768 000 Hz"),
-    "day_of_silence.spr": (Sound(103, 768000, 768000 * 86400, gain=0), "24 h in 17 bytes"),
+    "day_of_silence.spr": (Sound(103, 768000, 768000 * 86400, gain=0), "24 h in 22 bytes"),
     "unknown_ignorable.spr": (
         Sound(103, 48000, 48000, metadata=((0x00, b""), (0x06, b"?"), (0x7F, b"later"))),
         "records of unknown kinds that may be ignored",
@@ -111,6 +111,7 @@ ODD_BUNDLES = {
             "A": SILENCE,
             "ab": SILENCE,
             "türe": SILENCE,
+            "tör": SILENCE,
             "tür": SILENCE,
             "扉/🚪": SILENCE,
             "n" * 1024: SILENCE,

@@ -27,10 +27,9 @@ def main(folder: Path) -> None:
 
     for kind in ("valid", "odd", "faulty"):
         shutil.rmtree(folder / kind, ignore_errors=True)
-    for kind, sounds in (("valid", VALID), ("odd", ODD)):
+    for kind, sounds, bundles in (("valid", VALID, VALID_BUNDLES), ("odd", ODD, ODD_BUNDLES)):
         for name, (sound, why) in sounds.items():
             add(kind, name, sound.file, why, stream=sound.expected())
-    for kind, bundles in (("valid", VALID_BUNDLES), ("odd", ODD_BUNDLES)):
         for name, (clips, why) in bundles.items():
             ascending = sorted(clips, key=str.encode)
             files = {key: hashlib.sha256(clips[key].file).hexdigest() for key in ascending}

@@ -1,0 +1,215 @@
+"""The specification and the code say the same: tables, examples and dumps are read and tried."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spresso_cli import errors
+from spresso_cli.codec.tags import weights_tag
+from spresso_cli.container import bundle_index, leb128, spr, stream, tlv
+from spresso_cli.container.profile import (
+    FAMILIES,
+    MAX_RATE,
+    MAX_SECONDS,
+    MIN_RATE,
+    Profile,
+    code_frames,
+    latent_frames,
+)
+from spresso_cli.diffusion.noise import latent_noise
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "format_spec.md").read_text(encoding="utf-8")
+VECTORS = ROOT / "tests" / "vectors"
+
+
+def section(title: str) -> str:
+    """The text from a heading to the next of its depth or above."""
+    start = TEXT.index(f"# {title}\n")
+    depth = len(re.search(r"#*$", TEXT[: start + 1]).group())
+    rest = TEXT[start + 2 :]
+    end = re.search(rf"^#{{1,{depth}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def rows(text: str, columns: int) -> Iterator[list[str]]:
+    """The cells of the tables of this many columns, without head lines and code marks."""
+    body = False
+    for line in text.splitlines():
+        cells = [cell.strip(" `") for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            body = False
+        elif len(cells) == columns and set(line) <= set("|-: "):
+            body = True
+        elif len(cells) == columns and body:
+            yield cells
+
+
+def number(text: str) -> int:
+    return int(text.replace(" ", "").replace("2^63-1", str(2**63 - 1)))
+
+
+def test_the_sections_that_code_and_errors_refer_to_exist() -> None:
+    numbered = re.findall(r"^##+ (\d+(?:\.\d+)?) ", TEXT, re.MULTILINE)
+    for path in (ROOT / "spresso_cli").rglob("*.py"):
+        for reference in re.findall(
+            r"format_spec\.md, (?:sections? )?(\d+(?:\.\d+)?)", path.read_text(encoding="utf-8")
+        ):
+            assert reference in numbered, path
+
+
+def test_numbers() -> None:
+    table = list(rows(section("2 Notation"), 2))
+    assert len(table) == 5
+    for value, form in table:
+        assert leb128.encode(number(value)) == bytes.fromhex(form)
+
+
+def test_sizes_of_common_sounds() -> None:
+    profile = Profile.from_id(103)
+    for seconds, payload, file, rate in rows(section("3 Layout"), 4):
+        samples = 48_000 * int(seconds.removesuffix(" s"))
+        header = stream.Header(
+            profile=profile,
+            weights_tag=b"ab",
+            gain=1,
+            source_rate=48_000,
+            samples=samples,
+            channels=1,
+        )
+        assert f"{header.payload_bytes} B" == payload
+        assert f"{spr.file_bytes(header)} B" == file
+        assert f"{1000 * header.file_kbps(spr.file_bytes(header)):.1f}" == rate
+
+
+def test_families_and_profiles() -> None:
+    families = list(rows(section("5 Profiles"), 6))
+    assert [int(row[0]) for row in families] == [family.index for family in FAMILIES]
+    for index, ids, frame_rate, pool, exact, bits in families:
+        family = FAMILIES[int(index)]
+        assert (family.frame_rate, family.pool, family.bits) == tuple(
+            map(int, (frame_rate, pool, bits))
+        )
+        assert exact in (str(100 // family.pool), f"100/{family.pool}")
+        first, last = map(int, ids.split("-"))
+        assert Profile(family.index, 1).id == first
+        assert Profile(family.index, 32).id == last
+    for profile_id, index, codebooks, bps in rows(section("5 Profiles"), 4):
+        profile = Profile(int(index), int(codebooks))
+        assert (profile.id, profile.nominal_bps) == (int(profile_id), number(bps))
+
+
+def test_frames() -> None:
+    table = list(rows(section("6 Frames and codes"), 6))
+    assert len(table) == 5
+    for row in table:
+        samples, rate, pool, n48, latents, frames = map(number, row)
+        assert -(-samples * 48_000 // rate) == n48
+        assert latent_frames(samples, rate) == latents
+        assert code_frames(samples, rate, pool) == frames
+
+
+def test_extension_records() -> None:
+    table = {int(row[0], 16): row[1] for row in rows(section("4.8 Extension block"), 4)}
+    assert table == {
+        tlv.BEXT: "bext",
+        tlv.IXML: "iXML",
+        tlv.SMPL: "smpl",
+        tlv.CUE: "cue",
+        tlv.TAGS: "tags",
+        tlv.SOURCE_RATE: "source rate",
+        tlv.DUAL_MONO: "dual mono",
+        tlv.LEVELS: "channel levels",
+    }
+
+
+def test_checksums() -> None:
+    check = [row[-1] for row in rows(section("4.10 Checksum"), 7)]
+    assert bytes.fromhex(check[0]) == binascii.crc_hqx(b"123456789", 0xFFFF).to_bytes(2, "big")
+    assert bytes.fromhex(check[1]) == zlib.crc32(b"123456789").to_bytes(4, "big")
+
+
+def test_weights_tag() -> None:
+    example = re.search(r"```\n([0-9a-f \n]+)```", section("4.5 Weights tag")).group(1)
+    canonical = bytes.fromhex(example)
+    assert len(canonical) == 35
+    tensors = {"dit.a": np.array(0.5, np.float16), "dit.b": np.array([1, 2], np.int8)}
+    assert weights_tag(tensors) == hashlib.sha256(canonical).digest()
+
+
+def test_noise() -> None:
+    table = list(rows(section("7 Decoder noise"), 7))
+    assert len(table) == 9
+    for seed, frame, channel, w0, w1, value, bits in table:
+        index = int(frame) * 128 + int(channel)
+        before = (index - 1) % (1 << 256)
+        words = np.array([before >> 64 * word & (1 << 64) - 1 for word in range(4)], np.uint64)
+        key = np.array([int(seed), 0], np.uint64)
+        raw = np.random.Philox(key=key, counter=words).random_raw(2)
+        assert [f"{int(word):016x}" for word in raw] == [w0, w1]
+        expected = np.uint32(int(bits, 16)).view(np.float32)
+        assert f"{expected:.9g}" == value
+        noise = latent_noise(int(seed), int(frame), 1)[0, int(channel)]
+        np.testing.assert_array_max_ulp(noise, expected, maxulp=1)
+
+
+def test_limits() -> None:
+    limits = {row[0]: row[1:] for row in rows(section("8 Limits"), 3)}
+    assert limits == {
+        "source rate, Hz": [f"{MIN_RATE:,}".replace(",", " "), f"{MAX_RATE:,}".replace(",", " ")],
+        "samples in a channel": ["1", f"{MAX_SECONDS:,} × source rate".replace(",", " ")],
+        "extension block, bytes": ["1", f"{tlv.MAX_BLOCK_BYTES:,}".replace(",", " ")],
+        "clips in a bundle": ["0", f"{bundle_index.MAX_CLIPS:,}".replace(",", " ")],
+        "index of a bundle, bytes": ["1", f"{bundle_index.MAX_INDEX_BYTES:,}".replace(",", " ")],
+        "name in a bundle, bytes": ["1", f"{bundle_index.MAX_NAME_BYTES:,}".replace(",", " ")],
+        "all names in a bundle, bytes": [
+            "0",
+            f"{bundle_index.MAX_ALL_NAMES_BYTES:,}".replace(",", " "),
+        ],
+    }
+
+
+def test_errors() -> None:
+    table = {row[0]: int(row[1]) for row in rows(section("9 Errors"), 3)}
+    assert table == {
+        "CorruptStream": errors.CorruptStream.exit_code,
+        "UnsupportedStream": errors.UnsupportedStream.exit_code,
+    }
+
+
+@pytest.mark.parametrize("name", ["mono_96bps_48k.spr", "stereo_22k05.spr"])
+def test_dumps(name: str) -> None:
+    text = section("12 A file, byte by byte").split(f"`valid/{name}`")[1]
+    dump = re.search(r"```\n(.*?)```", text, re.DOTALL).group(1)
+    data = (VECTORS / "valid" / name).read_bytes()
+    assert bytes.fromhex("".join(line[4:] for line in dump.splitlines())) == data
+    position = 0
+    for offset, cell, _ in rows(text.split("`valid/")[0], 3):
+        begin, *end = (bytes.fromhex(piece) for piece in re.split(r"` ?\.\.\. ?`", cell))
+        assert int(offset) == position
+        assert data.startswith(begin, position)
+        position += len(begin)
+        if end:  # an abridged row goes up to the checksum
+            position = len(data) - 2
+            assert data[:position].endswith(end[0])
+    assert position == len(data)
+
+
+def test_every_vector_is_listed() -> None:
+    manifest = json.loads((VECTORS / "manifest.json").read_text(encoding="utf-8"))
+    listed = list(rows(section("14 Test vectors"), 3))
+    expected = []
+    for entry in manifest:
+        size = f"{entry['bytes']:,}".replace(",", " ")
+        second = entry["error"].removesuffix("Stream") if "error" in entry else size
+        expected.append([entry["file"].split("/")[1], second, entry["why"]])
+    assert listed == expected
