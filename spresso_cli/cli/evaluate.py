@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spresso_cli.evaluation.scoring import ClipScore, SystemScore
     from spresso_cli.evaluation.statistics import Interval
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 EXAMPLES = """
 Examples:

@@ -19,7 +19,7 @@ from spresso_cli.errors import SpressoError
 if TYPE_CHECKING:
     from spresso_cli.evaluation.page import Sound
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 EXAMPLES = """
 Examples:
@@ -43,9 +43,7 @@ def listen(
     ctx: typer.Context,
     inputs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="IN...", help="Sounds, .spr files, or folders of sounds.", exists=True
-        ),
+        typer.Argument(metavar="IN", help="Sounds, .spr files, or folders of sounds.", exists=True),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="PAGE.html", help="The page to write.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from spresso_cli.evaluation.mushra import Item
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 mushra = typer.Typer(no_args_is_help=True, help="Make a listening test and analyse its results.")
 app.add_typer(mushra, name="mushra")
 
@@ -53,7 +53,7 @@ def export(
     ctx: typer.Context,
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="IN...", help="Sounds, 12 s at most.", exists=True, dir_okay=False),
+        typer.Argument(metavar="IN", help="Sounds, 12 s at most.", exists=True, dir_okay=False),
     ],
     output_dir: Annotated[
         Path,

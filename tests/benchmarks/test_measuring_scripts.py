@@ -1,0 +1,89 @@
+"""The benchmark scripts run as documented, on the tiny pack and synthetic clips."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY_PACK = ROOT / "tests" / "data" / "tiny_pack"
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Five sounds of 1 to 2 seconds that differ in colour."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        x = np.convolve(rng.standard_normal(48_000 + 12_000 * i), np.hanning(3 + 20 * i), "same")
+        soundfile.write(folder / f"sound{i}.wav", 0.3 * x / np.abs(x).max(), 48_000)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a script's main on the tiny pack and returns what it printed."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("SPRESSO_PACK", str(TINY_PACK))
+
+    def call(name: str, *arguments: object, **replaced: object) -> str:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+        script = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, script)
+        spec.loader.exec_module(script)
+        for key, value in replaced.items():
+            monkeypatch.setattr(script, key, value)
+        monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+        script.main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_quality_prints_rates_and_metrics_and_writes_csv_and_plot(
+    run, clips: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    text = run("quality", "--clips", clips, "--seconds", 1, "--steps", 2, "--rates", 0.096,
+               "--peers", "opus:6,codec2:1.3", "--output", out)  # fmt: skip
+    for words in ("5 clips of clips, 1 s each", "original", "low-pass 3.5 kHz", "spresso 0.096"):
+        assert words in text
+    rows = {row["codec"]: row for row in csv.DictReader((out / "quality.csv").open())}
+    ours = rows["spresso 0.096"]
+    assert int(ours["payload_bytes"]) == 5 * 12  # one frame of 8 codes of 12 bits each
+    assert float(ours["payload_kbps"]) == pytest.approx(0.096)
+    assert float(rows["original"]["si_sdr"]) == 60.0
+    assert (out / "quality.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_resemblance_prints_share_control_and_chance(run, clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    text = run("resemblance", "--clips", clips, "--seconds", 1, "--steps", 1, "--rates", 0.096,
+               "--output", out)  # fmt: skip
+    assert "5 of 5 clips of clips, cut to 1 s" in text
+    rows = list(csv.DictReader((out / "resemblance.csv").open()))
+    assert {row["embedding"] for row in rows} == {"clap", "logmel-stats"}
+    assert {float(row["chance"]) for row in rows} == {0.2}
+
+
+def test_speed_prints_ratios_to_the_peer(run) -> None:
+    text = run("speed", "--seconds", 0.5, "--runs", 1, "--steps", 1, "--batches", 1,
+               "--rates", 0.096, _cold=lambda options, kbps: [])  # fmt: skip
+    assert "x peer" in text
+    assert text.count("press") == 2
+
+
+@pytest.mark.slow
+def test_speed_times_cold_commands_too(run) -> None:
+    text = run("speed", "--seconds", 0.5, "--runs", 1, "--steps", 1, "--rates", 0.096)
+    assert "cold compress" in text
+    assert "cold decompress" in text
