@@ -92,7 +92,16 @@ def load_command(name: str) -> TyperCommand:
     """Import the module behind one row of `COMMANDS` and build its command."""
     module = next(entry.module for entry in COMMANDS if entry.name == name)
     loaded = typer.main.get_command(importlib.import_module(f"spresso_cli.cli.{module}").app)
-    return loaded.commands[name] if isinstance(loaded, TyperGroup) else loaded
+    return _reflowed(loaded.commands[name] if isinstance(loaded, TyperGroup) else loaded)
+
+
+def _reflowed(command: TyperCommand) -> TyperCommand:
+    """Undo the line breaks of docstrings, which typer keeps in all paragraphs but the first."""
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for inner in getattr(command, "commands", {}).values():
+        _reflowed(inner)
+    return command
 
 
 def exit_code(terminal: Terminal, call: Callable[[], object]) -> int:

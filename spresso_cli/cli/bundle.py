@@ -29,7 +29,7 @@ from spresso_cli.library import outputs, plan
 if TYPE_CHECKING:
     from spresso_cli.container.stream import Stream
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 BUNDLE_EXAMPLES = """
 Examples:
@@ -72,7 +72,7 @@ def bundle(
     ],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IN...", help=".spr files or folders (-r); - is stdin."),
+        typer.Argument(metavar="IN", help=".spr files or folders (-r); - is stdin."),
     ] = None,
     force: Force = False,
     recursive: Recursive = False,
@@ -97,7 +97,7 @@ def bundle(
     if output == plan.STDIN:
         total = write_bundle(_clips(found), binary_stdout())
     else:
-        with blamed_on(output), outputs.replacing(Path(output), force=force) as file:
+        with outputs.replacing(Path(output), force=force) as file:
             total = write_bundle(_clips(found), file)
     terminal.record({"file": output, "clips": len(found), "bytes": total})
     terminal.note(f"{shown(output)}: {len(found):,} clips, {size(total)}")
@@ -116,7 +116,7 @@ def unbundle(
     ctx: typer.Context,
     source: BundleFile,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Clips to take; default: all.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Clips to take; default: all.")
     ] = None,
     output_dir: Annotated[
         Path,
@@ -139,8 +139,7 @@ def unbundle(
             for name in wanted:
                 clips.clip(name)
         for path in wanted.values():
-            with blamed_on(path):
-                outputs.refuse_existing(path, force)
+            outputs.refuse_existing(path, force)
 
         def extract(name: str) -> None:
             data = spr.write(clips.read(name))

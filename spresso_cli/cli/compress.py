@@ -30,7 +30,7 @@ from spresso_cli.container import spr
 if TYPE_CHECKING:
     from spresso_cli.library.run import FileResult
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 EXAMPLES = """
 Examples:
@@ -38,7 +38,7 @@ Examples:
   spresso compress door.wav -b 0.096            door.spr, 73 bytes for 5 s
   spresso compress a.wav b.flac --output-dir small
   spresso compress sounds -r --output-dir small --resume --report log.jsonl
-  find . -name '*.wav' -print0 | spresso compress --files-from - -0 --output-dir out
+  find . -name '*.wav' -print0 | spresso compress --files-from - -0
   cat door.wav | spresso compress - > door.spr
 """
 
@@ -50,7 +50,7 @@ def compress(
     ctx: typer.Context,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IN...", help="Sound files or folders (-r); - is stdin."),
+        typer.Argument(metavar="IN", help="Sound files or folders (-r); - is stdin."),
     ] = None,
     kbps: Annotated[
         float | None,

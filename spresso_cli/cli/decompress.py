@@ -28,7 +28,7 @@ from spresso_cli.cli.options import (
     Verbose,
 )
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 EXAMPLES = """
 Examples:
@@ -57,7 +57,7 @@ def decompress(
     ctx: typer.Context,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IN...", help=".spr files or folders (-r); - is stdin."),
+        typer.Argument(metavar="IN", help=".spr files or folders (-r); - is stdin."),
     ] = None,
     seed: Annotated[
         str | None,

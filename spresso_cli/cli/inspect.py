@@ -15,7 +15,7 @@ from spresso_cli.cli.text import shown
 from spresso_cli.container import spr
 from spresso_cli.errors import MissingPack
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 INFO_EXAMPLES = """
 Examples:

@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from spresso_cli.cli.describe import aligned
-from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
 from spresso_cli.cli.text import clock, printable, size
 from spresso_cli.library import outputs
 from spresso_cli.library.report import Record, Summary, merge, summarise
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 EXAMPLES = """
 Examples:
@@ -32,9 +31,7 @@ Exit code 1 if the last try of any file failed, so that a script can start the r
 @app.command(epilog=EXAMPLES)
 def report(
     ctx: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE.jsonl...", help="What --report wrote.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.jsonl", help="What --report wrote.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -67,7 +64,7 @@ def report(
 
 def _write(records: list[Record], output: Path, force: bool) -> None:
     lines = (encoder.dumps(fields, allow_nan=False).encode("ascii") + b"\n" for fields in records)
-    with blamed_on(output), outputs.replacing(output, force=force) as file:
+    with outputs.replacing(output, force=force) as file:
         file.writelines(lines)
 
 

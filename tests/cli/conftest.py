@@ -1,14 +1,10 @@
-"""A runner for command lines, and a codec without networks that stands in for the real one.
-
-The fake codec obeys the whole protocol: codes are a checksum of the samples, and decoding is seeded
-noise of the right shape. So the tests here are about the command line and about nothing else.
-"""
+"""A runner for command lines, and the library's codec without networks in the real one's place."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,13 +15,12 @@ from typer.testing import CliRunner
 
 from spresso_cli.cli import app as front
 from spresso_cli.cli import describe, loading
-from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile, code_frames
 from spresso_cli.container.stream import Stream
-from spresso_cli.errors import AudioError, SpressoError
+from spresso_cli.errors import UsageError
+from tests.library.conftest import TAG, FakeCodec, sound
 
-TAG = b"\xab\xcd"
 LOWEST = Profile.of(frame_rate=1, codebooks=8)
 
 
@@ -87,95 +82,41 @@ def spr_file(tmp_path: Path) -> Path:
     return path
 
 
-def write_sound(path: Path, seconds: float = 0.5, rate: int = 48_000, channels: int = 1) -> Path:
+def write_sound(path: Path, seconds: float = 0.1, rate: int = 48_000, channels: int = 1) -> Path:
     """A short noise, different for every name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(zlib.crc32(path.name.encode()))
-    samples = generator.uniform(-0.3, 0.3, (round(seconds * rate), channels))
-    soundfile.write(path, samples, rate)
+    samples = sound(round(seconds * rate), channels, seed=zlib.crc32(path.name.encode()))
+    with path.open("wb") as file:
+        soundfile.write(file, samples, rate, format=path.suffix[1:].upper())
     return path
 
 
 @dataclass
-class FakeSound:
-    """A decoded sound in memory."""
+class Bench:
+    """The fake codec behind the command line, and how it was asked for."""
 
-    rate: int
-    samples: np.ndarray  # [n, channels]
-    closed: bool = False
-
-    @property
-    def channels(self) -> int:
-        return self.samples.shape[1]
-
-    def blocks(self, size: int = 1 << 16) -> Iterator[np.ndarray]:
-        for start in range(0, len(self.samples), size):
-            yield self.samples[start : start + size]
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@dataclass
-class FakeCodec:
-    """Counts what it is asked for; a sound whose first sample is 0.5 breaks it."""
-
-    seeds: list[int] = field(default_factory=list)
-    options: list[DecodeOptions] = field(default_factory=list)
-
-    def compress_many(
-        self, items: Iterable, profile: Profile, *, downmix: bool = False, metadata: bool = False
-    ) -> Iterator[tuple[object, Stream | SpressoError]]:
-        for key, source in items:
-            samples = np.concatenate(list(source.blocks(1 << 16)))
-            channels = 1 if downmix else samples.shape[1]
-            if channels > 2:
-                yield key, AudioError(f"{channels} channels: use --downmix")
-                continue
-            frames = code_frames(len(samples), source.rate, profile.pool)
-            seed = zlib.crc32(samples.tobytes())
-            generator = np.random.default_rng(seed)
-            shape = (channels, frames, profile.codebooks)
-            yield (
-                key,
-                Stream.from_codes(
-                    generator.integers(0, 1 << profile.bits, shape, dtype=np.uint16),
-                    profile=profile,
-                    weights_tag=TAG,
-                    gain=201,
-                    source_rate=source.rate,
-                    samples=len(samples),
-                    channels=channels,
-                    levels=(201, 201) if channels == 2 else None,
-                ),
-            )
-
-    def decompress_many(
-        self, items: Iterable[tuple[object, Stream, DecodeOptions]]
-    ) -> Iterator[tuple[object, FakeSound | SpressoError]]:
-        for key, stream, options in items:
-            self.options.append(options)
-            generator = np.random.default_rng(options.seed)
-            shape = (stream.samples, stream.channels)
-            noise = generator.uniform(-0.5, 0.5, shape).astype(np.float32)
-            yield key, FakeSound(stream.source_rate, noise)
+    codec: FakeCodec = field(default_factory=FakeCodec)
+    loads: list[tuple[str | None, str]] = field(default_factory=list)  # pack and device
 
 
 @pytest.fixture
-def codec(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Puts a FakeCodec, and a pack whose lowest rate is 0.096 kbps, behind every command."""
-    fake = FakeCodec()
-    fake.loads = []
+    bench = Bench()
 
     def factory(pack: str | None, device: str) -> Callable[[], FakeCodec]:
         def load() -> FakeCodec:
-            fake.loads.append((pack, device))
-            return fake
+            bench.loads.append((pack, device))
+            return bench.codec
 
         return load
 
+    def choose(pack, kbps, frame_rate, codebooks) -> tuple[Profile, bytes]:
+        if kbps is not None and kbps < LOWEST.kbps:
+            raise UsageError(f"{kbps:g} kbps is below the lowest rate: use -b {LOWEST.kbps:g}")
+        return Profile.of(frame_rate or 1, codebooks or 8), TAG
+
     monkeypatch.setattr(loading, "codec_factory", factory)
-    monkeypatch.setattr(
-        describe, "pack_name", lambda tag, frame_rate: "tiny" if tag == TAG else None
-    )
-    return fake
+    monkeypatch.setattr(loading, "choose_profile", choose)
+    monkeypatch.setattr(describe, "pack_name", lambda tag, rate: "tiny" if tag == TAG else None)
+    return bench

@@ -1,0 +1,114 @@
+"""`bundle`, `unbundle` and `list`: what goes in comes out, byte for byte, under its own name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from spresso_cli.container import spr
+
+from .conftest import make_stream
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test works in a folder of its own, with three clips in a tree."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("doors/oak", "doors/steel", "rain"), 1):
+        path = Path("small", f"{name}.spr")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(spr.write(make_stream(48_000 * number)))
+    return Path("small")
+
+
+@pytest.fixture
+def library(spresso, small: Path) -> Path:
+    assert spresso("bundle", small, "-r", "-o", "library.sprb").code == 0
+    return Path("library.sprb")
+
+
+def test_a_bundle_gives_back_every_file(spresso, library: Path, small: Path) -> None:
+    shown = spresso("unbundle", library, "--output-dir", "back")
+    assert shown.code == 0
+    for original in small.rglob("*.spr"):
+        assert Path("back", original.relative_to(small)).read_bytes() == original.read_bytes()
+
+
+def test_list_shows_every_clip(spresso, library: Path) -> None:
+    lines = spresso("list", library).stdout.splitlines()
+    assert [line.split()[-1] for line in lines] == ["doors/oak", "doors/steel", "rain"]
+    assert "0.096 kbps" in lines[0]
+
+
+def test_list_json_is_one_record_a_clip(spresso, library: Path) -> None:
+    records = spresso("list", "--json", library).records
+    assert [record["name"] for record in records] == ["doors/oak", "doors/steel", "rain"]
+    assert [record["seconds"] for record in records] == [1, 2, 3]
+
+
+def test_one_clip_can_be_taken_by_name(spresso, library: Path) -> None:
+    spresso("unbundle", library, "doors/steel", "--output-dir", "back")
+    assert [str(path) for path in Path("back").rglob("*.spr")] == ["back/doors/steel.spr"]
+
+
+def test_an_unknown_name_is_refused_before_any_work(spresso, library: Path) -> None:
+    shown = spresso("unbundle", library, "rain", "doors/glass", "--output-dir", "back")
+    assert shown.code == 2
+    assert "doors/glass" in shown.stderr
+    assert not Path("back").exists()
+
+
+def test_an_existing_file_is_kept_without_force(spresso, library: Path) -> None:
+    Path("rain.spr").write_text("precious")
+    shown = spresso("unbundle", library)
+    assert shown.code == 1
+    assert Path("rain.spr").read_text() == "precious"
+    assert not Path("doors").exists()
+    assert spresso("unbundle", "-f", library).code == 0
+
+
+def test_an_existing_bundle_is_kept_without_force(spresso, library: Path, small: Path) -> None:
+    before = library.read_bytes()
+    assert spresso("bundle", small / "rain.spr", "-o", library).code == 1
+    assert library.read_bytes() == before
+    assert spresso("bundle", "-f", small / "rain.spr", "-o", library).code == 0
+
+
+def test_a_damaged_input_makes_no_bundle(spresso, small: Path) -> None:
+    (small / "rain.spr").write_bytes(b"damaged")
+    shown = spresso("bundle", small, "-r", "-o", "library.sprb")
+    assert shown.code == 3
+    assert "rain.spr" in shown.stderr
+    assert shown.stderr.count("\n") == 1
+    assert os.listdir() == ["small"]
+
+
+def test_two_clips_of_one_name_make_no_bundle(spresso, small: Path) -> None:
+    os.rename(small / "rain.spr", "oak.spr")
+    shown = spresso("bundle", "oak.spr", small / "doors" / "oak.spr", "-o", "library.sprb")
+    assert shown.code == 2
+    assert "oak" in shown.stderr
+
+
+def test_one_damaged_clip_does_not_keep_the_others(spresso, library: Path) -> None:
+    data = bytearray(library.read_bytes())
+    data[-5] ^= 1
+    library.write_bytes(data)
+    shown = spresso("unbundle", library, "--output-dir", "back")
+    assert shown.code == 1
+    assert len(list(Path("back").rglob("*.spr"))) == 2
+
+
+def test_a_bundle_goes_through_pipes(spresso, library: Path, small: Path) -> None:
+    piped = spresso("bundle", small, "-r", "-o", "-")
+    assert piped.data == library.read_bytes()
+    assert spresso("list", "-", stdin=piped.data).stdout.count("\n") == 3
+
+
+@pytest.mark.parametrize("command", ["list", "unbundle"])
+def test_what_is_no_bundle_is_exit_3(spresso, small: Path, command: str) -> None:
+    shown = spresso(command, small / "rain.spr")
+    assert shown.code == 3
+    assert shown.stderr.startswith("spresso: small/rain.spr: ")
