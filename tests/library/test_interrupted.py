@@ -1,0 +1,104 @@
+"""Runs as processes: killed, interrupted, side by side; final names only ever hold whole files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spresso_cli.container import spr
+from spresso_cli.library.outputs import TEMPORARY
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_spresso.py")), "compress"]
+
+
+def start(*arguments: object, delay: float = 0.0) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "FAKE_DELAY": str(delay)}
+    return subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*arguments: object) -> int:
+    process = start(*arguments)
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def streams(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.spr")}
+
+
+def wait_for(folder: Path, count: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while len(streams(folder)) < count:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def library(tmp_path: Path, make_sound) -> Path:
+    for number in range(12):
+        make_sound(tmp_path / f"in/{number % 2}/{number}.wav", samples=500, seed=number)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def unbroken(tmp_path: Path, library: Path) -> dict[str, bytes]:
+    assert finish("-q", library, "-r", "--output-dir", tmp_path / "unbroken") == 0
+    return streams(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_run_that_was_cut_off_is_resumed_to_the_same_bytes(
+    tmp_path: Path, library: Path, unbroken: dict[str, bytes], how: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "out"
+    process = start("-q", library, "-r", "--output-dir", out, delay=0.1)
+    wait_for(out, 3, process)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    partial = streams(out)
+    assert 3 <= len(partial) < 12
+    for data in partial.values():
+        spr.read(data)
+    assert finish("-q", library, "-r", "--output-dir", out, "--resume") == 0
+    assert streams(out) == unbroken
+    assert not list(out.rglob(f"*{TEMPORARY}"))
+
+
+def test_four_shards_at_once_write_what_one_run_writes(
+    tmp_path: Path, library: Path, unbroken: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    shards = [
+        start("-q", library, "-r", "--output-dir", out, "--shard", f"{index}/4")
+        for index in range(4)
+    ]
+    for process in shards:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in shards] == [0] * 4
+    assert streams(out) == unbroken
+
+
+def test_two_runs_in_one_folder_never_damage_each_other(
+    tmp_path: Path, library: Path, unbroken: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    runs = [start("-q", library, "-r", "--output-dir", out, delay=0.02) for _ in range(2)]
+    errors = [process.communicate(timeout=60)[1] for process in runs]
+    assert streams(out) == unbroken
+    complaints = "".join(errors).splitlines()
+    assert all("exists already" in line for line in complaints)
+    assert not list(out.rglob(f"*{TEMPORARY}"))
