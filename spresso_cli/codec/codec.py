@@ -1,8 +1,8 @@
 """The codec: PCM to streams and streams to PCM, for single sounds and for whole libraries.
 
-    codec = Codec.load()
-    data = codec.compress(sound, 48_000, kbps=0.096)
-    take, rate = codec.decompress(data, seed=3)
+codec = Codec.load()
+data = codec.compress(sound, 48_000, kbps=0.096)
+take, rate = codec.decompress(data, seed=3)
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class PackInfo:
                 f"use -b {lowest:g} or more"
             )
         best = min(fitting, key=lambda p: p.rank)
-        return self._profile(best.frame_rate, codebooks or best.codebooks)
+        return self._profile(best.frame_rate, best.codebooks if codebooks is None else codebooks)
 
     def _profile(self, frame_rate: int, codebooks: int) -> Profile:
         most = self.families[frame_rate].max_codebooks

@@ -58,9 +58,13 @@ def quantise(tensors: Mapping[str, Tensor], int8: Callable[[str], bool]) -> dict
         if value.ndim >= 2 and value.shape[0] >= _QUANTISED_ROWS and int8(name):
             rows = value.flatten(1)
             scale = (rows.abs().amax(1) / 127).clamp(min=1e-7).half()
-            stored[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(
-                torch.int8
-            ).view(value.shape)
+            stored[name] = (
+                (rows / scale.float()[:, None])
+                .round()
+                .clamp(-127, 127)
+                .to(torch.int8)
+                .view(value.shape)
+            )
             stored[name + SCALE] = scale
         else:
             stored[name] = value.half()

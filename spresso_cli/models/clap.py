@@ -128,17 +128,19 @@ class AudioTower(nn.Module):
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         filters = mel_filters(config.n_fft, config.mel_bands, 50.0, 20_000.0)
         self.register_buffer("filters", filters, persistent=False)
-        self.backbone = Backbone(
-            config.mel_bands, config.audio_dim, 7, 3, config.audio_blocks
-        )
+        self.backbone = Backbone(config.mel_bands, config.audio_dim, 7, 3, config.audio_blocks)
         self.pool = nn.Linear(config.audio_dim, 1)
         self.to_embedding = nn.Linear(3 * config.audio_dim, config.embedding)
 
     def features(self, x: Tensor) -> Tensor:
         """Log-mel frames at 50 Hz, about zero mean and unit range, `[B, frames, bands]`."""
         spectrum = torch.stft(
-            x, self.config.n_fft, self.config.hop, window=self.window,
-            pad_mode="constant", return_complex=True,
+            x,
+            self.config.n_fft,
+            self.config.hop,
+            window=self.window,
+            pad_mode="constant",
+            return_complex=True,
         )
         mel = spectrum.abs().transpose(1, 2) @ self.filters
         return (mel.clamp(min=1e-3).log() + 1.0) / 4.0

@@ -161,9 +161,7 @@ class DiT(nn.Module):
         if self.config.gated_output:
             nn.init.zeros_(self.gate.weight)
 
-    def _text(
-        self, text: TextCondition | None, batch: int
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _text(self, text: TextCondition | None, batch: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """Text tokens `[B, L, D]`, their mask `[B, L]` or None, pooled vector `[B, text]`."""
         if text is None:
             null = self.null_token.expand(batch, 1, -1)

@@ -98,9 +98,7 @@ class QINCo2(nn.Module):
         step = self.steps[m - 1]
         return xhat + step(step.codebook[indices], xhat)
 
-    def search(
-        self, x: Tensor, codebooks: int, shortlist: int, beam: int
-    ) -> tuple[Tensor, Tensor]:
+    def search(self, x: Tensor, codebooks: int, shortlist: int, beam: int) -> tuple[Tensor, Tensor]:
         """Beam search on normalised vectors.
 
         Args:

@@ -1,0 +1,184 @@
+"""The codec on the tiny pack: exact lengths, levels, seeds, channels, and independence of batching."""
+
+import numpy as np
+import pytest
+
+from spresso_cli.audio.files import ArraySource
+from spresso_cli.codec.codec import Codec
+from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.container import spr
+from spresso_cli.container.profile import Profile
+from spresso_cli.errors import AudioError, MissingPack, SpressoError, UsageError
+
+
+def rms(x):
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100])
+def test_five_seconds_at_96_bits_a_second_are_73_bytes(codec, sound, rate):
+    assert len(codec.compress(sound(5 * rate), rate, kbps=0.096)) == 73
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate"),
+    [(1, 48_000), (479, 48_000), (481, 48_000), (7_001, 8_000), (30_011, 22_050), (9_000, 192_000)],
+)
+def test_exactly_the_source_samples_come_back(codec, sound, samples, rate):
+    data = codec.compress(sound(samples), rate, kbps=1.32)
+    take, back = codec.decompress(data)
+    assert take.shape == (samples, 1) and back == rate and take.dtype == np.float32
+
+
+def test_the_level_comes_back_within_half_a_decibel(codec, sound):
+    for scale in (1.0, 0.003):
+        x = sound(60_000) * scale
+        take, _ = codec.decompress(codec.compress(x, 48_000, kbps=1.32))
+        assert np.isfinite(take).all() and np.abs(take).max() <= 1.0
+        assert abs(20 * np.log10(rms(take) / rms(x))) < 0.5
+
+
+def test_one_seed_is_one_performance_and_another_seed_another(codec, sound):
+    data = codec.compress(sound(48_000), 48_000)
+    first, again = (codec.decompress(data, seed=3)[0] for _ in range(2))
+    other = codec.decompress(data, seed=4)[0]
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_compressing_is_repeatable_across_loads(codec, tiny_path, sound):
+    x = sound(100_000)
+    assert codec.compress(x, 48_000) == Codec.load(tiny_path, "cpu").compress(x, 48_000)
+
+
+def test_equal_channels_are_coded_once_and_come_back_equal(codec, sound):
+    mono = sound(48_000)
+    stereo = np.repeat(mono, 2, axis=1)
+    one, two = codec.compress(mono, 48_000), codec.compress(stereo, 48_000)
+    assert len(two) <= len(one) + 3
+    take, _ = codec.decompress(two)
+    assert take.shape == (48_000, 2) and np.array_equal(take[:, 0], take[:, 1])
+
+
+def test_each_stereo_channel_keeps_its_level(codec, sound):
+    x = sound(48_000, channels=2) * [1.0, 0.05]
+    take, _ = codec.decompress(codec.compress(x, 48_000))
+    for channel in range(2):
+        assert abs(20 * np.log10(rms(take[:, channel]) / rms(x[:, channel]))) < 0.5
+
+
+def test_a_silent_channel_stays_silent(codec, sound):
+    x = sound(48_000, channels=2) * [1.0, 0.0]
+    take, _ = codec.decompress(codec.compress(x, 48_000))
+    assert rms(take[:, 0]) > 0 and not take[:, 1].any()
+
+
+def test_silence_costs_a_header_and_comes_back_as_zeros(codec):
+    data = codec.compress(np.zeros(48_000, np.float32), 48_000)
+    assert len(data) <= 13
+    assert not codec.decompress(data)[0].any()
+
+
+def test_more_than_two_channels_need_a_downmix(codec, sound):
+    with pytest.raises(AudioError, match="--downmix"):
+        codec.compress(sound(4800, channels=3), 48_000)
+    take, _ = codec.decompress(codec.compress(sound(4800, channels=3), 48_000, downmix=True))
+    assert take.shape == (4800, 1)
+
+
+def test_empty_and_infinite_sounds_are_refused(codec):
+    with pytest.raises(AudioError):
+        codec.compress(np.zeros(0, np.float32), 48_000)
+    with pytest.raises(AudioError):
+        codec.compress(np.array([0.0, np.inf]), 48_000)
+
+
+def test_results_do_not_depend_on_what_is_compressed_together(codec, sound):
+    profile = Profile.of(11, 12)
+    sounds = [sound(n, seed=n) for n in (30_000, 300_000, 1_000)]
+    alone = [codec.compress(x, 48_000, kbps=1.32) for x in sounds]
+    items = [(i, ArraySource(x, 48_000)) for i, x in enumerate(sounds)]
+    together = [spr.write(s) for _, s in codec.compress_many(items, profile)]
+    backwards = [spr.write(s) for _, s in codec.compress_many(items[::-1], profile)]
+    assert together == alone and backwards == alone[::-1]
+
+
+def test_results_do_not_depend_on_what_is_decompressed_together(codec, sound):
+    streams = [spr.read(codec.compress(sound(n, seed=n), 48_000)) for n in (30_000, 280_000)]
+    alone = [codec.decompress(stream, seed=1)[0] for stream in streams]
+    jobs = [(i, stream, DecodeOptions(seed=1)) for i, stream in enumerate(streams)]
+    for (_, decoded), expected in zip(codec.decompress_many(jobs), alone, strict=True):
+        assert np.array_equal(np.concatenate(list(decoded.blocks(1000))), expected)
+        decoded.close()
+
+
+def test_one_bad_sound_does_not_stop_the_rest(codec, sound):
+    items = [
+        ("bad", ArraySource(sound(100, channels=5), 48_000)),
+        ("good", ArraySource(sound(100), 48_000)),
+    ]
+    results = dict(codec.compress_many(items, Profile.of(1, 8)))
+    assert isinstance(results["bad"], SpressoError) and not isinstance(
+        results["good"], SpressoError
+    )
+
+
+def test_the_start_of_a_long_sound_does_not_know_its_end(codec, sound):
+    """Codes of the first window are the same whatever follows beyond its context."""
+    long = sound(20 * 48_000)
+    changed = long.copy()
+    changed[12 * 48_000 :] *= 0.5  # same peak: it lies in the first half
+    long[0] = changed[0] = 0.9
+    first, second = (
+        spr.read(codec.compress(x, 48_000, kbps=0.096)).codes()[0] for x in (long, changed)
+    )
+    assert np.array_equal(first[:4], second[:4])
+    assert len(first) == 20
+
+
+def test_a_file_of_other_weights_is_refused_by_name(codec, sound):
+    stream = spr.read(codec.compress(sound(4800), 48_000))
+    fields = {name: getattr(stream, name) for name in stream.__dataclass_fields__}
+    other = type(stream)(**{**fields, "weights_tag": b"\x00\x00"})
+    with pytest.raises(MissingPack, match="0000"):
+        codec.decompress(other)
+
+
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"steps": 10_000}, {"sampler": "euler"}, {"seed": -1}]
+)
+def test_impossible_decoding_options_are_usage_errors(codec, sound, options):
+    data = codec.compress(sound(4800), 48_000)
+    with pytest.raises(UsageError):
+        codec.decompress(data, **options)
+
+
+def test_guidance_prompt_and_every_sampler_change_the_performance(codec, sound):
+    data = codec.compress(sound(48_000), 48_000)
+    plain = codec.decompress(data, steps=3)[0]
+    for options in ({"guidance": 2.0}, {"sampler": "ipndm3"}, {"sampler": "dpmpp3m"}):
+        take = codec.decompress(data, steps=3, **options)[0]
+        assert take.shape == plain.shape and not np.array_equal(take, plain)
+
+
+def test_cuda_where_there_is_none_is_a_usage_error(tiny_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(UsageError, match="--device cpu"):
+        Codec.load(tiny_path, device="cuda")
+
+
+@pytest.mark.gpu
+def test_cuda_agrees_with_the_cpu(codec, tiny_path, sound):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    cuda = Codec.load(tiny_path, device="cuda")
+    x = sound(400_000)
+    on_cpu, on_cuda = (spr.read(c.compress(x, 48_000, kbps=1.32)).codes() for c in (codec, cuda))
+    assert (on_cpu == on_cuda).mean() >= 0.999
+    data = codec.compress(x, 48_000, kbps=1.32)
+    a, b = (c.decompress(data, steps=64)[0] for c in (codec, cuda))
+    assert 20 * np.log10(rms(a) / rms(a - b)) >= 40

@@ -1,0 +1,142 @@
+"""Packs: choosing an operating point, finding the pack of a file, refusing a damaged pack."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from spresso_cli.codec import packs
+from spresso_cli.codec.codec import Codec
+from spresso_cli.codec.weights import dequantise, family_digest, quantise
+from spresso_cli.container.profile import Profile
+from spresso_cli.errors import BadPack, MissingPack, UsageError
+
+
+@pytest.fixture
+def copy(tiny_path, tmp_path):
+    """A copy of the tiny pack that a test may damage."""
+    return shutil.copytree(tiny_path, tmp_path / "pack")
+
+
+def test_a_rate_is_an_upper_limit(tiny_path):
+    info = packs.read_pack(tiny_path)
+    assert info.choose(5.0) == Profile.of(11, 12)
+    assert info.choose(1.32) == Profile.of(11, 12)
+    assert info.choose(1.31) == Profile.of(1, 8)
+    assert info.choose(0.096) == Profile.of(1, 8)
+    assert info.choose() == Profile.of(1, 8)  # the pack's default
+
+
+def test_a_rate_below_the_lowest_names_the_lowest(tiny_path):
+    with pytest.raises(UsageError, match=r"-b 0\.048"):
+        packs.read_pack(tiny_path).choose(0.01)
+
+
+def test_frame_rate_and_codebooks_override_the_choice(tiny_path):
+    info = packs.read_pack(tiny_path)
+    assert info.choose(frame_rate=1, codebooks=3) == Profile.of(1, 3)
+    assert info.choose(frame_rate=11) == Profile.of(11, 12)
+    assert info.choose(0.096, codebooks=5) == Profile.of(1, 5)
+    for wrong in ({"frame_rate": 25}, {"frame_rate": 1, "codebooks": 20}, {"codebooks": 0}):
+        with pytest.raises(UsageError):
+            info.choose(**wrong)
+
+
+def test_the_environment_selects_a_pack(tiny_path, monkeypatch):
+    monkeypatch.setenv(packs.PACK_VARIABLE, str(tiny_path))
+    assert packs.find_pack().name == "tiny"
+    assert packs.find_pack("tiny").path == tiny_path
+
+
+def test_a_missing_pack_names_what_is_installed(monkeypatch):
+    monkeypatch.delenv(packs.PACK_VARIABLE, raising=False)
+    with pytest.raises(MissingPack, match="no-such-pack"):
+        packs.find_pack("no-such-pack")
+    with pytest.raises(MissingPack, match="beef"):
+        packs.pack_for_tag(bytes.fromhex("beef"), 1)
+
+
+def test_the_tag_of_each_family_is_that_of_its_stored_tensors(tiny_path):
+    info = packs.read_pack(tiny_path)
+    for family in info.families.values():
+        assert family_digest(tiny_path, family.folder) == family.digest
+        assert packs.pack_for_tag is not None and len(family.tag) == 2
+
+
+def test_the_encoder_may_change_without_changing_the_tag(copy):
+    before = family_digest(copy, "1hz")
+    path = copy / "1hz" / "encoder.safetensors"
+    save_file({k: torch.zeros_like(v) for k, v in load_file(path).items()}, path)
+    assert family_digest(copy, "1hz") == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.pop("sigma_max"),
+        lambda data: data.update(surprise=1),
+        lambda data: data.update(format=2),
+        lambda data: data["families"]["1hz"].update(pool=50),
+        lambda data: data.update(points=[]),
+        lambda data: data["points"][0].update(codebooks=32),
+        lambda data: data.update(families=[]),
+    ],
+)
+def test_a_wrong_description_is_a_bad_pack(copy, damage):
+    data = json.loads((copy / "pack.json").read_text())
+    damage(data)
+    (copy / "pack.json").write_text(json.dumps(data))
+    with pytest.raises(BadPack):
+        packs.read_pack(copy)
+
+
+def test_json_that_is_no_json_is_a_bad_pack(copy):
+    (copy / "pack.json").write_text("{")
+    with pytest.raises(BadPack):
+        packs.read_pack(copy)
+
+
+def _spoil_nan(path):
+    tensors = load_file(path)
+    tensors["f_phi.bias"] = torch.full_like(tensors["f_phi.bias"], float("nan"))
+    save_file(tensors, path)
+
+
+def _spoil_missing(path):
+    tensors = load_file(path)
+    tensors.pop("f_phi.bias")
+    save_file(tensors, path)
+
+
+def _spoil_value(path):
+    tensors = load_file(path)
+    tensors["f_phi.bias"] += 1
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _spoil_nan,
+        _spoil_missing,
+        _spoil_value,
+        lambda path: torch.save({"f_phi.bias": torch.zeros(1)}, path),  # a pickle, renamed
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+    ],
+)
+def test_damaged_tensors_are_a_bad_pack_before_anything_is_decoded(copy, sound, codec, spoil):
+    data = codec.compress(sound(480), 48_000)
+    spoil(copy / "1hz" / "adapter.safetensors")
+    with pytest.raises(BadPack):
+        Codec.load(copy).decompress(data)
+
+
+def test_int8_rows_keep_a_matrix_within_half_a_step():
+    weight = torch.randn(64, 32) * torch.logspace(-3, 1, 64)[:, None]
+    back = dequantise(quantise({"w": weight, "b": weight[0]}, lambda name: True))
+    step = weight.abs().amax(1, keepdim=True) / 127
+    assert ((back["w"] - weight).abs() <= 0.51 * step + 1e-6).all()
+    assert back["b"].dtype == torch.float32
