@@ -112,7 +112,7 @@ def _section(number: int, sound: Sound, audio: AudioFormat) -> str:
     return (
         f'<section class="sound" aria-labelledby="{heading}">\n<div class="bar">\n'
         f'<h2 id="{heading}">{escape(sound.name)}</h2>\n'
-        '<output class="time" aria-label="Position"></output>\n'
+        '<span class="time" role="timer" aria-label="Position"></span>\n'
         '<button type="button" class="loop" aria-pressed="false" title="Loop (L)">Loop</button>\n'
         '<button type="button" class="play" title="Play or pause (Space)">Play</button>\n</div>\n'
         f'<div class="versions" role="radiogroup" aria-labelledby="{heading}">\n{rows}</div>\n'

@@ -73,7 +73,7 @@ class Browser:
         """The value of a script's `return`."""
         return self._post("/execute/sync", {"script": script, "args": []})
 
-    def wait(self, condition: str, seconds: float = 20.0) -> None:
+    def wait(self, condition: str, seconds: float = 90.0) -> None:
         """Until an expression is true."""
         end = time.monotonic() + seconds
         while not self.run(f"return Boolean({condition});"):
@@ -124,7 +124,7 @@ class Browser:
         request = urllib.request.Request(self._endpoint + path, data, method=method)
         request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=180) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(json.load(error)["value"]["message"]) from None
@@ -151,7 +151,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def _endpoint(log: Path) -> str:
     """Where chromedriver listens: it picks a free port and prints it."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 90
     while time.monotonic() < end:
         for line in log.read_text().splitlines():
             if "started successfully on port" in line:

@@ -107,7 +107,7 @@ class TestInChromium:
         browser.open(page, 1280)
         browser.press(" ")
         browser.wait("sounds[0].playing")
-        browser.wait("!sounds[0].playing", seconds=SECONDS + 10)
+        browser.wait("!sounds[0].playing")
         assert browser.run("return sounds[0].now()") == 0
 
     def test_loops(self, browser, page: Path) -> None:
@@ -141,6 +141,17 @@ class TestInChromium:
         browser.wait("sounds[0].playing && sounds[0].now() > 0.5")
         browser.press(" ")
         browser.wait("!sounds[0].playing && sounds[0].now() > 0.5")
+        assert browser.errors() == []
+
+    def test_the_space_bar_presses_the_button_that_has_the_focus(self, browser, page: Path) -> None:
+        browser.open(page, 1280)
+        browser.click(".play", 1)
+        browser.wait("sounds[1].playing")
+        browser.press(" ")
+        browser.wait("!sounds[1].playing")
+        browser.click(".loop", 1)
+        browser.press(" ")
+        browser.wait("!sounds[1].loop && !sounds[1].playing")
         assert browser.errors() == []
 
     def test_a_click_into_a_spectrogram_chooses_and_seeks(self, browser, page: Path) -> None:

@@ -202,6 +202,8 @@ function neighbour(step) {
 
 document.addEventListener("keydown", (event) => {
   if (!current || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === " " && event.target.closest("button")) return; // it presses the button
+  if (event.repeat && !event.key.startsWith("Arrow")) return;
   const actions = {
     " ": () => current.toggle(),
     ArrowLeft: () => current.load().then(() => current.seek(current.now() - SEEK)),
@@ -214,6 +216,6 @@ document.addEventListener("keydown", (event) => {
   const digit = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
   const action = digit ? () => current.choose(digit - 1) : actions[event.key];
   if (!action) return;
-  event.preventDefault(); // radios and buttons would take the arrows and the space bar for themselves
+  event.preventDefault(); // radios would take the arrows for themselves, and the page would scroll
   action();
 });
