@@ -99,6 +99,7 @@ class SemantiCodec:
             path = Path(folder, "a.wav")
             soundfile.write(path, _at_rate(clip, self._rate), self._rate, subtype="FLOAT")
             tokens = self._model.encode(str(path))  # [1, T, 2]
+            torch.manual_seed(0)
             decoded = self._model.decode(tokens)
         return _coded(decoded, self._rate, clip.size, tokens.shape[1] * self._bits)
 
@@ -110,13 +111,18 @@ class Music2Latent:
     _rate = 44_100
 
     def __init__(self, _: None, weights: Path) -> None:
-        package = _package("music2latent")
+        package = _package("music2latent.inference", "music2latent")
         path = _file(weights, "music2latent.pt")
+        # Its constructor fetches its default weights, whatever path it is given.
+        package.download_model = lambda: None
         self.name = "Music2Latent"
         self._model = package.EncoderDecoder(load_path_inference=str(path))
 
     def code(self, clip: np.ndarray) -> Coded:
         """See `Peer`."""
+        import torch
+
+        torch.manual_seed(0)
         # It drops up to 8 frames of 512 samples at the end: pad, so that it drops zeros.
         padded = np.pad(_at_rate(clip, self._rate), (0, 16 * 512))
         decoded = self._model.decode(self._model.encode(padded))
