@@ -1,0 +1,105 @@
+"""Training stage, step 3: the decoder learns to live with quantised latents (S-PRESSO 2.7).
+
+Encoder and quantiser are frozen; f_phi, the audio-down Q/K/V and the LoRA of the DiT (or all of a
+DiT that has no pretrained base) continue on z_q, with the unquantised z kept in a tenth of the
+examples. The number of codebooks is drawn per batch from the operating points that will be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spresso_cli.diffusion.edm import draw_sigma
+from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.training.autoencoder import StepOne, crop_frames, diffusion_loss, level_weights
+from spresso_cli.training.conditioning import TextBank
+from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.run import Run, cosine_rate
+
+
+@dataclass(frozen=True)
+class StepThreeTraining:
+    """Hyper-parameters of step 3 (the paper's value behind each, where it gives one)."""
+
+    steps: int = 20_000  # paper: 40 epochs
+    batch: int = 64  # paper: 32
+    crops: tuple[tuple[int, float], ...] = ((500, 1.0),)
+    rate: float = 1e-4
+    codebooks: Mapping[int, tuple[int, ...]] | None = None  # by t; paper: one fixed M
+    keep_z: float = 0.1  # share of examples on the unquantised z
+    p_mean: float = 0.2
+    p_std: float = 1.4
+    text_keep: float = 0.2
+    z_drop: float = 0.1  # paper: 0
+    level_floor: float | None = None  # as in step 1
+    shortlist: int = 4  # A and B of the search while training
+    beam: int = 2
+
+
+@torch.no_grad()
+def quantised(z: Tensor, qinco2: QINCo2, codebooks: int, shortlist: int, beam: int) -> Tensor:
+    """z `[B, n, 64]` -> z_q of the first `codebooks` steps, same shape."""
+    x = qinco2.normalise(z.flatten(0, 1))
+    _, xhat = qinco2.search(x, codebooks, shortlist, beam)
+    return qinco2.denormalise(xhat).view(z.shape)
+
+
+def train(
+    pool: LatentPool,
+    bank: TextBank,
+    model: StepOne,
+    quantisers: Mapping[int, QINCo2],
+    folder: Path,
+    training: StepThreeTraining,
+    minutes: float | None,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> None:
+    """Train what of `model` is not frozen, in `folder`; continues where a former call stopped.
+
+    Args:
+        model: the networks of step 1 (averaged weights); its encoders and heads are frozen here,
+            its DiT trains as far as its parameters ask for gradients.
+        quantisers: by pooling factor, frozen.
+    """
+    device = pool.latents.device
+    model.encoders.requires_grad_(False)
+    model.heads.requires_grad_(False)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, training.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    run = Run(
+        folder, {"model": model}, optimizer, steps=training.steps, minutes=minutes, report=report
+    )
+    pools, patch = model.pools(), model.dit.config.patch
+    lengths, odds = zip(*training.crops, strict=True)
+    while run.wants_more():
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
+        t = pools[run.step % len(pools)]
+        choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
+        frames = crop_frames(lengths[int(choice)], t, patch)
+        x0, clips = pool.crops(training.batch, frames, run.generator)
+        options = (training.codebooks or {}).get(t, (quantisers[t].config.codebooks,))
+        m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
+        with torch.no_grad():
+            z = model.encoders[str(t)](x0)
+            z_q = quantised(z, quantisers[t], m, training.shortlist, training.beam)
+        whole = torch.rand(len(z), generator=run.generator).to(device) < training.keep_z
+        z = torch.where(whole[:, None, None], z, z_q)
+        keep = torch.rand(len(x0), generator=run.generator).to(device) >= training.z_drop
+        adapter = model.adapters[str(t)]
+        sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator).to(device)
+        noise = torch.randn(x0.shape, generator=run.generator).to(device)
+        text = bank.condition(clips, training.text_keep, run.generator)
+        down = (adapter, adapter.tokens(z, keep))
+        each = diffusion_loss(model.dit, x0, sigma, noise, text, down)
+        loss = (level_weights(x0, training.level_floor) * each).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        run.finish_step({f"loss_t{t}": each[keep].mean().detach(), f"m{m}_t{t}": loss.detach()})
