@@ -43,6 +43,7 @@ class StepOneTraining:
     z_drop: float = 0.1  # paper: 0
     z_noise: Mapping[int, float] | None = None  # by pooling factor; paper: none
     envelope_weight: float = 0.0  # of the auxiliary loss beside the diffusion loss
+    level_floor: float | None = None  # see `level_weights`; paper: none
 
 
 class EnvelopeHead(nn.Module):
@@ -86,6 +87,18 @@ def diffusion_loss(
     f = dit(x * c_in[:, None, None], c_noise, text, down)
     target = (x0 - c_skip[:, None, None] * x) / c_out[:, None, None]
     return ((f.float() - target) ** 2).mean((1, 2))
+
+
+def level_weights(x0: Tensor, floor: float | None) -> Tensor:
+    """Loss weight of each example, mean 1, `[B]`: inverse to its power above `floor`.
+
+    At equal peak, a click has a thousandth of the power of a drone; unweighted, its loss is lost in
+    the drone's. z carries the level, so the weight hardly moves the optimum of either.
+    """
+    if floor is None:
+        return x0.new_ones(len(x0))
+    weights = 1 / ((x0**2).mean((1, 2)) + floor)
+    return weights / weights.mean()
 
 
 class StepOne(nn.Module):
@@ -166,7 +179,7 @@ def train(
             text = bank.condition(clips, training.text_keep, run.generator)
             down = (adapter, adapter.tokens(z, keep))
             each = diffusion_loss(model.dit, x0, sigma, noise, text, down)
-            total = total + each.mean()
+            total = total + (level_weights(x0, training.level_floor) * each).mean()
             losses[f"loss_t{t}"] = each[keep].mean().detach()
             if not keep.all():
                 losses[f"dropped_t{t}"] = each[~keep].mean().detach()

@@ -1,0 +1,168 @@
+"""Training stage, step 2: offline QINCo2 on the latents of the averaged encoder (S-PRESSO 2.6).
+
+The encoder is done; a fixed set of its z is drawn from the latent pool, residual k-means gives the
+codebooks a start, then codebooks and step networks train on the winning paths of a beam search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+from spresso_cli.training.kmeans import residual_kmeans
+from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.run import Run
+
+
+@dataclass(frozen=True)
+class QuantizerTraining:
+    """Hyper-parameters of step 2 (QINCo2's defaults behind each, where they differ)."""
+
+    vectors: int = 1_000_000
+    initial_vectors: int = 200_000  # of them for residual k-means; QINCo2: 1 000 000
+    initial_iterations: int = 12  # QINCo2: 10, from a uniform start
+    steps: int = 20_000  # QINCo2: 60 epochs
+    batch: int = 4096  # paper: 8000
+    rate: float = 8e-4
+    weight_decay: float = 0.1
+    shortlist: int = 8  # A in training; QINCo2: 16
+    beam: int = 8  # B in training; QINCo2: 32
+    reset_every: int = 250  # steps between resets of dead codes; QINCo2: an epoch
+    codebook_noise: float = 0.1  # of the codebook's std, at the start
+
+
+@torch.inference_mode()
+def draw_vectors(
+    pool: LatentPool, encoder: LatentEncoder, count: int, frames: int, seed: int = 0
+) -> Tensor:
+    """z of random crops, float32 `[count, 64]`, shuffled across clips."""
+    generator = torch.Generator().manual_seed(seed)
+    t = encoder.config.pool
+    frames = frames // t * t
+    vectors, have = [], 0
+    while have < count:
+        x0, _ = pool.crops(32, frames, generator)
+        z = encoder(x0).flatten(0, 1)
+        vectors.append(z)
+        have += len(z)
+    z = torch.cat(vectors)[:count]
+    return z[torch.randperm(len(z), generator=generator)]
+
+
+@torch.no_grad()
+def initialise(model: QINCo2, z: Tensor, training: QuantizerTraining, seed: int = 0) -> None:
+    """Normalisation from the data, codebooks from residual k-means, a little noise on them."""
+    generator = torch.Generator().manual_seed(seed)
+    config = model.config
+    model.mean.copy_(z.mean(0))
+    model.std.copy_((z - model.mean).std())
+    x = model.normalise(z[: training.initial_vectors])
+    books = residual_kmeans(
+        x, config.entries, config.codebooks, training.initial_iterations, generator
+    )
+    model.first.copy_(books[0])
+    for step, book in zip(model.steps, books[1:], strict=True):
+        noise = torch.randn(book.shape, generator=generator).to(book)
+        book = book + training.codebook_noise * book.std() * noise
+        step.codebook.copy_(book)
+        step.shortlist.copy_(book)
+
+
+def path_loss(model: QINCo2, x: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss along chosen codes, and the MSE after each step (detached, `[M]`).
+
+    Sum over steps of the squared error, whose gradient flows into earlier steps, plus what teaches
+    the shortlists to predict the residual before each step.
+    """
+    xhats = model.decode_steps(codes)
+    errors = torch.stack([((x - xhat) ** 2).mean() for xhat in xhats])
+    shortlists = [
+        ((x - before.detach() - step.shortlist[codes[:, m + 1]]) ** 2).mean()
+        for m, (step, before) in enumerate(zip(model.steps, xhats[:-1], strict=True))
+    ]
+    return errors.sum() + sum(shortlists), errors.detach()
+
+
+@torch.no_grad()
+def reset_dead(model: QINCo2, x: Tensor, used: Tensor, generator: torch.Generator) -> int:
+    """Move unused entries onto residuals of real vectors; returns how many were moved.
+
+    Args:
+        x: normalised vectors of the last batch `[N, D]`.
+        used: whether each entry was chosen since the last reset, bool `[M, K]`.
+    """
+    codes, _ = model.search(x, model.config.codebooks, 1, 1)
+    xhats = model.decode_steps(codes)
+    moved = 0
+    for m in range(model.config.codebooks):
+        dead = (~used[m]).nonzero()[:, 0]
+        if not len(dead):
+            continue
+        residual = x if m == 0 else x - xhats[m - 1]
+        rows = torch.randint(len(x), (len(dead),), generator=generator).to(x.device)
+        if m == 0:
+            model.first[dead] = residual[rows]
+        else:
+            model.steps[m - 1].codebook[dead] = residual[rows]
+            model.steps[m - 1].shortlist[dead] = residual[rows]
+        moved += len(dead)
+    return moved
+
+
+def quarter_cosine(progress: float, warmup: float = 0.05) -> float:
+    """QINCo2's schedule: linear warm-up, then a quarter cosine to zero."""
+    if progress < warmup:
+        return progress / warmup
+    return max(1e-3, math.cos(math.pi / 2 * (progress - warmup) / (1 - warmup)))
+
+
+def train(
+    z: Tensor,
+    folder: Path,
+    config: QINCo2Config,
+    training: QuantizerTraining,
+    minutes: float | None,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> None:
+    """Train a quantiser on `z` `[N, 64]` in `folder`; continues where a former call stopped."""
+    torch.manual_seed(0)
+    model = QINCo2(config).to(z.device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), training.rate, weight_decay=training.weight_decay
+    )
+    if not any(folder.glob("checkpoint-*.safetensors")):
+        initialise(model, z, training)
+    run = Run(
+        folder,
+        {"qinco2": model},
+        optimizer,
+        steps=training.steps,
+        minutes=minutes,
+        ema_sigma=0.05,
+        report=report,
+    )
+    used = torch.zeros(config.codebooks, config.entries, dtype=torch.bool, device=z.device)
+    while run.wants_more():
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate * quarter_cosine(run.progress)
+        rows = torch.randint(len(z), (training.batch,), generator=run.generator)
+        x = model.normalise(z[rows.to(z.device)])
+        with torch.no_grad():
+            codes, _ = model.search(x, config.codebooks, training.shortlist, training.beam)
+        used.scatter_(1, codes.T, True)
+        loss, errors = path_loss(model, x, codes)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_value_(model.parameters(), 0.1)
+        optimizer.step()
+        if (run.step + 1) % training.reset_every == 0 and run.progress < 0.8:
+            reset_dead(model, x, used, run.generator)
+            used.zero_()
+        run.finish_step({"loss": loss.detach(), "mse_all": errors[-1], "mse_8": errors[:8][-1]})
