@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from spresso_cli.container import leb128, spr
+from spresso_cli.container import bundle_index, leb128, spr
 from spresso_cli.container.bundle import Bundle, write_bundle
 from spresso_cli.container.profile import Profile, code_frames
 from spresso_cli.container.stream import Stream
@@ -173,9 +173,10 @@ def crafted(index: bytes, bodies: bytes = b"") -> io.BytesIO:
 GROUP = b"\x00\x67\xab\xcd"
 
 
-def test_names_may_not_outgrow_the_index_without_bound() -> None:
+def test_names_may_not_outgrow_the_index_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """1 kB names from 8 bytes each: front coding as a decompression bomb."""
-    count = 200_000
+    monkeypatch.setattr(bundle_index, "MAX_ALL_NAMES_BYTES", 1 << 20)
+    count = 2000
     index = bytearray(b"\x01" + GROUP + leb128.encode(count))
     before = ""
     for number in range(count):
@@ -202,10 +203,10 @@ def test_names_may_not_outgrow_the_index_without_bound() -> None:
 )
 def test_huge_declared_counts_cost_neither_memory_nor_time(index: bytes) -> None:
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(CorruptStream):
         Bundle.open(crafted(index))
-    elapsed = time.perf_counter() - began
+    elapsed = time.process_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1e6

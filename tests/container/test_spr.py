@@ -157,11 +157,11 @@ def declaring(samples: int) -> bytes:
 @pytest.mark.parametrize("samples", [2**60, 48_000 * 86_400])
 def test_a_huge_declared_length_costs_neither_memory_nor_time(samples: int) -> None:
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     for reader in (spr.read, lambda data: spr.load(io.BytesIO(data), max_seconds=None)):
         with pytest.raises(CorruptStream):
             reader(declaring(samples))
-    elapsed = time.perf_counter() - began
+    elapsed = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5e6

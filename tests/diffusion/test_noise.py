@@ -102,9 +102,9 @@ def test_the_default_seed_keeps_its_noise_across_releases() -> None:
 def test_five_seconds_take_milliseconds() -> None:
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         latent_noise(0, 0, 500)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     assert min(times) < 0.05
 
 
