@@ -18,7 +18,7 @@ from tests.library.conftest import TAG, FakeCodec
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-NAMES = ["a.wav", "x/b c.flac", "x/-y.wav", "x/y/two\nlines.wav", "x/y/d.wav", "e.wav"]
+NAMES = ["a.wav", "x/-b c.flac", "x/y/two\nlines.wav"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
@@ -48,7 +48,7 @@ def run(tmp_path: Path):
             capture_output=True,
             check=False,
             text=True,
-            timeout=120,
+            timeout=600,
         )
 
     return call
@@ -64,42 +64,38 @@ def made(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.spr")}
 
 
-def test_the_loop_compresses_a_tree_and_goes_on_where_it_stopped(
+def test_the_loop_outlives_a_bad_file_and_goes_on_where_it_stopped(
     tmp_path: Path, library: Path, run
 ) -> None:
-    assert run("loop.sh", library, tmp_path / "out").returncode == 0
-    assert made(tmp_path / "out") == expected()
-    (tmp_path / "out/a.spr").unlink()
-    assert run("loop.sh", library, tmp_path / "out").returncode == 0
-    assert made(tmp_path / "out") == expected()
-
-
-def test_the_loop_goes_on_after_a_bad_file_and_says_so(tmp_path: Path, library: Path, run) -> None:
+    good = (library / "a.wav").read_bytes()
     (library / "a.wav").write_bytes(b"no sound")
     result = run("loop.sh", library, tmp_path / "out")
     assert result.returncode == 1
     assert "a.wav: not a sound file" in result.stderr
     assert made(tmp_path / "out") == expected() - {"a.spr"}
+    (library / "a.wav").write_bytes(good)
+    assert run("loop.sh", library, tmp_path / "out").returncode == 0
+    assert made(tmp_path / "out") == expected()
 
 
 def test_xargs_runs_all_shards_and_sums_up_their_reports(
     tmp_path: Path, library: Path, run
 ) -> None:
-    result = run("xargs.sh", library, tmp_path / "out", 3)
+    result = run("xargs.sh", library, tmp_path / "out", 2)
     assert result.returncode == 0, result.stderr
     assert made(tmp_path / "out") == expected()
-    assert "6 done" in result.stdout
+    assert "3 done" in result.stdout
 
 
 def test_the_tasks_of_a_slurm_array_share_a_library(tmp_path: Path, library: Path, run) -> None:
-    for task in range(10, 14):
+    for task in (10, 11):
         result = run(
             "slurm_array.sh",
             library,
             tmp_path / "out",
             SLURM_ARRAY_TASK_ID=str(task),
             SLURM_ARRAY_TASK_MIN="10",
-            SLURM_ARRAY_TASK_COUNT="4",
+            SLURM_ARRAY_TASK_COUNT="2",
         )
         assert result.returncode == 0, result.stderr
     assert made(tmp_path / "out") == expected()
