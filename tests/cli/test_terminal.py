@@ -1,0 +1,169 @@
+"""What reaches a person's screen: a live bar, no binary data; and what reaches a log: plain lines.
+
+A pseudo-terminal stands for the person. The command line is the real one over the fake codec.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from spresso_cli.cli.progress import BatchProgress, Tally
+from spresso_cli.cli.terminal import Terminal
+from spresso_cli.container import spr
+from spresso_cli.errors import AudioError
+from spresso_cli.library.plan import Job
+from spresso_cli.library.run import FileResult
+
+from .conftest import make_stream, write_sound
+
+pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
+
+ROOT = Path(__file__).parents[2]
+FAKE = ROOT / "tests" / "library" / "fake_spresso.py"
+
+
+def on_screen(*arguments: object, stream: str, stdin: bytes = b"") -> tuple[int, str, bytes]:
+    """Run with `stream` (stdout or stderr) on a terminal: exit code, its text, the other's bytes."""
+    screen, terminal = pty.openpty()
+    other = "stderr" if stream == "stdout" else "stdout"
+    process = subprocess.Popen(
+        [sys.executable, str(FAKE), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
+        **{stream: terminal, other: subprocess.PIPE},
+    )
+    os.close(terminal)
+    with ThreadPoolExecutor(1) as reader:  # a terminal that nobody reads blocks who writes to it
+        seen = reader.submit(read_all, screen)
+        rest, errors = process.communicate(stdin)
+    os.close(screen)
+    return process.returncode, seen.result().decode(), rest or errors
+
+
+def read_all(screen: int) -> bytes:
+    seen = b""
+    try:
+        while chunk := os.read(screen, 65536):
+            seen += chunk
+    except OSError:  # how Linux says that the far end was closed
+        pass
+    return seen
+
+
+def result(name: str = "a", status: str = "done", **fields) -> FileResult:
+    job = Job(Path(f"{name}.wav"), Path(f"{name}.spr"), f"{name}.wav")
+    return FileResult(job, status, 2.0, 1_000_000, 1_000, 60.0, **fields)
+
+
+def test_binary_data_never_lands_on_a_screen(tmp_path: Path) -> None:
+    data = write_sound(tmp_path / "a.wav").read_bytes()
+    code, screen, errors = on_screen("compress", "-", stream="stdout", stdin=data)
+    assert code == 2
+    assert screen == ""
+    assert b"refusing to write binary data to a terminal" in errors
+
+
+def test_a_person_is_not_asked_to_type_a_sound() -> None:
+    _, terminal = pty.openpty()
+    process = subprocess.run(
+        [sys.executable, "-m", "spresso_cli", "info", "-"],
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    os.close(terminal)
+    assert process.returncode == 2
+    assert "stdin is a terminal" in process.stderr
+
+
+def test_a_person_sees_a_bar_and_then_the_sum(tmp_path: Path) -> None:
+    names = [write_sound(tmp_path / f"{n}.wav") for n in range(4)]
+    code, screen, _ = on_screen("compress", *names, stream="stderr")
+    assert code == 0
+    assert "4/4" in screen
+    assert "real time" in screen
+    assert "4 files: 4 done" in screen.splitlines()[-1]
+    assert "0.spr" not in screen
+
+
+def test_a_failure_is_seen_above_the_bar(tmp_path: Path) -> None:
+    names = [write_sound(tmp_path / f"{n}.wav") for n in range(3)]
+    names[1].write_bytes(b"")
+    code, screen, _ = on_screen("compress", *names, stream="stderr")
+    assert code == 1
+    assert "1.wav: " in screen
+    assert "2 done, 1 failed" in screen
+
+
+def test_quiet_shows_no_bar(tmp_path: Path) -> None:
+    names = [write_sound(tmp_path / f"{n}.wav") for n in range(3)]
+    assert on_screen("compress", "-q", *names, stream="stderr")[1] == ""
+
+
+def test_json_on_a_pipe_stays_clean_beside_the_bar(tmp_path: Path) -> None:
+    names = [write_sound(tmp_path / f"{n}.wav") for n in range(3)]
+    _, screen, piped = on_screen("compress", "--json", *names, stream="stderr")
+    assert "3/3" in screen
+    assert piped.count(b"\n") == 3
+    assert b"\x1b" not in piped
+
+
+def test_a_reader_that_leaves_early_ends_a_batch_quietly(tmp_path: Path) -> None:
+    path = tmp_path / "a.spr"
+    path.write_bytes(spr.write(make_stream(samples=48_000 * 2)))
+    process = subprocess.Popen(
+        [sys.executable, str(FAKE), "decompress", path, "-o", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout.read(4) == b"RIFF"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+    process.stderr.close()
+
+
+def test_a_log_gets_a_line_for_every_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with BatchProgress(Terminal(), 2, "compress") as progress:
+        progress.add(result("a"), "a.wav -> a.spr")
+        progress.add(result("b", "failed", error=AudioError("empty")), "")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "[1/2] a.wav -> a.spr"
+    assert lines[1] == "spresso: b.wav: empty"
+    assert lines[2].startswith("2 files: 1 done, 1 failed; 1:00 of sound in ")
+
+
+def test_one_file_needs_no_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    with BatchProgress(Terminal(), 1, "compress") as progress:
+        progress.add(result(), "a.wav -> a.spr")
+    assert capsys.readouterr().err == "a.wav -> a.spr\n"
+
+
+def test_an_empty_batch_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with BatchProgress(Terminal(), 0, "compress"):
+        pass
+    assert capsys.readouterr().err == "0 files: nothing to do\n"
+
+
+def test_a_batch_that_never_began_has_no_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AudioError), BatchProgress(Terminal(), 5, "compress"):
+        raise AudioError("no codec")
+    assert capsys.readouterr().err == ""
+
+
+def test_sums_count_only_what_was_made() -> None:
+    tally = Tally()
+    for status in ("done", "done", "skipped"):
+        tally.add(result(status=status))
+    assert tally.summary(elapsed=60.0) == (
+        "3 files: 2 done, 1 skipped; 2:00 of sound in 1:00, 2.0x real time, 2.0 MB -> 2,000 B"
+    )
