@@ -20,6 +20,7 @@ from spresso_cli.errors import BadPack, MissingPack, UsageError
 
 FORMAT = 1
 PACK_VARIABLE = "SPRESSO_PACK"
+KNOWN_FAMILIES = {family.pool: family for family in FAMILIES}
 SHIPPED = Path(__file__).resolve().parent.parent / "packs"
 
 
@@ -148,8 +149,8 @@ def _strict(where: str, data: Any, required: set[str]) -> dict[str, Any]:
 def _family(where: str, data: Any) -> FamilyInfo:
     names = {f.name for f in fields(FamilyInfo)}
     info = FamilyInfo(**_strict(where, data, names))
-    known = {f.frame_rate: f for f in FAMILIES}.get(info.frame_rate)
-    if known is None or (known.pool, known.bits) != (info.pool, info.bits):
+    known = KNOWN_FAMILIES.get(info.pool)
+    if known is None or (known.frame_rate, known.bits) != (info.frame_rate, info.bits):
         raise BadPack(f"{where}: {info.frame_rate} Hz with t = {info.pool} is no known family")
     return info
 

@@ -14,9 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from spresso_cli.codec.packs import FORMAT, OperatingPoint
+from spresso_cli.codec.packs import FORMAT, KNOWN_FAMILIES, OperatingPoint
 from spresso_cli.codec.weights import family_digest, quantise, write_tensors
-from spresso_cli.container.profile import FAMILIES
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.clap import CLAP
 from spresso_cli.models.dit import AudioDown, DiT
@@ -83,9 +82,8 @@ def export_pack(
     write_tensors(quantise(dit.state_dict(), _everything), folder / "core" / "dit.safetensors")
     write_tensors(quantise(clap.state_dict(), _everything), folder / "core" / "clap.safetensors")
     described = {}
-    by_pool = {family.pool: family for family in FAMILIES}
     for pool, networks in families.items():
-        known = by_pool[pool]
+        known = KNOWN_FAMILIES[pool]
         name = f"{known.frame_rate}hz"
         adapter = {
             **networks.adapter.state_dict(),
