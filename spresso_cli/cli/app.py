@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from spresso_cli import __version__
-from spresso_cli.cli.instant import PlainFlags
+from spresso_cli.cli.instant import UnsetStaysUnset
 from spresso_cli.cli.terminal import Terminal, abandon_stdout
 from spresso_cli.errors import SpressoError
 
@@ -62,7 +62,7 @@ or missing pack, 130 interrupted.
 """
 
 
-class LazyGroup(PlainFlags, TyperGroup):
+class LazyGroup(UnsetStaysUnset, TyperGroup):
     """A group that lists its commands from `COMMANDS` and imports only the one that runs."""
 
     def __init__(self, **attributes: Any) -> None:

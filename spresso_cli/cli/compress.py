@@ -25,7 +25,6 @@ from spresso_cli.cli.options import (
     Shard,
     Verbose,
 )
-from spresso_cli.container import spr
 
 if TYPE_CHECKING:
     from spresso_cli.library.run import FileResult
@@ -137,6 +136,8 @@ def _described(result: FileResult) -> tuple[str, dict[str, object]]:
     """Both bitrates of a finished file, read back from it; a pipe has swallowed its own."""
     if result.job.output is None:
         return "", {}
+    from spresso_cli.container import spr
+
     with open(result.job.output, "rb") as file:
         stream = spr.load(file, max_seconds=None)
     rates = {

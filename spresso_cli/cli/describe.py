@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from spresso_cli.cli.text import clock, kbps, payload, shown, size
-from spresso_cli.container import spr
+from spresso_cli.container import spr, tlv
 from spresso_cli.errors import BadPack, MissingPack
 
 if TYPE_CHECKING:
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from spresso_cli.container.bundle import Bundle
     from spresso_cli.container.bundle_index import Clip
     from spresso_cli.container.stream import Header, Stream
+
+_METADATA = {
+    tlv.BEXT: "bext",
+    tlv.IXML: "iXML",
+    tlv.SMPL: "smpl",
+    tlv.CUE: "cue",
+    tlv.TAGS: "tags",
+}
 
 
 def stream_record(name: str, stream: Stream, file_bytes: int) -> dict[str, object]:
@@ -114,7 +122,7 @@ def pack_name(tag: bytes, frame_rate: int) -> str | None:
 
 def metadata_name(kind: int) -> str:
     """The name of an ignorable extension: `bext`, or `0x2a` for one this version does not know."""
-    return {1: "bext", 2: "iXML", 3: "smpl", 4: "cue", 5: "tags"}.get(kind, f"0x{kind:02x}")
+    return _METADATA.get(kind, f"0x{kind:02x}")
 
 
 def spr_text(record: Mapping[str, object]) -> str:

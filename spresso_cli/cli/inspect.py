@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+from pathlib import Path
+from typing import Annotated, BinaryIO
 
 import typer
 
 from spresso_cli.cli import describe, describe_packs
 from spresso_cli.cli.inputs import for_each, open_binary
 from spresso_cli.cli.instant import ON_FILES, InstantCommand, file_arguments
-from spresso_cli.cli.options import Json, Quiet, Verbose
+from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
 from spresso_cli.cli.text import shown
 from spresso_cli.container import spr
-from spresso_cli.errors import MissingPack
+from spresso_cli.errors import MissingPack, UsageError
 
 app = typer.Typer(add_completion=False)
 
@@ -23,6 +24,7 @@ Examples:
   spresso info door.spr
   spresso info --json *.spr | jq .file_kbps
   spresso info door.wav library.sprb
+  spresso info door.spr --plot door.png
 """
 
 VERIFY_EXAMPLES = """
@@ -45,6 +47,16 @@ Examples:
 @app.command(epilog=INFO_EXAMPLES, **ON_FILES)
 def info(
     ctx: typer.Context,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png",
+            help="Draw the sound, or one take of a .spr file (extra plot).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -54,13 +66,21 @@ def info(
     The payload rate counts codes alone, as the literature does; the file rate counts every byte.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    files = file_arguments(ctx)
+    if plot is not None and (len(files) > 1 or files == ["-"]):
+        raise UsageError("--plot draws one named file: name one")
 
     def show(name: str) -> None:
         record, text = _described(name)
         terminal.record(record)
-        terminal.result(text if name == ctx.args[0] else f"\n{text}")
+        terminal.result(text if name == files[0] else f"\n{text}")
+        if plot is not None:
+            from spresso_cli.cli.plot import plot_file
 
-    raise typer.Exit(for_each(terminal, file_arguments(ctx), show))
+            plot_file(Path(name), Path(plot), force=force)
+            terminal.note(f"{shown(plot)}: written")
+
+    raise typer.Exit(for_each(terminal, files, show))
 
 
 def _described(name: str) -> tuple[dict[str, object], str]:

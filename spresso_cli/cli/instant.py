@@ -1,8 +1,7 @@
 """Commands that start at once: without the value conversion that costs as much as all the rest.
 
-typer converts values through pydantic, whose import takes longer than `info` takes in all. A flag
-that is unset and therefore None is converted too, `--help` of every command among them; a flag
-that is False is not.
+typer converts values through pydantic, whose import takes longer than `info` takes in all, and it
+converts even what nobody gave: `--help`, which every command has, is unset and becomes None.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ import typer
 from typer.core import TyperCommand
 
 
-class PlainFlags:
-    """Mixin for commands and groups: unset flags are False and need no conversion."""
+class UnsetStaysUnset:
+    """Mixin for commands and groups: an option that was not given is None without conversion."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:
         params = super().get_params(ctx)
         for param in params:
-            if getattr(param, "is_flag", False) and param.default is None:
-                param.default = False
+            if param.nargs == 1 and "process_value" not in vars(param):
+                param.process_value = _converting_only_what_is_set(param.process_value)
         return params
 
 
-class InstantCommand(PlainFlags, TyperCommand):
-    """A command with flags only; its other arguments are left as they are in `ctx.args`."""
+class InstantCommand(UnsetStaysUnset, TyperCommand):
+    """A command with options only; its other arguments are left as they are in `ctx.args`."""
 
 
 def file_arguments(ctx: typer.Context) -> list[str]:
@@ -39,3 +38,10 @@ ON_FILES: dict[str, Any] = {
     "options_metavar": "[OPTIONS] FILE...",
     "context_settings": {"allow_extra_args": True},
 }
+
+
+def _converting_only_what_is_set(convert: Any) -> Any:
+    def process_value(ctx: typer.Context, value: Any) -> Any:
+        return None if value is None else convert(ctx, value)
+
+    return process_value

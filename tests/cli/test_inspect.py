@@ -148,6 +148,20 @@ def test_info_reads_stdin(spresso, spr_file: Path) -> None:
     assert spresso("info", "--json", "-", stdin=spr_file.read_bytes()).records[0]["bytes"] == 73
 
 
+def test_info_draws_a_sound(spresso, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="extra plot")
+    path, picture = write_sound(tmp_path / "door.wav"), tmp_path / "door.png"
+    assert spresso("info", path, "--plot", picture).code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert spresso("info", path, "--plot", picture).code == 1
+    assert spresso("info", path, "--plot", picture, "-f").code == 0
+
+
+def test_info_draws_one_named_file(spresso, spr_file: Path) -> None:
+    assert spresso("info", spr_file, spr_file, "--plot", "out.png").code == 2
+    assert spresso("info", "-", "--plot", "out.png", stdin=spr_file.read_bytes()).code == 2
+
+
 def test_quiet_info_prints_nothing(spresso, spr_file: Path) -> None:
     shown = spresso("info", "-q", spr_file)
     assert (shown.code, shown.stdout, shown.stderr) == (0, "", "")
