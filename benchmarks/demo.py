@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -64,18 +65,32 @@ def run(codec: Codec, source: Path, output: Path, kbps: float, steps: int | None
     )
 
 
+def warm_up(codec: Codec, kbps: float) -> None:
+    """Make the codec load its networks, so that no sound's time includes it."""
+    noise = np.random.default_rng(0).standard_normal(4800) / 10
+    codec.decompress(codec.compress(noise, 48_000, kbps=kbps), steps=1)
+
+
 def table(results: list[Result]) -> Table:
     """One row per sound; times are those of the warm codec."""
-    rows = Table(title="Three real sounds through spresso")
-    for heading in ("sound", "length s", "input B", ".spr B", "payload kbps", "file kbps", "ratio"):
-        rows.add_column(heading, justify="left" if heading == "sound" else "right")
-    rows.add_column("compress s", justify="right")
-    rows.add_column("decompress s", justify="right")
+    rows = Table(title="Three real sounds through spresso", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    rows.add_column("sound", no_wrap=True)
+    for heading in (
+        "length\ns",
+        "input\nbytes",
+        ".spr\nbytes",
+        "payload\nkbps",
+        "file\nkbps",
+        "ratio",
+        "encode\ns",
+        "decode\ns",
+    ):
+        rows.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         stream = spr.read(result.data)
         source_bytes = result.source.stat().st_size
         rows.add_row(
-            result.source.name,
+            result.source.stem,
             f"{stream.seconds:.2f}",
             f"{source_bytes:,}",
             f"{len(result.data):,}",
@@ -89,10 +104,11 @@ def table(results: list[Result]) -> Table:
 
 
 def level_db(sound: np.ndarray) -> np.ndarray:
-    """[n, channels] -> magnitude in dB, [WINDOW // 2 + 1, frames], of the channels' mean."""
+    """[n, channels] -> magnitude of the channels' mean, [WINDOW // 2 + 1, frames]; 0 dB: full scale."""
     mono = np.pad(sound.mean(axis=1), (0, WINDOW))
     frames = np.lib.stride_tricks.sliding_window_view(mono, WINDOW)[::HOP]  # [frames, WINDOW]
-    spectrum = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1))
+    taper = np.hanning(WINDOW)
+    spectrum = np.abs(np.fft.rfft(frames * taper, axis=1)) / (taper.sum() / 2)
     return 20 * np.log10(spectrum.T + 1e-9)
 
 
@@ -129,7 +145,7 @@ def plot(results: list[Result], path: Path) -> None:
         row_axes[0].set_ylabel("kHz")
     for panel in axes[-1]:
         panel.set_xlabel("seconds")
-    figure.colorbar(image, ax=axes, label="dB", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="dB of full scale", shrink=0.8)
     figure.savefig(path, dpi=110)
 
 
@@ -145,8 +161,9 @@ def main() -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     codec = Codec.load()
+    warm_up(codec, options.kbps)
     console = Console()
-    console.print(f"pack loaded in {time.perf_counter() - start:.1f} s")
+    console.print(f"pack {codec.pack.name} ready in {time.perf_counter() - start:.1f} s")
     results = [run(codec, path, options.output, options.kbps, options.steps) for path in sources]
     console.print(table(results))
     picture = options.output / "demo.png"
