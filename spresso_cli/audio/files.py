@@ -297,8 +297,11 @@ class _Cursor:
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:
-        self._file.seek(self._position)
-        data = self._file.read(len(buffer))
+        try:
+            self._file.seek(self._position)
+            data = self._file.read(len(buffer))
+        except OSError:  # a failing disk reads like the end of the file, and is found truncated
+            return 0
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -8,6 +8,7 @@ a list; files named one by one stand side by side.
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -231,10 +232,10 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
     """What two names of one file share (links included); None where there is no regular file."""
+    if path is None:
+        return None
     try:
-        status = None if path is None else os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
-    if status is None or not os.path.isfile(path):
-        return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
