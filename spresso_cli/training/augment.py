@@ -48,14 +48,13 @@ def random_eq(x: Tensor, generator: torch.Generator, decibels: float = 9.0) -> T
     x = _smooth_length(x)
     batch, n = x.shape
     knots = 8
-    gains = uniform(batch * knots, -decibels, decibels, generator).view(batch, knots)
-    bins = torch.arange(n // 2 + 1, dtype=torch.float32) * (48_000 / n)
+    gains = uniform(batch * knots, -decibels, decibels, generator).view(batch, knots).to(x.device)
+    bins = torch.arange(n // 2 + 1, dtype=torch.float32, device=x.device) * (48_000 / n)
     place = (torch.log2(bins.clamp(min=50.0) / 50.0) / math.log2(24_000 / 50)) * (knots - 1)
     left = place.floor().long().clamp(max=knots - 2)
     part = 0.5 - 0.5 * torch.cos(math.pi * (place - left))  # raised-cosine interpolation
     curve = gains[:, left] * (1 - part) + gains[:, left + 1] * part
-    response = (10 ** (curve / 20)).to(x.device)
-    return torch.fft.irfft(torch.fft.rfft(x) * response, n=n)
+    return torch.fft.irfft(torch.fft.rfft(x) * 10 ** (curve / 20), n=n)
 
 
 def mix(x: Tensor, generator: torch.Generator, probability: float = 0.3) -> Tensor:

@@ -10,7 +10,7 @@ alone learns to predict the latents' energy envelope (so that z carries somethin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,12 @@ from torch.nn import functional as F
 from spresso_cli.diffusion.edm import coefficients, draw_sigma
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.training import distributed
+from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
-from spresso_cli.training.run import Run, cosine_rate
+from spresso_cli.training.randomness import normal
+from spresso_cli.training.run import Report, Run, cosine_rate
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ def diffusion_loss(
     """lambda(sigma) |D - x0|^2 per example `[B]` with sigma_data = 1, as F's error (EDM eq. 8)."""
     c_skip, c_out, c_in, c_noise = coefficients(sigma, 1.0)
     x = x0 + sigma[:, None, None] * noise
-    f = dit(x * c_in[:, None, None], c_noise, text, down)
+    with autocast(x0.device):
+        f = dit(x * c_in[:, None, None], c_noise, text, down)
     target = (x0 - c_skip[:, None, None] * x) / c_out[:, None, None]
     return ((f.float() - target) ** 2).mean((1, 2))
 
@@ -136,9 +140,11 @@ def train(
     folder: Path,
     training: StepOneTraining,
     minutes: float | None,
-    report: Callable[[dict[str, float]], None] | None = None,
+    report: Report | None = None,
+    seed: int = 0,
 ) -> None:
     """Train in `folder`; continues where a former call stopped."""
+    distributed.check_batch(training.batch)
     device = pool.latents.device
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
@@ -147,7 +153,13 @@ def train(
         weight_decay=training.weight_decay,
     )
     run = Run(
-        folder, {"model": model}, optimizer, steps=training.steps, minutes=minutes, report=report
+        folder,
+        {"model": model},
+        optimizer,
+        steps=training.steps,
+        minutes=minutes,
+        seed=seed,
+        report=report,
     )
     pools = model.pools()
     patch = model.dit.config.patch
@@ -163,28 +175,35 @@ def train(
         encoder, head, adapter = (
             part[str(t)] for part in (model.encoders, model.heads, model.adapters)
         )
-        z = encoder(x0)
-        z = z + z_noise.get(t, 0.0) * torch.randn(z.shape, generator=run.generator).to(device)
+        mine = distributed.share(x0)
+        with autocast(device):
+            z = encoder(mine).float()
+        shape = (len(x0), *z.shape[1:])
+        z = z + z_noise.get(t, 0.0) * distributed.share(normal(shape, run.generator, device))
         losses = {}
         total = torch.zeros((), device=device)
         if training.envelope_weight or run.step < training.warmup_steps:
-            envelope = head.loss(z, x0)
+            envelope = head.loss(z, mine)
             losses[f"envelope_t{t}"] = envelope.detach()
             weight = 1.0 if run.step < training.warmup_steps else training.envelope_weight
             total = total + weight * envelope
         if run.step >= training.warmup_steps:
             sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator).to(device)
-            noise = torch.randn(x0.shape, generator=run.generator).to(device)
-            keep = torch.rand(len(x0), generator=run.generator).to(device) >= training.z_drop
+            noise = normal(x0.shape, run.generator, device)
+            keep = torch.rand(len(x0), generator=run.generator) >= training.z_drop
             text = bank.condition(clips, training.text_keep, run.generator)
-            down = (adapter, adapter.tokens(z, keep))
-            each = diffusion_loss(model.dit, x0, sigma, noise, text, down)
-            total = total + (level_weights(x0, training.level_floor) * each).mean()
-            losses[f"loss_t{t}"] = each[keep].mean().detach()
+            sigma, noise, text = map(distributed.share, (sigma, noise, text))
+            down = (adapter, adapter.tokens(z, distributed.share(keep).to(device)))
+            each = diffusion_loss(model.dit, mine, sigma, noise, text, down)
+            weights = distributed.share(level_weights(x0, training.level_floor))
+            total = total + (weights * each).mean()
+            everyone = distributed.everyones(each.detach())
+            losses[f"loss_t{t}"] = everyone[keep].mean()
             if not keep.all():
-                losses[f"dropped_t{t}"] = each[~keep].mean().detach()
+                losses[f"dropped_t{t}"] = everyone[~keep].mean()
         optimizer.zero_grad()
         total.backward()
+        distributed.average_gradients(model.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         run.finish_step(losses)

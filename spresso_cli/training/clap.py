@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,11 @@ from torch.nn import functional as F
 
 from spresso_cli.models.audio_ae import SAMPLE_RATE
 from spresso_cli.models.clap import CLAP, CLAPConfig
+from spresso_cli.training import distributed
 from spresso_cli.training.augment import set_peak
 from spresso_cli.training.corpus import Corpus
-from spresso_cli.training.run import Run, cosine_rate
+from spresso_cli.training.run import Report, Run, cosine_rate
+from spresso_cli.training.streaming import CorpusWindows
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,6 @@ class CLAPTraining:
     seconds: float = 4.0
     rate: float = 1e-3
     weight_decay: float = 0.05
-    mel_noise: float = 0.05
 
 
 def text_of(caption: str, category: str, generator: torch.Generator) -> str:
@@ -36,31 +36,43 @@ def text_of(caption: str, category: str, generator: torch.Generator) -> str:
 
 
 def train(
-    corpus: Corpus,
+    corpus: Corpus | CorpusWindows,
     folder: Path,
     config: CLAPConfig,
     training: CLAPTraining,
     minutes: float | None,
-    report: Callable[[dict[str, float]], None] | None = None,
+    report: Report | None = None,
+    seed: int = 0,
 ) -> None:
     """Train both towers in `folder`; continues where a former call stopped."""
-    torch.manual_seed(0)
-    model = CLAP(config).to(corpus.pcm.device)
+    distributed.check_batch(training.batch)
+    torch.manual_seed(seed)
+    model = CLAP(config).to(corpus.at(0).pcm.device)
     optimizer = torch.optim.AdamW(
         model.parameters(), training.rate, betas=(0.9, 0.98), weight_decay=training.weight_decay
     )
     run = Run(
-        folder, {"clap": model}, optimizer, steps=training.steps, minutes=minutes, report=report
+        folder,
+        {"clap": model},
+        optimizer,
+        steps=training.steps,
+        minutes=minutes,
+        seed=seed,
+        report=report,
     )
     samples = round(training.seconds * SAMPLE_RATE)
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, 0.03)
-        indices = corpus.draw(training.batch, run.generator)
-        sound = set_peak(corpus.crops(indices, samples, run.generator), run.generator, -24, -0.5)
-        clips = [corpus.clips[i] for i in indices]
+        window = corpus.at(run.step)
+        indices = window.draw(training.batch, run.generator)
+        sound = set_peak(window.crops(indices, samples, run.generator), run.generator, -24, -0.5)
+        clips = [window.clips[i] for i in indices]
         texts = [text_of(c.caption, c.category, run.generator) for c in clips]
-        audio, text = model.audio(sound), model.text.embed(texts)
+        own = distributed.share(torch.arange(len(texts))).tolist()
+        # Every process contrasts the whole batch: its negatives are what the loss lives on.
+        audio = distributed.everyones(model.audio(distributed.share(sound)))
+        text = distributed.everyones(model.text.embed([texts[i] for i in own]))
         logits = model.log_scale.exp().clamp(max=100) * audio @ text.T
         # Clips with one caption are all right answers for it: spread the target over them.
         captions = [c.caption for c in clips]
@@ -69,6 +81,7 @@ def train(
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimizer.zero_grad()
         loss.backward()
+        distributed.average_gradients(model.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         run.finish_step({"loss": loss.detach()})

@@ -1,12 +1,15 @@
 """A training corpus in memory: any folder of sound files, or a folder with a manifest.csv.
 
 Everything is decoded once by threads into one flat int16 tensor at 48 kHz mono (1.2 GB for four
-hours), which lives on the training device when it fits; crops are then slices.
+hours), which lives on the training device when it fits; crops are then slices. What does not fit
+goes through in windows (streaming.py).
 """
 
 from __future__ import annotations
 
 import csv
+import os
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import AudioError, UsageError
 from spresso_cli.models.audio_ae import SAMPLE_RATE
 
 EXTENSIONS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf"}
@@ -59,13 +62,41 @@ def find_clips(root: Path, split: str | None = None) -> list[Clip]:
     return sorted(clips, key=lambda clip: str(clip.path))
 
 
+def held_out(root: Path) -> tuple[list[Clip], list[Clip]]:
+    """Clips for training and clips for validation.
+
+    A manifest with a split column decides by `train` and `dev`. Otherwise every fiftieth clip by
+    a hash of its name is held out; a corpus too small for that validates on what it trains on.
+    """
+    manifest = root / "manifest.csv"
+    if manifest.exists():
+        with open(manifest, newline="", encoding="utf-8") as handle:
+            if "split" in (csv.DictReader(handle).fieldnames or ()):
+                return find_clips(root, "train"), find_clips(root, "dev")
+    clips = find_clips(root)
+    spared = [c for c in clips if zlib.crc32(os.fsencode(c.path.relative_to(root))) % 50 == 0]
+    kept = [clip for clip in clips if clip not in set(spared)]
+    return (kept, spared) if spared and kept else (clips, clips)
+
+
 def read_mono(path: Path) -> np.ndarray:
-    """A file as 48 kHz mono int16 `[n]`."""
-    pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    """A file as 48 kHz mono int16 `[n]`; AudioError for one that is unreadable or empty."""
+    try:
+        pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"{path}: {error}: take it out of the corpus") from None
+    if not len(pcm):
+        raise AudioError(f"{path}: empty: take it out of the corpus")
     mono = pcm.mean(1)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     return np.rint(np.clip(mono, -1, 1) * 32767).astype(np.int16)
+
+
+def read_all(clips: Sequence[Clip]) -> list[np.ndarray]:
+    """`read_mono` of all clips, by threads."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda clip: read_mono(clip.path), clips))
 
 
 class Corpus:
@@ -76,9 +107,15 @@ class Corpus:
         pcm: int16 `[samples]`; offsets int64 `[clips + 1]`; peaks float32 `[clips]`, of 1.0.
     """
 
-    def __init__(self, clips: Sequence[Clip], device: torch.device | str = "cpu"):
-        with ThreadPoolExecutor() as pool:
-            sounds = list(pool.map(lambda clip: read_mono(clip.path), clips))
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        device: torch.device | str = "cpu",
+        sounds: Sequence[np.ndarray] | None = None,
+    ):
+        """`sounds`, int16 `[n]` each at 48 kHz, spare reading the files."""
+        if sounds is None:
+            sounds = read_all(clips)
         self.clips = list(clips)
         lengths = torch.tensor([len(s) for s in sounds])
         self.offsets = torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
@@ -90,6 +127,10 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def at(self, step: int) -> Corpus:
+        """What training step `step` draws from: always this (streaming.py has windows)."""
+        return self
 
     @property
     def seconds(self) -> float:
@@ -114,8 +155,8 @@ class Corpus:
         start, end = self.offsets[indices], self.offsets[indices + 1]
         slack = (end - start - samples).clamp(min=0)
         begin = start + (torch.rand(len(indices), generator=generator) * (slack + 1)).long()
-        position = begin[:, None] + torch.arange(samples)
-        inside = position < end[:, None]
-        device = self.pcm.device
-        flat = self.pcm[position.clamp(max=len(self.pcm) - 1).to(device)].float() / 32767
-        return flat * inside.to(device) / self.peaks[indices][:, None].to(device)
+        device = self.pcm.device  # the large tables of positions are made where they are used
+        position = begin.to(device)[:, None] + torch.arange(samples, device=device)
+        inside = position < end.to(device)[:, None]
+        flat = self.pcm[position.clamp(max=len(self.pcm) - 1)].float() / 32767
+        return flat * inside / self.peaks[indices][:, None].to(device)

@@ -7,7 +7,7 @@ examples. The number of codebooks is drawn per batch from the operating points t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from torch import Tensor
 
 from spresso_cli.diffusion.edm import draw_sigma
 from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.training import distributed
+from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.autoencoder import StepOne, crop_frames, diffusion_loss, level_weights
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
-from spresso_cli.training.run import Run, cosine_rate
+from spresso_cli.training.randomness import normal
+from spresso_cli.training.run import Report, Run, cosine_rate
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def train(
     folder: Path,
     training: StepThreeTraining,
     minutes: float | None,
-    report: Callable[[dict[str, float]], None] | None = None,
+    report: Report | None = None,
+    seed: int = 0,
 ) -> None:
     """Train what of `model` is not frozen, in `folder`; continues where a former call stopped.
 
@@ -66,13 +70,20 @@ def train(
             its DiT trains as far as its parameters ask for gradients.
         quantisers: by pooling factor, frozen.
     """
+    distributed.check_batch(training.batch)
     device = pool.latents.device
     model.encoders.requires_grad_(False)
     model.heads.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, training.rate, betas=(0.9, 0.99), weight_decay=0.01)
     run = Run(
-        folder, {"model": model}, optimizer, steps=training.steps, minutes=minutes, report=report
+        folder,
+        {"model": model},
+        optimizer,
+        steps=training.steps,
+        minutes=minutes,
+        seed=seed,
+        report=report,
     )
     pools, patch = model.pools(), model.dit.config.patch
     lengths, odds = zip(*training.crops, strict=True)
@@ -85,21 +96,27 @@ def train(
         x0, clips = pool.crops(training.batch, frames, run.generator)
         options = (training.codebooks or {}).get(t, (quantisers[t].config.codebooks,))
         m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
-        with torch.no_grad():
-            z = model.encoders[str(t)](x0)
-            z_q = quantised(z, quantisers[t], m, training.shortlist, training.beam)
-        whole = torch.rand(len(z), generator=run.generator).to(device) < training.keep_z
-        z = torch.where(whole[:, None, None], z, z_q)
-        keep = torch.rand(len(x0), generator=run.generator).to(device) >= training.z_drop
+        mine = distributed.share(x0)
+        with torch.no_grad(), autocast(device):
+            z = model.encoders[str(t)](mine).float()
+        z_q = quantised(z, quantisers[t], m, training.shortlist, training.beam)
+        whole = torch.rand(len(x0), generator=run.generator) < training.keep_z
+        z = torch.where(distributed.share(whole).to(device)[:, None, None], z, z_q)
+        keep = torch.rand(len(x0), generator=run.generator) >= training.z_drop
         adapter = model.adapters[str(t)]
         sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator).to(device)
-        noise = torch.randn(x0.shape, generator=run.generator).to(device)
+        noise = normal(x0.shape, run.generator, device)
         text = bank.condition(clips, training.text_keep, run.generator)
-        down = (adapter, adapter.tokens(z, keep))
-        each = diffusion_loss(model.dit, x0, sigma, noise, text, down)
-        loss = (level_weights(x0, training.level_floor) * each).mean()
+        sigma, noise, text = map(distributed.share, (sigma, noise, text))
+        down = (adapter, adapter.tokens(z, distributed.share(keep).to(device)))
+        each = diffusion_loss(model.dit, mine, sigma, noise, text, down)
+        weights = level_weights(x0, training.level_floor)
         optimizer.zero_grad()
-        loss.backward()
+        (distributed.share(weights) * each).mean().backward()
+        distributed.average_gradients(trained)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        run.finish_step({f"loss_t{t}": each[keep].mean().detach(), f"m{m}_t{t}": loss.detach()})
+        everyone = distributed.everyones(each.detach())
+        run.finish_step(
+            {f"loss_t{t}": everyone[keep].mean(), f"m{m}_t{t}": (weights * everyone).mean()}
+        )

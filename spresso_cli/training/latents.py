@@ -38,9 +38,7 @@ class LatentPool:
     clip: Tensor
     silence: Tensor
 
-    def crops(
-        self, count: int, frames: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def crops(self, count: int, frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random crops, short entries continued in silence.
 
         Returns:

@@ -7,7 +7,6 @@ codebooks a start, then codebooks and step networks train on the winning paths o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from torch import Tensor
 
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+from spresso_cli.training import distributed
 from spresso_cli.training.kmeans import residual_kmeans
 from spresso_cli.training.latents import LatentPool
-from spresso_cli.training.run import Run
+from spresso_cli.training.run import Report, Run, checkpoints
 
 
 @dataclass(frozen=True)
@@ -129,40 +129,47 @@ def train(
     config: QINCo2Config,
     training: QuantizerTraining,
     minutes: float | None,
-    report: Callable[[dict[str, float]], None] | None = None,
+    report: Report | None = None,
+    seed: int = 0,
 ) -> None:
     """Train a quantiser on `z` `[N, 64]` in `folder`; continues where a former call stopped."""
-    torch.manual_seed(0)
+    distributed.check_batch(training.batch)
+    torch.manual_seed(seed)
     model = QINCo2(config).to(z.device)
     optimizer = torch.optim.AdamW(
         model.parameters(), training.rate, weight_decay=training.weight_decay
     )
-    if not any(folder.glob("checkpoint-*.safetensors")):
-        initialise(model, z, training)
+    if not checkpoints(folder):
+        initialise(model, z, training, seed)
+    used = torch.zeros(config.codebooks, config.entries, dtype=torch.bool, device=z.device)
     run = Run(
         folder,
         {"qinco2": model},
         optimizer,
         steps=training.steps,
         minutes=minutes,
+        seed=seed,
         ema_sigma=0.05,
+        state={"used": used},
         report=report,
     )
-    used = torch.zeros(config.codebooks, config.entries, dtype=torch.bool, device=z.device)
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * quarter_cosine(run.progress)
         rows = torch.randint(len(z), (training.batch,), generator=run.generator)
         x = model.normalise(z[rows.to(z.device)])
+        mine = distributed.share(x)
         with torch.no_grad():
-            codes, _ = model.search(x, config.codebooks, training.shortlist, training.beam)
-        used.scatter_(1, codes.T, True)
-        loss, errors = path_loss(model, x, codes)
+            codes, _ = model.search(mine, config.codebooks, training.shortlist, training.beam)
+        used.scatter_(1, distributed.everyones(codes).T, True)
+        loss, errors = path_loss(model, mine, codes)
         optimizer.zero_grad()
         loss.backward()
+        distributed.average_gradients(model.parameters())
         torch.nn.utils.clip_grad_value_(model.parameters(), 0.1)
         optimizer.step()
         if (run.step + 1) % training.reset_every == 0 and run.progress < 0.8:
             reset_dead(model, x, used, run.generator)
             used.zero_()
+        errors = distributed.everyones(errors[None]).mean(0)
         run.finish_step({"loss": loss.detach(), "mse_all": errors[-1], "mse_8": errors[:8][-1]})

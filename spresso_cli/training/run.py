@@ -2,8 +2,9 @@
 
 A run is a folder: `checkpoint-<step>.safetensors` holds every tensor (weights, EMA, optimiser
 moments) and `log.csv` one row (step, time, name, value) per logged number. A run that stops at its
-time box continues in the next call on the same loss curve, because the random generator and the
-step count are part of the checkpoint.
+time box continues in the next call on the same loss curve, because the random generator, the step
+count and whatever else a step depends on are part of the checkpoint. Of several processes
+(distributed.py) the first one writes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,9 +22,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from spresso_cli.training import distributed
 from spresso_cli.training.ema import PowerEMA
 
 KEEP = 2  # checkpoints kept beside the newest one's predecessor, in case a write was cut short
+LOG = "log.csv"
+
+Report = Callable[[dict[str, float]], None]
 
 
 def cosine_rate(progress: float, warmup: float, floor: float = 0.05) -> float:
@@ -39,11 +44,15 @@ class Run:
 
     Args:
         folder: where checkpoints and the log live; created.
-        modules: the trained networks by name.
+        modules: the trained networks by name; at every step their averages are updated.
         optimizer: its state is saved by parameter order.
         minutes: the time box of this call; None means until `steps`.
         steps: total steps of the schedule (progress is steps done / steps).
         ema_sigma: relative width of the power EMA.
+        more_emas: relative widths of further EMAs, kept beside it.
+        companions: networks that serve the training alone and are not averaged.
+        more_optimizers: further optimisers by name.
+        state: other tensors that a step depends on, by name; restored in place.
         report: called with a dict of numbers at every logged step.
     """
 
@@ -57,33 +66,46 @@ class Run:
         minutes: float | None = None,
         seed: int = 0,
         ema_sigma: float = 0.10,
+        more_emas: Sequence[float] = (),
+        companions: Mapping[str, nn.Module] | None = None,
+        more_optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
+        state: Mapping[str, Tensor] | None = None,
         log_every: int = 25,
         save_minutes: float = 3.0,
-        report: Callable[[dict[str, float]], None] | None = None,
+        report: Report | None = None,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.modules = dict(modules)
-        self.optimizer = optimizer
+        self.companions = dict(companions or {})
+        self.optimizers = {"optimizer": optimizer} | {
+            f"optimizer-{name}": other for name, other in (more_optimizers or {}).items()
+        }
+        self.state = dict(state or {})
         self.steps = steps
         self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
         self.ema = PowerEMA(self.tensors(), ema_sigma)
+        self.emas = {"ema": self.ema} | {
+            _ema_key(sigma): PowerEMA(self.tensors(), sigma) for sigma in more_emas
+        }
         self.report = report
         self.log_every = log_every
         self._save_every = 60 * save_minutes
         self._saved_at = time.monotonic()
-        self._seen: dict[str, list[float]] = {}
+        self._seen: dict[str, list[Tensor | float]] = {}
         self._resume()
+        distributed.align(_tensors(self.modules | self.companions).values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every weight and buffer of the trained modules, `<module>.<name>`."""
-        return {
-            f"{prefix}.{name}": tensor
-            for prefix, module in self.modules.items()
-            for name, tensor in module.state_dict().items()
-        }
+        """Every weight and buffer of the averaged modules, `<module>.<name>`."""
+        return _tensors(self.modules)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first module lies."""
+        return next(iter(next(iter(self.modules.values())).state_dict().values())).device
 
     @property
     def progress(self) -> float:
@@ -93,8 +115,10 @@ class Run:
     def wants_more(self) -> bool:
         """False once the schedule or the time box is over; then the last checkpoint is written."""
         over = self.step >= self.steps
-        if self.deadline is not None:
-            over = over or time.monotonic() > self.deadline
+        # Several processes have to agree, which makes them wait: not at every step.
+        ask = distributed.size() == 1 or self.step % self.log_every == 0
+        if self.deadline is not None and ask and not over:
+            over = distributed.agreed(time.monotonic() > self.deadline, self.device)
         if over:
             self.save()
         return not over
@@ -102,81 +126,137 @@ class Run:
     def finish_step(self, losses: Mapping[str, Tensor | float]) -> None:
         """Count the step, update the EMA, log, and checkpoint when it is time."""
         self.step += 1
-        self.ema.update(self.tensors())
+        tensors = self.tensors()
+        for ema in self.emas.values():
+            ema.update(tensors)
         for name, value in losses.items():
-            self._seen.setdefault(name, []).append(float(value))
+            self._seen.setdefault(name, []).append(value)
         if self.step % self.log_every == 0:
-            means = {name: sum(v) / len(v) for name, v in self._seen.items()}
+            # Only here are losses read back: a GPU would have to be waited for at every step.
+            self.log({name: _mean(values) for name, values in self._seen.items()})
             self._seen = {}
-            self._log(means)
-            if self.report:
-                self.report({"step": self.step, **means})
         if time.monotonic() - self._saved_at > self._save_every:
             self.save()
 
-    def _log(self, means: Mapping[str, float]) -> None:
-        path = self.folder / "log.csv"
+    def log(self, numbers: Mapping[str, float]) -> None:
+        """Append numbers of the current step to the log, and report them."""
+        if distributed.rank() != 0:
+            return
+        path = self.folder / LOG
         fresh = not path.exists()
         with open(path, "a", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
             if fresh:
                 writer.writerow(("step", "time", "name", "value"))
             now = f"{time.time():.1f}"
-            writer.writerows((self.step, now, name, f"{v:.6g}") for name, v in means.items())
+            writer.writerows((self.step, now, name, f"{v:.6g}") for name, v in numbers.items())
+        if self.report:
+            self.report({"step": self.step, **numbers})
 
     def save(self) -> None:
         """Write a checkpoint atomically and drop all but the newest `KEEP`."""
-        tensors = {f"weights.{k}": v.detach().cpu() for k, v in self.tensors().items()}
-        tensors |= {f"ema.{k}": v.cpu() for k, v in self.ema.average.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            for key, value in state.items():
-                tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).detach().cpu()
+        self._saved_at = time.monotonic()
+        if distributed.rank() != 0:
+            return
+        networks = self.modules | self.companions
+        tensors = {f"weights.{k}": v for k, v in _tensors(networks).items()}
+        for key, ema in self.emas.items():
+            tensors |= {f"{key}.{name}": value for name, value in ema.average.items()}
+        for prefix, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                for key, value in state.items():
+                    tensors[f"{prefix}.{index}.{key}"] = torch.as_tensor(value)
+        tensors |= {f"state.{name}": value for name, value in self.state.items()}
         tensors["generator"] = self.generator.get_state()
-        meta = {"step": self.step, "ema_step": self.ema.step}
+        meta = {
+            "step": self.step,
+            "ema_step": self.ema.step,
+            # What the next logged means are made of, so that the log is unbroken as well.
+            "seen": {name: [float(v) for v in values] for name, values in self._seen.items()},
+        }
         target = self.folder / f"checkpoint-{self.step:08d}.safetensors"
         temporary = target.with_suffix(".tmp")
-        unshared = {k: v.contiguous().clone() for k, v in tensors.items()}
+        unshared = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         save_file(unshared, temporary, metadata={"run": json.dumps(meta)})
         os.replace(temporary, target)
-        for old in sorted(self.folder.glob("checkpoint-*.safetensors"))[:-KEEP]:
+        for old in checkpoints(self.folder)[:-KEEP]:
             old.unlink()
-        self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
-        checkpoints = sorted(self.folder.glob("checkpoint-*.safetensors"))
-        if not checkpoints:
+        written = checkpoints(self.folder)
+        if not written:
             return
-        with safe_open(checkpoints[-1], "pt") as file:
+        with safe_open(written[-1], "pt") as file:
             meta = json.loads(file.metadata()["run"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        for prefix, module in self.modules.items():
-            head = f"weights.{prefix}."
-            own = {k[len(head) :]: v for k, v in tensors.items() if k.startswith(head)}
-            module.load_state_dict(own)
-        for name, average in self.ema.average.items():
-            average.copy_(tensors[f"ema.{name}"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".", 2)
+        for prefix, module in (self.modules | self.companions).items():
+            module.load_state_dict(part(tensors, f"weights.{prefix}"))
+        for key, ema in self.emas.items():
+            ema.step = meta["ema_step"]
+            for name, average in ema.average.items():
+                average.copy_(tensors[f"{key}.{name}"])
+        for prefix, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in part(tensors, prefix).items():
+                index, name = key.split(".", 1)
                 state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for name, value in self.state.items():
+            if f"state.{name}" in tensors:
+                value.copy_(tensors[f"state.{name}"])
         self.generator.set_state(tensors["generator"])
-        self.step, self.ema.step = meta["step"], meta["ema_step"]
+        self.step = meta["step"]
+        self._seen = {name: list(values) for name, values in meta.get("seen", {}).items()}
+        self._cut_log()
+
+    def _cut_log(self) -> None:
+        """Drop what a run that was killed had logged after its last checkpoint."""
+        path = self.folder / LOG
+        if distributed.rank() == 0 and path.exists():
+            head, *rows = path.read_text("utf-8").splitlines(keepends=True)
+            kept = [row for row in rows if int(row.partition(",")[0]) <= self.step]
+            if len(kept) < len(rows):
+                path.write_text("".join((head, *kept)), "utf-8")
 
 
-def ema_weights(folder: Path) -> dict[str, Tensor]:
+def _tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.{name}": tensor
+        for prefix, module in modules.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _mean(values: Sequence[Tensor | float]) -> float:
+    return sum(map(float, values)) / len(values)
+
+
+def _ema_key(sigma: float) -> str:
+    return f"ema-{sigma:g}"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(folder.glob("checkpoint-*.safetensors"))
+
+
+def ema_weights(folder: Path, sigma: float | None = None) -> dict[str, Tensor]:
     """The newest checkpoint's averaged weights, `<module>.<name>`, for export and later stages.
+
+    Args:
+        sigma: one of the run's further EMAs; None is its main one.
 
     Raises:
         FileNotFoundError: the run has no checkpoint.
     """
-    checkpoints = sorted(folder.glob("checkpoint-*.safetensors"))
-    if not checkpoints:
+    written = checkpoints(folder)
+    if not written:
         raise FileNotFoundError(f"{folder}: no checkpoint; run this stage first")
-    with safe_open(checkpoints[-1], "pt") as file:
-        return {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}  # noqa: SIM118
+    head = "ema." if sigma is None else f"{_ema_key(sigma)}."
+    with safe_open(written[-1], "pt") as file:
+        names = [key for key in file.keys() if key.startswith(head)]  # noqa: SIM118
+        return {name[len(head) :]: file.get_tensor(name) for name in names}
 
 
 def part(tensors: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
