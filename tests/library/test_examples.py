@@ -115,16 +115,24 @@ def test_a_script_without_arguments_says_how_it_is_used(run, script: str) -> Non
 
 
 def test_ray_data_compresses_a_library_with_warm_actors(tmp_path: Path, library: Path) -> None:
-    pytest.importorskip("ray", reason="needs the extra [ray]")
+    ray = pytest.importorskip("ray", reason="needs the extra [ray]")
+    pytest.importorskip("pyarrow", reason="needs the extra [ray]")
     spec = importlib.util.spec_from_file_location("ray_data", EXAMPLES / "ray_data.py")
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    rows = example.compress_folder(
-        str(library),
-        str(tmp_path / "out"),
-        FakeCodec,
-        StreamParameters(Profile.of(1, 8), TAG),
-        actors=1,
+    # The actors unpickle the stand-in codec, so they must be able to import it.
+    ray.init(
+        num_cpus=2, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": f"{ROOT}"}}
     )
+    try:
+        rows = example.compress_folder(
+            str(library),
+            str(tmp_path / "out"),
+            FakeCodec,
+            StreamParameters(Profile.of(1, 8), TAG),
+            actors=1,
+        )
+    finally:
+        ray.shutdown()
     assert [row["status"] for row in rows] == ["done"] * len(NAMES)
     assert made(tmp_path / "out") == expected()
