@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,13 +10,12 @@ from torch import Tensor
 
 from spresso_cli.audio.level import Fit, Leveller, rms_of
 from spresso_cli.audio.resample import resample_blocks, resampled_length
+from spresso_cli.audio.spool import BLOCK, Spool
 from spresso_cli.container.profile import CODEC_RATE
 from spresso_cli.container.stream import Header
 from spresso_cli.models.audio_ae import AudioAE
 
 CHUNK_FRAMES = 500  # latent frames that the AudioAE decodes at a time
-_SPOOL_BYTES = 1 << 25  # of decoded sound in memory; what is beyond goes to a temporary file
-BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
 
 
 class Performance:
@@ -29,21 +27,18 @@ class Performance:
         self.channels = header.channels
         self.samples = header.samples
         self._coded = header.coded_channels
-        # Closed by `close`, not by a with block: it lives as long as the sound does.
-        self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
+        self._spool = Spool(self.rate, self._coded)
         leveller = Leveller(self._coded)
         for block in blocks:
             leveller.add(block)
-            self._spool.write(np.ascontiguousarray(block, np.float32).tobytes())
+            self._spool.append(np.asarray(block, np.float32))
         levels = header.levels or (header.gain,) * self._coded
         self._fit: Fit = leveller.fit([rms_of(level) for level in levels])
 
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         """Yields float32 `[n <= size, channels]` in -1..1; every call begins at sample 0."""
-        self._spool.seek(0)
-        width = 4 * self._coded
-        while data := self._spool.read(size * width):
-            block = self._fit.apply(np.frombuffer(data, np.float32).reshape(-1, self._coded))
+        for stored in self._spool.blocks(size):
+            block = self._fit.apply(stored)
             yield np.repeat(block, 2, axis=1) if self.channels > self._coded else block
 
     def close(self) -> None:

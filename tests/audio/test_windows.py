@@ -1,5 +1,7 @@
 """Windows: one code grid, every code kept once, weights that sum to one."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -61,7 +63,7 @@ def test_stretches_cover_a_long_sound_and_overlap_enough_to_fade(pool):
     frames = 360_000 // pool  # an hour
     ranges = plan.stretches(frames)
     assert len(ranges) > 1 and ranges[0][0] == 0 and ranges[-1][1] == frames
-    for (_, stop), (begin, _) in zip(ranges, ranges[1:], strict=False):
+    for (_, stop), (begin, _) in pairwise(ranges):
         assert stop - begin == 3 * plan.context
 
 
