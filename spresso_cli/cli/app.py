@@ -47,6 +47,20 @@ COMMANDS = (
         "listen", "listen", "Write one HTML page that plays sounds beside their decodes.", "Quality"
     ),
     Entry("mushra", "mushra", "Make a listening test and analyse its results.", "Quality"),
+    Entry("train", "train", "Train a model, stage by stage.", "Research"),
+    Entry("generate", "generate", "Generate a sound from words alone.", "Research"),
+    Entry(
+        "encode-latents",
+        "latents",
+        "Encode sounds to the continuous latents before the quantiser.",
+        "Research",
+    ),
+    Entry(
+        "decode-latents",
+        "latents",
+        "Decode continuous latents to sounds through the sampler.",
+        "Research",
+    ),
 )
 
 EXAMPLES = """

@@ -111,10 +111,9 @@ class LatentDecoder:
 
     def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q)."""
-        codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self.models.device)
-        tokens = self.models.adapter.tokens(self.models.qinco2.decode(codes))  # [frames, D]
+        tokens = self.models.adapter.tokens(self._z(piece))  # [frames, D]
         pool = self.plan.pool
-        windows = self.plan.decoder_windows(len(codes))
+        windows = self.plan.decoder_windows(len(tokens))
         weights = window_weights(windows, pool, length)
         for (start, stop), weight in zip(windows, weights, strict=True):
             yield _Window(
@@ -123,6 +122,11 @@ class LatentDecoder:
                 tokens[start:stop],
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
+
+    def _z(self, piece: Piece) -> Tensor:
+        """The quantised latents of a piece, `[frames, 64]` on the device."""
+        codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self.models.device)
+        return self.models.qinco2.decode(codes)
 
     def _denoiser(
         self, windows: list[_Window], text: TextCondition | None, null: bool

@@ -19,8 +19,9 @@ from spresso_cli.audio.level import Level, gain_byte, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
 from spresso_cli.codec.device import MICRO_BATCH, ROUND
+from spresso_cli.container.bits import pack_codes
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
-from spresso_cli.container.stream import Stream
+from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import AudioError, SpressoError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
@@ -202,27 +203,33 @@ class SoundEncoder:
             yield sound.key, sound.error or self._stream(sound)
 
     def _stream(self, sound: _Sound) -> Stream:
-        common = {
-            "profile": self.profile,
-            "weights_tag": self.models.tag,
-            "source_rate": sound.source.rate,
-            "samples": sound.level.samples,
-            "channels": sound.channels,
-            "metadata": sound.metadata,
-        }
-        if sound.level.silent:
-            return Stream.silence(**common)
-        z = torch.from_numpy(np.concatenate(sound.z, axis=1))  # [coded, frames, 64]
+        header = self._header(sound)
+        if header.silent:
+            return Stream.of(header, b"")
+        codes = self._quantise(self._latents(sound))
+        return Stream.of(header, pack_codes(codes, self.profile.bits))
+
+    def _header(self, sound: _Sound) -> Header:
+        silent = sound.level.silent
         levels = None
-        if sound.coded == 2:
+        if sound.coded == 2 and not silent:
             levels = tuple(gain_byte(rms) for rms in sound.level.rms)
-        return Stream.from_codes(
-            self._quantise(z),
-            gain=gain_byte(sound.level.overall_rms),
-            dual_mono=sound.channels == 2 and sound.coded == 1,
+        return Header(
+            profile=self.profile,
+            weights_tag=self.models.tag,
+            gain=0 if silent else gain_byte(sound.level.overall_rms),
+            source_rate=sound.source.rate,
+            samples=sound.level.samples,
+            channels=sound.channels,
+            dual_mono=sound.channels == 2 and sound.coded == 1 and not silent,
             levels=levels,
-            **common,
+            metadata=sound.metadata,
         )
+
+    @staticmethod
+    def _latents(sound: _Sound) -> Tensor:
+        """z of a whole sound that is not silent, `[coded, frames, 64]`."""
+        return torch.from_numpy(np.concatenate(sound.z, axis=1))
 
     def _quantise(self, z: Tensor) -> np.ndarray:
         """z `[coded, frames, 64]` -> codes uint16 `[coded, frames, M]`."""

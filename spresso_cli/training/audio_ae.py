@@ -215,8 +215,8 @@ def train(
     folder: Path,
     training: AudioAETraining,
     minutes: float | None,
-    seed: int = 0,
     report: Report | None = None,
+    seed: int = 0,
 ) -> None:
     """Train in `folder`; continues where a former call stopped.
 

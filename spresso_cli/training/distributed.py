@@ -14,6 +14,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -48,7 +49,8 @@ def group(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The first process may prepare data for an hour while the others wait.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=3))
     try:
         yield device
     finally:
@@ -100,6 +102,12 @@ def align(tensors: Iterable[Tensor]) -> None:
     if size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
+
+
+def wait() -> None:
+    """Until all processes have come here."""
+    if size() > 1:
+        dist.barrier()
 
 
 def agreed(decision: bool, device: torch.device) -> bool:

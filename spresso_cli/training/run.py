@@ -151,7 +151,7 @@ class Run:
             now = f"{time.time():.1f}"
             writer.writerows((self.step, now, name, f"{v:.6g}") for name, v in numbers.items())
         if self.report:
-            self.report({"step": self.step, **numbers})
+            self.report({"step": self.step, "steps": self.steps, **numbers})
 
     def save(self) -> None:
         """Write a checkpoint atomically and drop all but the newest `KEEP`."""

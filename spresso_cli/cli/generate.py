@@ -1,0 +1,93 @@
+"""`spresso generate`: a caption in, a sound out; what the base model knows without any code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Verbose
+from spresso_cli.cli.terminal import binary_stdout
+from spresso_cli.cli.text import shown
+
+app = typer.Typer()
+
+EXAMPLES = """
+Examples:
+
+  spresso generate "glass breaking" --seed 1 -o glass.wav
+  spresso generate "heavy rain on a roof" --seconds 10
+  spresso generate "dog barking" --guidance 5 -o - | aplay
+"""
+
+RATE = 48_000
+
+
+@app.command(epilog=EXAMPLES)
+def generate(
+    ctx: typer.Context,
+    caption: Annotated[str, typer.Argument(metavar="CAPTION", help="What it should be.")],
+    output: Output = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", help="Length, 60 at most.")
+    ] = 5.0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Each seed is another sound.")
+    ] = 0,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=1, max=1000, help="Solver steps.")
+    ] = 32,
+    sampler: Annotated[str, typer.Option("--sampler", metavar="NAME", help="Solver.")] = "heun",
+    guidance: Annotated[
+        float,
+        typer.Option("--guidance", metavar="W", help="Weight of the caption; 1 is none."),
+    ] = 3.0,
+    force: Force = False,
+    pack: Pack = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Generate a sound from words alone.
+
+    Without -o, glass breaking is written to glass-breaking.wav. The same words and seed give the
+    same sound on the same machine.
+    """
+    from spresso_cli.audio.sink import FORMATS, AudioFormat, AudioSink
+    from spresso_cli.codec.decoder import Solver
+    from spresso_cli.codec.generator import Generator
+    from spresso_cli.codec.packs import find_pack
+    from spresso_cli.library.outputs import Unseekable, refuse_existing, replacing
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+    solver = Solver(sampler, steps, guidance)
+    path = Path(output or _file_name(caption))
+    suffix = path.suffix.lower().removeprefix(".")
+    audio_format = AudioFormat.of(suffix if suffix in FORMATS else "wav")
+    if output != "-":
+        refuse_existing(path, force)
+    generator = Generator.load(find_pack(pack), device)
+
+    def progress(done: int, total: int) -> None:
+        terminal.detail(f"step {done} of {total}")
+
+    sound = generator.generate(caption, seconds, seed, solver, progress)
+
+    def write(file) -> None:
+        with AudioSink(file, audio_format, rate=RATE, channels=1, samples=len(sound)) as sink:
+            sink.write(sound)
+
+    if output == "-":
+        write(Unseekable(binary_stdout()))
+        return
+    with replacing(path, force=force) as file:
+        write(file)
+    terminal.note(f"{shown(path)}: {len(sound) / RATE:.2f} s, seed {seed}")
+
+
+def _file_name(caption: str) -> str:
+    """`Glass breaking!` -> `glass-breaking.wav`."""
+    words = re.findall(r"[a-z0-9]+", caption.lower())
+    return f"{'-'.join(words)[:60] or 'sound'}.wav"

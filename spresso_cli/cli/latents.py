@@ -1,0 +1,175 @@
+"""`spresso encode-latents` and `decode-latents`: the codec without its quantiser, for research."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spresso_cli.cli.options import (
+    Device,
+    Force,
+    MaxDuration,
+    Output,
+    OutputDir,
+    Pack,
+    Quiet,
+    Recursive,
+    Verbose,
+)
+from spresso_cli.errors import AudioError, UsageError
+
+app = typer.Typer()
+
+ENCODE_EXAMPLES = """
+Examples:
+
+  spresso encode-latents door.wav --frame-rate 11
+  spresso encode-latents sounds -r --frame-rate 1 --output-dir z
+
+A file holds z, float32 [channels, frames, 64], as safetensors.
+"""
+
+DECODE_EXAMPLES = """
+Examples:
+
+  spresso decode-latents door.safetensors --seed 3 -o take.wav
+  spresso decode-latents z -r --steps 32 --output-dir back
+"""
+
+SUFFIX = ".safetensors"
+
+
+@app.command("encode-latents", epilog=ENCODE_EXAMPLES)
+def encode_latents(
+    ctx: typer.Context,
+    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Sound files or folders.")],
+    frame_rate: Annotated[
+        int, typer.Option("--frame-rate", metavar="HZ", help="Which of the pack's encoders.")
+    ],
+    output: Output = None,
+    output_dir: OutputDir = None,
+    force: Force = False,
+    downmix: Annotated[
+        bool, typer.Option("--downmix", help="Mix all channels to mono first.")
+    ] = False,
+    max_duration: MaxDuration = 3600,
+    pack: Pack = None,
+    device: Device = "auto",
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Encode sounds to the continuous latents before the quantiser."""
+    from spresso_cli.audio.files import open_audio
+    from spresso_cli.cli.inputs import for_each
+    from spresso_cli.cli.text import shown, size
+    from spresso_cli.codec.continuous import ContinuousCodec
+    from spresso_cli.library import plan
+    from spresso_cli.library.outputs import refuse_existing, replacing
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+    jobs = _jobs(inputs, plan.SOUND_SUFFIXES, SUFFIX, recursive, output, output_dir)
+    codec = ContinuousCodec.load(pack, device)
+
+    def work(name: str) -> None:
+        target = jobs[name]
+        refuse_existing(target, force)
+        with open_audio(name) as source:
+            if max_duration and source.samples > max_duration * source.rate:
+                raise AudioError(f"longer than {max_duration} s: see --max-duration")
+            data = codec.encode(source, frame_rate, downmix).to_bytes()
+        with replacing(target, force=force) as file:
+            file.write(data)
+        terminal.note(f"{shown(name)} -> {shown(target)}: {size(len(data))}")
+
+    raise typer.Exit(for_each(terminal, list(jobs), work))
+
+
+@app.command("decode-latents", epilog=DECODE_EXAMPLES)
+def decode_latents(
+    ctx: typer.Context,
+    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Files of latents.")],
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Each seed is another take.")
+    ] = 0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=1, help="Solver steps.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", metavar="NAME", help="Solver.")
+    ] = None,
+    guidance: Annotated[
+        float, typer.Option("--guidance", metavar="W", help="Weight of z against none; 1 is none.")
+    ] = 1.0,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="TEXT", help="Words that steer the decoder.")
+    ] = None,
+    output: Output = None,
+    output_dir: OutputDir = None,
+    force: Force = False,
+    pack: Pack = None,
+    device: Device = "auto",
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Decode continuous latents to sounds through the sampler."""
+    from spresso_cli.audio.sink import AudioFormat, AudioSink
+    from spresso_cli.cli.inputs import for_each
+    from spresso_cli.cli.text import shown
+    from spresso_cli.codec.continuous import ContinuousCodec, Latents
+    from spresso_cli.codec.protocol import DecodeOptions
+    from spresso_cli.library.outputs import refuse_existing, replacing
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+    audio_format = AudioFormat.of("wav")
+    suffixes = frozenset({SUFFIX})
+    jobs = _jobs(inputs, suffixes, audio_format.suffix, recursive, output, output_dir)
+    codec = ContinuousCodec.load(pack, device)
+    options = DecodeOptions(seed, steps, sampler, guidance, prompt)
+
+    def work(name: str) -> None:
+        target = jobs[name]
+        refuse_existing(target, force)
+        latents = Latents.read(Path(name))
+        take = codec.decode(latents, options)
+        with (
+            replacing(target, force=force) as file,
+            AudioSink(
+                file, audio_format, rate=take.rate, channels=take.channels, samples=take.samples
+            ) as sink,
+        ):
+            for block in take.blocks():
+                sink.write(block)
+        take.close()
+        terminal.note(f"{shown(name)} -> {shown(target)}")
+
+    raise typer.Exit(for_each(terminal, list(jobs), work))
+
+
+def _jobs(
+    inputs: list[str],
+    suffixes: frozenset[str],
+    output_suffix: str,
+    recursive: bool,
+    output: str | None,
+    output_dir: str | None,
+) -> dict[str, Path]:
+    """Output by input name: door.wav to door.safetensors to door.wav."""
+    from spresso_cli.library import plan
+
+    found = plan.find(inputs, suffixes=suffixes, recursive=recursive)
+    jobs: dict[str, Path] = {}
+    for job in plan.plan(found, suffix=output_suffix, output=output, output_dir=output_dir):
+        if job.source is None or job.output is None:
+            raise UsageError("latents go through files: name one instead of -")
+        named = job.output.name.removesuffix(SUFFIX + output_suffix)
+        target = job.output
+        if output is None and named != job.output.name:
+            target = job.output.with_name(named + output_suffix)
+        jobs[str(job.source)] = target
+    if len(set(jobs.values())) < len(jobs):
+        raise UsageError("two inputs would have one output: rename one or run them apart")
+    return jobs

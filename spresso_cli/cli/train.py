@@ -1,0 +1,258 @@
+"""`spresso train`: the stages of S-PRESSO, each resumable and fitted to a time box."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spresso_cli.cli.options import Device, Force, Quiet, Verbose
+from spresso_cli.cli.terminal import Terminal
+from spresso_cli.cli.text import shown
+from spresso_cli.cli.training_progress import TrainingProgress
+from spresso_cli.errors import UsageError
+
+app = typer.Typer()
+train = typer.Typer(no_args_is_help=True, help="Train a model, stage by stage.")
+app.add_typer(train, name="train")
+
+Corpus = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CORPUS",
+        help="A folder of sounds, or one with a manifest.csv (file, caption, category, split).",
+        exists=True,
+        file_okay=False,
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Option("--run", metavar="DIR", help="The model's folder; all its stages share it."),
+]
+Config = Annotated[
+    str,
+    typer.Option(
+        "--config", metavar="NAME|FILE.toml", help="tiny, preview, base, paper or a file of yours."
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        min=0,
+        help="Stop after so long; the same command goes on from there.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every random choice.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="PACK",
+        help="Take what this folder has not trained from a pack: first weights of the AudioAE, "
+        "networks of earlier stages.",
+    ),
+]
+Rates = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--frame-rate",
+        metavar="HZ",
+        help="A frame rate; repeat for several, which then share one trunk. Default: all.",
+    ),
+]
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the blocks: a minute at the start, faster steps. Default: on CUDA.",
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE.png", help="Draw the curves at the end (extra plot)."),
+]
+
+SEVERAL = "\nSeveral GPUs: torchrun --nproc-per-node 8 -m spresso_cli train ..."
+
+
+def _examples(stage: str, more: str = "") -> str:
+    return f"""
+Examples:
+
+  spresso train {stage} sounds --run my-model --minutes 30 --plot curves.png
+{more}{SEVERAL}
+"""
+
+
+def _simple(stage: str, summary: str, more: str = "") -> None:
+    """Register a stage that has no frame rates."""
+
+    @train.command(stage, help=summary, epilog=_examples(stage, more))
+    def command(
+        ctx: typer.Context,
+        corpus: Corpus,
+        run: RunFolder,
+        config: Config = "base",
+        minutes: Minutes = None,
+        device: Device = "auto",
+        seed: Seed = 0,
+        origin: From = None,
+        compile: Compile = None,
+        plot: Plot = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+        _train(
+            terminal, stage, corpus, run, config, minutes, device, seed, origin, (), compile, plot
+        )
+
+
+def _by_rate(stage: str, summary: str, more: str) -> None:
+    """Register a stage that can be run for some frame rates only."""
+
+    @train.command(stage, help=summary, epilog=_examples(stage, more))
+    def command(
+        ctx: typer.Context,
+        corpus: Corpus,
+        run: RunFolder,
+        rates: Rates = None,
+        config: Config = "base",
+        minutes: Minutes = None,
+        device: Device = "auto",
+        seed: Seed = 0,
+        origin: From = None,
+        compile: Compile = None,
+        plot: Plot = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+        chosen = tuple(rates or ())
+        _train(
+            terminal, stage, corpus, run, config, minutes, device, seed, origin, chosen, compile,
+            plot,
+        )  # fmt: skip
+
+
+_simple("audio-ae", "Sound to 128 latents at 100 Hz and back: what caps all else.",
+        "  spresso train audio-ae sounds --run my-model --from preview1\n")  # fmt: skip
+_simple("clap", "Captions and sounds in one space: the text condition and an embedding.")
+_simple("dit", "The base model: latents from captions. Needs audio-ae and clap.")
+_by_rate("autoencoder", "Step 1: latent encoders and the decoder's condition. Needs dit.",
+         "  spresso train autoencoder sounds --run my-model --frame-rate 1 --frame-rate 11\n")  # fmt: skip
+_by_rate("quantizer", "Step 2: QINCo2 on the encoders' output. Needs autoencoder.",
+         "  spresso train quantizer sounds --run my-model --frame-rate 1\n")  # fmt: skip
+_by_rate("finetune", "Step 3: the decoder on quantised latents. Needs quantizer.",
+         "  spresso train finetune sounds --run my-model --frame-rate 11\n")  # fmt: skip
+
+EXPORT_EXAMPLES = """
+Examples:
+
+  spresso train export sounds --run my-model --output-dir packs/mine
+  spresso decompress door.spr --pack packs/mine
+"""
+
+
+@train.command(epilog=EXPORT_EXAMPLES)
+def export(
+    ctx: typer.Context,
+    corpus: Corpus,
+    run: RunFolder,
+    rates: Rates = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", metavar="DIR", help="The pack; else DIR/pack of --run."),
+    ] = None,
+    finetuned: Annotated[
+        bool, typer.Option("--finetuned/--no-finetuned", help="Use step 3 where there is one.")
+    ] = True,
+    config: Config = "base",
+    origin: From = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a pack that compress and decompress can use.
+
+    The credits in the corpus's manifest go into its ATTRIBUTION.csv.
+    """
+    from spresso_cli.codec.device import resolve_device
+    from spresso_cli.errors import OutputError
+    from spresso_cli.training.packing import pack_workspace
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+    target = output_dir or run / "pack"
+    if (target / "pack.json").exists() and not force:
+        raise OutputError(f"{shown(target)} holds a pack already: -f replaces it")
+    workspace = _workspace(run, config, resolve_device("cpu"), origin)
+    known = workspace.settings.rates
+    chosen = tuple(sorted(set(rates or known)))
+    if not set(chosen) <= set(known):
+        raise UsageError(f"the configuration has the frame rates {sorted(known)}")
+    pack_workspace(workspace, chosen, target, corpus, finetuned)
+    terminal.note(f"{shown(target)}: {', '.join(f'{rate} Hz' for rate in chosen)}")
+
+
+def _workspace(run: Path, config: str, device, origin: str | None):
+    from spresso_cli.codec.packs import find_pack
+    from spresso_cli.training.config import load
+    from spresso_cli.training.workspace import Workspace
+
+    return Workspace(run, load(config), device, None if origin is None else find_pack(origin))
+
+
+def _train(
+    terminal: Terminal,
+    stage: str,
+    corpus: Path,
+    run: Path,
+    config: str,
+    minutes: float | None,
+    device: str,
+    seed: int,
+    origin: str | None,
+    rates: tuple[int, ...],
+    compiled: bool | None,
+    plot: Path | None,
+) -> None:
+    began = time.monotonic()
+    from spresso_cli.codec.device import resolve_device
+    from spresso_cli.training import distributed
+    from spresso_cli.training.acceleration import prepare
+    from spresso_cli.training.preparation import Call
+    from spresso_cli.training.stages import STAGES
+
+    with distributed.group(resolve_device(device)) as place:
+        speaks = distributed.rank() == 0
+        prepare(place)
+        workspace = _workspace(run, config, place, origin)
+        with TrainingProgress(terminal if speaks else _mute(), stage, minutes) as progress:
+            call = Call(
+                workspace=workspace,
+                corpus=corpus,
+                minutes=minutes,
+                seed=seed,
+                rates=rates,
+                compiled=place.type == "cuda" if compiled is None else compiled,
+                report=progress.report,
+                note=progress.note,
+                began=began,
+            )
+            STAGES[stage](call)
+        if speaks and plot is not None:
+            _draw(plot, run / stage)
+
+
+def _mute() -> Terminal:
+    return Terminal().configure(quiet=True, verbose=False, json=False)
+
+
+def _draw(path: Path, folder: Path) -> None:
+    from spresso_cli.training.curves import draw_curves, logs_under
+
+    draw_curves(path, logs_under(folder))

@@ -1,0 +1,157 @@
+"""The codec without its quantiser: sounds to z of step 1 and back, as files of safetensors.
+
+This is what table 1 of S-PRESSO measures: how much is lost before any code is chosen. A file holds
+`z` float32 `[coded channels, frames, 64]` and, as metadata, the header that a `.spr` would have.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor
+
+from spresso_cli.audio.files import AudioSource
+from spresso_cli.codec.codec import MAX_STEPS, Codec
+from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
+from spresso_cli.codec.encoder import SoundEncoder, _Sound
+from spresso_cli.codec.packs import pack_for_tag
+from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
+from spresso_cli.codec.protocol import Decoded, DecodeOptions
+from spresso_cli.container.profile import Profile
+from spresso_cli.container.stream import Header
+from spresso_cli.diffusion.samplers import SAMPLERS
+from spresso_cli.errors import CorruptStream, MissingPack, SpressoError, UsageError
+
+FORMAT = "spresso latents 1"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """z of one sound `[coded, frames, 64]` (frames is 0 for silence), and what decodes it."""
+
+    header: Header
+    z: np.ndarray
+    digest: str  # of the weights, 64 hex digits
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        header = self.header
+        about = {
+            "format": FORMAT,
+            "frame_rate": header.profile.frame_rate,
+            "weights": self.digest,
+            "gain": header.gain,
+            "levels": header.levels,
+            "source_rate": header.source_rate,
+            "samples": header.samples,
+            "channels": header.channels,
+            "dual_mono": header.dual_mono,
+        }
+        return save({"z": self.z}, {key: json.dumps(value) for key, value in about.items()})
+
+    @classmethod
+    def read(cls, path: Path) -> Latents:
+        """What `to_bytes` wrote.
+
+        Raises:
+            CorruptStream: it is no such file, or its parts contradict each other.
+        """
+        try:
+            with safe_open(path, "np") as file:
+                about = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+                z = file.get_tensor("z")
+            if about.pop("format") != FORMAT:
+                raise ValueError("unknown format")
+            digest = about.pop("weights")
+            levels = about.pop("levels")
+            header = Header(
+                profile=Profile.of(about.pop("frame_rate"), 1),
+                weights_tag=bytes.fromhex(digest[:4]),
+                levels=None if levels is None else tuple(levels),
+                **about,
+            )
+            if z.ndim != 3 or z.shape[:2] != (header.coded_channels, header.frames):
+                raise ValueError(f"z of shape {z.shape}")
+            if z.dtype != np.float32 or not np.isfinite(z).all():
+                raise ValueError("z is not finite float32")
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptStream(f"not a file of spresso latents ({error})") from None
+        return cls(header, z, digest)
+
+
+class _ToLatents(SoundEncoder):
+    """An encoder that ends at z."""
+
+    def _stream(self, sound: _Sound) -> Latents:
+        header, config = self._header(sound), self.models.encoder.config
+        z = torch.zeros(header.coded_channels, 0, config.channels)
+        return Latents(header, (z if header.silent else self._latents(sound)).numpy(), "")
+
+
+class _FromLatents(LatentDecoder):
+    """A decoder whose pieces hold z instead of codes."""
+
+    def _z(self, piece: Piece) -> Tensor:
+        return torch.from_numpy(piece.codes).to(self.models.device)
+
+
+class ContinuousCodec(Codec):
+    """A codec that also stops short of the quantiser."""
+
+    def encode(self, source: AudioSource, frame_rate: int, downmix: bool = False) -> Latents:
+        """z of one sound at one of the pack's frame rates.
+
+        Raises:
+            AudioError, UsageError: the sound cannot be used; the pack has no such rate.
+        """
+        profile = self.pack.choose(frame_rate=frame_rate, codebooks=1)
+        family = self.pack.families[frame_rate]
+        encoder = _ToLatents(self._encoder_models(family), profile)
+        ((_, result),) = encoder.run([(None, source)], downmix)
+        if isinstance(result, SpressoError):
+            raise result
+        return Latents(result.header, result.z, family.digest)
+
+    def decode(self, latents: Latents, options: DecodeOptions) -> Decoded:
+        """One take of a sound.
+
+        Raises:
+            MissingPack: no pack has the weights that made it.
+            UsageError: there is no such sampler, or as many steps.
+        """
+        header = latents.header
+        rate = header.profile.frame_rate
+        own = self.pack.families.get(rate)
+        pack = self.pack
+        if own is None or own.digest != latents.digest:
+            pack = pack_for_tag(header.weights_tag, rate)
+        family = pack.families[rate]
+        if family.digest != latents.digest or latents.z.shape[2] != family.adapter["channels"]:
+            raise MissingPack(f"made with weights {latents.digest[:8]}, which are not installed")
+        sampler = options.sampler or family.sampler
+        steps = options.steps or family.steps
+        if sampler not in SAMPLERS or not 1 <= steps <= MAX_STEPS:
+            raise UsageError(f"{steps} steps of {sampler}: up to {MAX_STEPS} of {list(SAMPLERS)}")
+        if header.silent:
+            return Silence(header)
+        decoder = _FromLatents(self._decoder_models(pack, family))
+        solver = Solver(sampler, steps, options.guidance)
+        text = self._text(pack, options.prompt)
+        ranges = decoder.plan.stretches(header.frames)
+        stretches = (
+            torch.stack(
+                decoder.sample(
+                    [Piece(row[b:e], options.seed, b) for row in latents.z], solver, text
+                )
+            )
+            for b, e in ranges
+        )
+        pool = decoder.plan.pool
+        run = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
+        return Performance(header, at_source_rate(sound_of(run, self._audio_ae(pack)), header))

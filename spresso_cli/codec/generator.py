@@ -1,0 +1,146 @@
+"""Text to sound with the base DiT: what the decoder knows before any code arrives (S-PRESSO 2.2).
+
+The same noise field, samplers and overlapping windows as in decoding; the condition is a caption
+alone. Where the DiT of a pack has no text-only base (its adapters carry no LoRA, so it was trained
+together with them), the learned null of its lowest frame rate stands for the missing codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spresso_cli.audio.windows import CONTEXT_FRAMES, WINDOW_FRAMES, Plan, window_weights
+from spresso_cli.codec.decoder import Solver
+from spresso_cli.codec.device import resolve_device
+from spresso_cli.codec.packs import PackInfo
+from spresso_cli.codec.performance import sound_of
+from spresso_cli.codec.weights import load_audio_ae, load_clap, load_dit
+from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP
+from spresso_cli.diffusion.edm import Denoiser, guided, precondition
+from spresso_cli.diffusion.noise import latent_noise
+from spresso_cli.diffusion.samplers import SAMPLERS
+from spresso_cli.errors import UsageError
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.clap import TextTower
+from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+
+GUIDANCE = 3.0  # of the caption against none; the strength that text needs and codes do not
+MAX_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The networks that turn a caption into sound, on their device."""
+
+    audio_ae: AudioAE
+    text: TextTower
+    dit: DiT
+    null: AudioDown | None  # whose null token stands for no codes; None: there is a text-only base
+    pack: PackInfo
+    device: torch.device
+
+    @classmethod
+    def load(cls, pack: PackInfo, device: str = "auto") -> Generator:
+        """Read a pack's networks; raises BadPack for a damaged one."""
+        place = resolve_device(device)
+        lowest = pack.families[min(pack.families)]
+        trained_alone = all(f.adapter.get("lora_rank", 0) for f in pack.families.values())
+        dit, null = load_dit(pack, None if trained_alone else lowest)
+        return cls(
+            load_audio_ae(pack).to(place),
+            load_clap(pack).text.to(place),
+            dit.to(place),
+            None if null is None else null.to(place),
+            pack,
+            place,
+        )
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        caption: str,
+        seconds: float,
+        seed: int = 0,
+        solver: Solver | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """One sound.
+
+        Args:
+            caption: what it should be.
+            seconds: its length, up to `MAX_SECONDS`.
+            seed: names one of the caption's sounds, 0..2^64 - 1.
+            solver: sampler, steps and guidance of the caption; None: Heun, 32 steps, `GUIDANCE`.
+            progress: called with (steps done, steps).
+
+        Returns:
+            float32 `[n, 1]` at 48 kHz, peak at most 1.
+
+        Raises:
+            UsageError: the length is out of range, or there is no such sampler.
+        """
+        if not 0 < seconds <= MAX_SECONDS:
+            raise UsageError(f"{seconds:g} s: a sound has up to {MAX_SECONDS:g} s")
+        solver = solver or Solver("heun", 32, GUIDANCE)
+        if solver.sampler not in SAMPLERS:
+            raise UsageError(f"no sampler is called {solver.sampler}: use {', '.join(SAMPLERS)}")
+        samples = max(1, round(seconds * CODEC_RATE))
+        patch = self.dit.config.patch
+        frames = -(-samples // LATENT_HOP)
+        frames = -(-frames // patch) * patch
+        windows = self._windows(frames)
+        denoise = guided(
+            self._denoiser(windows, self._condition(caption)),
+            self._denoiser(windows, None),
+            solver.guidance,
+        )
+        solve, schedule = SAMPLERS[solver.sampler]
+        sigmas = schedule(solver.steps, self.pack.sigma_min, self.pack.sigma_max)
+        noise = torch.from_numpy(latent_noise(seed, 0, frames))[None].to(self.device)
+        latents = solve(denoise, noise, sigmas, progress)
+        sound = np.concatenate(list(sound_of([latents], self.audio_ae)))[:samples]
+        return sound / max(1.0, float(np.abs(sound).max()))
+
+    def _condition(self, caption: str) -> TextCondition:
+        tokens, mask, pooled = self.text([caption])
+        present = torch.ones(1, dtype=torch.bool, device=self.device)
+        return TextCondition(tokens, mask, pooled, present)
+
+    def _windows(self, frames: int) -> list[tuple[int, int, Tensor]]:
+        """Overlapping windows (begin, stop, weights `[n, 1]`) over the latent frames."""
+        patch = self.dit.config.patch
+        plan = Plan(patch, WINDOW_FRAMES // patch, -(-CONTEXT_FRAMES // patch))
+        spans = plan.decoder_windows(frames // patch)
+        return [
+            (begin * patch, stop * patch, torch.from_numpy(weights)[:, None].to(self.device))
+            for (begin, stop), weights in zip(
+                spans, window_weights(spans, patch, frames), strict=True
+            )
+        ]
+
+    def _denoiser(
+        self, windows: list[tuple[int, int, Tensor]], text: TextCondition | None
+    ) -> Denoiser:
+        """D over the whole sound `[1, T, 128]`; estimates of overlapping windows are averaged."""
+
+        def network(x: Tensor, c_noise: Tensor) -> Tensor:
+            down = None
+            if self.null is not None:
+                count = max(1, x.shape[1] // self.null.config.pool)
+                down = self.null, self.null.null.expand(1, count, -1)
+            return self.dit(x, c_noise, text, down)
+
+        whole = precondition(network, 1.0)
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            out = torch.zeros_like(x)
+            for begin, stop, weights in windows:
+                out[:, begin:stop] += weights * whole(x[:, begin:stop], sigma)
+            return out
+
+        return denoise

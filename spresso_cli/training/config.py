@@ -1,0 +1,167 @@
+"""Training configurations: TOML files that name every size and hyper-parameter of all stages.
+
+`tiny` is for tests, `preview` for a CPU, `base` for what ships, `paper` for S-PRESSO's own sizes
+and durations. A file of the user's may leave out what has a default; nothing may be in it that no
+stage knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spresso_cli.codec.packs import KNOWN_FAMILIES, OperatingPoint
+from spresso_cli.errors import UsageError
+from spresso_cli.models.audio_ae import AudioAEConfig
+from spresso_cli.models.clap import CLAPConfig
+from spresso_cli.models.dit import AudioDownConfig, DiTConfig
+from spresso_cli.models.latent_encoder import LatentEncoderConfig
+from spresso_cli.models.qinco2 import QINCo2Config
+from spresso_cli.training.audio_ae import AudioAETraining
+from spresso_cli.training.autoencoder import StepOneTraining
+from spresso_cli.training.clap import CLAPTraining
+from spresso_cli.training.dit import DiTTraining
+from spresso_cli.training.export import Description
+from spresso_cli.training.finetune import StepThreeTraining
+from spresso_cli.training.quantizer import QuantizerTraining
+
+FOLDER = Path(__file__).parent / "configs"
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """How sound reaches the stages; see streaming.py and latents.py."""
+
+    hours: float = 8.0  # of sound in memory at once
+    window_steps: int = 2000  # training steps for each such window
+    synthetic: int = 0  # procedural effects beside each window's recordings
+    passes: int = 4  # over the corpus in the pool of latents; the first is not augmented
+
+
+@dataclass(frozen=True)
+class RateSettings:
+    """The networks of one frame rate."""
+
+    encoder: LatentEncoderConfig
+    adapter: AudioDownConfig
+    qinco2: QINCo2Config
+    quantizer_training: QuantizerTraining = field(default_factory=QuantizerTraining)
+    vector_frames: int = 500  # latent frames of the crops that the quantiser's vectors come from
+    sampler: str = "heun"  # default of the exported pack
+    sampler_steps: int = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a configuration file says."""
+
+    pack: Description
+    rates: Mapping[int, RateSettings]  # by nominal frame rate, Hz
+    points: tuple[OperatingPoint, ...]
+    audio_ae_int8: bool = False  # of the exported AudioAE; else float16
+    corpus: CorpusSettings = field(default_factory=CorpusSettings)
+    audio_ae: AudioAEConfig = field(default_factory=AudioAEConfig)
+    audio_ae_training: AudioAETraining = field(default_factory=AudioAETraining)
+    clap: CLAPConfig = field(default_factory=CLAPConfig)
+    clap_training: CLAPTraining = field(default_factory=CLAPTraining)
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    dit_training: DiTTraining = field(default_factory=DiTTraining)
+    autoencoder_training: StepOneTraining = field(default_factory=StepOneTraining)
+    finetune_training: StepThreeTraining = field(default_factory=StepThreeTraining)
+
+    def __post_init__(self) -> None:
+        if self.dit.text_width != self.clap.text_width:
+            raise ValueError("dit.text_width and clap.text_width differ")
+        if not self.rates:
+            raise ValueError("no frame rate")
+        for frame_rate, rate in self.rates.items():
+            known = KNOWN_FAMILIES.get(rate.encoder.pool)
+            if known is None or known.frame_rate != frame_rate or rate.adapter.pool != known.pool:
+                raise ValueError(f"rates.{frame_rate}: the pooling factors belong to another rate")
+            if rate.qinco2.codebook_bits != known.bits:
+                raise ValueError(f"rates.{frame_rate}: codes have {known.bits} bits at this rate")
+            if not rate.encoder.channels == rate.adapter.channels == rate.qinco2.dim:
+                raise ValueError(f"rates.{frame_rate}: the networks disagree on the channels of z")
+        if len({rate.adapter.lora_rank for rate in self.rates.values()}) > 1:
+            raise ValueError("rates on one trunk have one lora_rank")
+
+    @property
+    def lora_rank(self) -> int:
+        """Of the adapters on the pretrained DiT; 0: there is no pretrained DiT, all of it learns."""
+        return next(iter(self.rates.values())).adapter.lora_rank
+
+
+def names() -> list[str]:
+    """The configurations that come with the program."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name_or_path: str) -> Settings:
+    """A configuration by its name, or by the path of a TOML file.
+
+    Raises:
+        UsageError: there is none, or it names something unknown or impossible.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name_or_path}.toml"
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(names())
+        raise UsageError(f"no configuration {name_or_path}: use {known} or a .toml file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return _built(Settings, data, str(path), "")
+
+
+def _built(kind: type[Value], data: Any, file: str, where: str) -> Value:
+    """A value of type `kind` from TOML data; UsageError names the file and the key."""
+
+    def wrong(text: str) -> UsageError:
+        return UsageError(f"{file}: {where or 'the file'}: {text}")
+
+    def inner(kind: Any, data: Any, key: object) -> Any:
+        return _built(kind, data, file, f"{where}.{key}" if where else str(key))
+
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(data, dict):
+            raise wrong("expected a table")
+        hints = typing.get_type_hints(kind)
+        if unknown := data.keys() - hints.keys():
+            raise wrong(f"unknown keys: {', '.join(sorted(unknown))}")
+        try:
+            return kind(**{key: inner(hints[key], value, key) for key, value in data.items()})
+        except (TypeError, ValueError) as error:
+            raise wrong(str(error)) from None
+    if kind is Any:
+        return data
+    if origin in (typing.Union, types.UnionType):
+        return _built(next(a for a in arguments if a is not type(None)), data, file, where)
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise wrong("expected a list")
+        kinds = arguments[:1] * len(data) if arguments[1:] == (...,) else arguments
+        if len(kinds) != len(data):
+            raise wrong(f"expected {len(kinds)} values")
+        return tuple(inner(k, v, i) for i, (k, v) in enumerate(zip(kinds, data, strict=True)))
+    if origin is Mapping:
+        if not isinstance(data, dict):
+            raise wrong("expected a table")
+        if arguments[0] is int and not all(key.isdecimal() for key in data):
+            raise wrong("its keys are whole numbers")
+        return {arguments[0](key): inner(arguments[1], value, key) for key, value in data.items()}
+    if kind is float and type(data) is int:
+        return float(data)
+    if type(data) is not kind:
+        raise wrong(f"expected {kind.__name__}, got {data!r}")
+    return data

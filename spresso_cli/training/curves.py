@@ -1,0 +1,77 @@
+"""Pictures of training logs: one panel for each logged number, against steps (extra `[plot]`)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from spresso_cli.errors import UsageError
+from spresso_cli.training.run import LOG
+
+Curve = tuple[list[int], list[float]]
+"""Steps and values."""
+
+_COLUMNS = 3
+
+
+def read_log(path: Path) -> dict[str, Curve]:
+    """The curves of one run's log, by the name of the number."""
+    curves: dict[str, Curve] = {}
+    with open(path, newline="", encoding="utf-8") as handle:
+        for row in csv.DictReader(handle):
+            steps, values = curves.setdefault(row["name"], ([], []))
+            steps.append(int(row["step"]))
+            values.append(float(row["value"]))
+    return curves
+
+
+def logs_under(folder: Path) -> dict[str, dict[str, Curve]]:
+    """The curves of every run under a folder, by its path there; UsageError if there is none."""
+    found = {
+        path.parent.relative_to(folder).as_posix(): read_log(path)
+        for path in sorted(folder.rglob(LOG))
+    }
+    if not found:
+        raise UsageError(f"{folder}: nothing has been logged here yet")
+    return found
+
+
+def draw_curves(path: Path, runs: Mapping[str, Mapping[str, Curve]]) -> None:
+    """Write a picture (PNG, SVG or PDF by suffix) of all curves; runs share a number's panel.
+
+    Raises UsageError without matplotlib or for a suffix that it cannot write.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError("plots need matplotlib: pip install 'spresso_cli[plot]'") from None
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{path}: a plot is written as .png, .svg or .pdf")
+    names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
+    rows = -(-len(names) // _COLUMNS)
+    figure = Figure(figsize=(4 * _COLUMNS, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+    for axis, name in zip(axes, names, strict=False):
+        for run, curves in runs.items():
+            if name in curves:
+                axis.plot(*_smoothed(curves[name]), label=run, linewidth=1)
+        axis.set_title(name, loc="left", fontsize=9, fontweight="bold")
+        axis.grid(alpha=0.25)
+        axis.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    for axis in axes[len(names) :]:
+        axis.set_axis_off()
+    if len(runs) > 1:
+        axes[0].legend(fontsize=7)
+    figure.savefig(path, dpi=130)
+
+
+def _smoothed(curve: Curve, points: int = 400) -> tuple[Sequence[int], Sequence[float]]:
+    """Means over equal stretches where a curve has more than `points` values."""
+    steps, values = curve
+    width = -(-len(steps) // points)
+    stretches = range(0, len(steps), width)
+    means = [sum(values[i : i + width]) / len(values[i : i + width]) for i in stretches]
+    return [steps[i] for i in stretches], means

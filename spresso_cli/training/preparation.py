@@ -1,0 +1,121 @@
+"""What a training command was asked for, and the data that several stages share.
+
+Latents of the corpus are encoded once and kept in the run's folder: the next call, or the next
+stage, loads them in seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from spresso_cli.errors import UsageError
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.training import distributed
+from spresso_cli.training.conditioning import TextBank
+from spresso_cli.training.corpus import Clip
+from spresso_cli.training.latents import LatentPool, build_pool
+from spresso_cli.training.run import Report
+from spresso_cli.training.streaming import CorpusWindows
+from spresso_cli.training.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Call:
+    """One training command.
+
+    Attributes:
+        corpus: a folder of sounds, or one with a manifest.
+        minutes: the time box; None: until the schedule's end.
+        rates: frame rates, for the stages that have several; all of the configuration's if none.
+        compiled: whether blocks go through torch.compile.
+        report: takes the numbers of every logged step.
+        note: takes a line for people.
+        began: `time.monotonic()` at the start: preparation counts as well.
+    """
+
+    workspace: Workspace
+    corpus: Path
+    minutes: float | None
+    seed: int
+    rates: tuple[int, ...]
+    compiled: bool
+    report: Report
+    note: Callable[[str], None]
+    began: float
+
+    def minutes_left(self, share: float = 1.0) -> float | None:
+        """What is left of the time box, or a share of that."""
+        if self.minutes is None:
+            return None
+        return share * max(0.0, self.minutes - (time.monotonic() - self.began) / 60)
+
+    def chosen_rates(self) -> tuple[int, ...]:
+        """The frame rates asked for, ascending; UsageError for one the configuration lacks."""
+        known = self.workspace.settings.rates
+        for rate in self.rates:
+            if rate not in known:
+                there = ", ".join(map(str, sorted(known)))
+                raise UsageError(f"the configuration has no {rate} Hz: choose of {there}")
+        return tuple(sorted(set(self.rates or known)))
+
+    def windows(self, clips: Sequence[Clip]) -> CorpusWindows:
+        """These clips, streamed as the configuration says."""
+        settings = self.workspace.settings.corpus
+        windows = CorpusWindows(
+            clips,
+            self.workspace.device,
+            hours=settings.hours,
+            steps=settings.window_steps,
+            synthetic=settings.synthetic,
+            seed=self.seed,
+        )
+        if windows.unreadable:
+            first = windows.unreadable[0]
+            self.note(f"{len(windows.unreadable)} sounds cannot be read, the first is {first}")
+        return windows
+
+
+def fingerprint(audio_ae: AudioAE, *others: object) -> str:
+    """Eight hex digits that change with the AudioAE's weights or anything else given."""
+    digest = hashlib.sha256(repr(others).encode())
+    for name, tensor in sorted(audio_ae.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
+def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool, TextBank]:
+    """Latents of some clips and the text conditions of their captions, on the device.
+
+    The first pass is plain, later ones are augmented, each window of a corpus too large for
+    memory is one pass. A pass takes 92 MB for an hour of sound.
+    """
+    workspace = call.workspace
+    audio_ae = workspace.audio_ae()
+    windows = call.windows(clips)
+    captions: dict[str, int] = {}
+    pools = []
+    for index in range(passes):
+        own = windows.clips(index)
+        mark = fingerprint(audio_ae, index, call.seed, [str(clip.path) for clip in own])
+        path = workspace.folder / "latents" / f"{index}-{mark}.safetensors"
+        if not path.exists() and distributed.rank() == 0:
+            call.note(f"encoding {len(own)} sounds, pass {index + 1} of {passes}")
+            corpus = windows.window(index)
+            pool = build_pool(corpus, audio_ae, augment=index > 0, seed=call.seed + index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pool.save(path.with_suffix(".tmp"))
+            os.replace(path.with_suffix(".tmp"), path)
+        distributed.wait()
+        pool = LatentPool.load(path, workspace.device)
+        # A caption is encoded once, however many sounds it belongs to.
+        numbers = [captions.setdefault(clip.caption, len(captions)) for clip in own]
+        pool.clip = torch.tensor(numbers)[pool.clip]
+        pools.append(pool)
+    return LatentPool.join(pools), TextBank.of(workspace.clap().text, list(captions))

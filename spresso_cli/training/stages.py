@@ -1,0 +1,148 @@
+"""The stages of training as `spresso train` calls them: networks and data put together, then run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from spresso_cli.codec.weights import load_audio_ae
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.dit import DiT
+from spresso_cli.training import audio_ae, autoencoder, clap, dit, finetune, quantizer
+from spresso_cli.training.acceleration import accelerate
+from spresso_cli.training.corpus import held_out
+from spresso_cli.training.preparation import Call, latents
+from spresso_cli.training.workspace import group_name
+
+
+def train_audio_ae(call: Call) -> None:
+    """The AudioAE; a pack that was named gives it its first weights."""
+    workspace, settings = call.workspace, call.workspace.settings
+    torch.manual_seed(call.seed)
+    network = AudioAE(settings.audio_ae)
+    if workspace.pack is not None and not workspace.trained("audio-ae"):
+        taken = audio_ae.warm_start(network, load_audio_ae(workspace.pack))
+        call.note(f"from pack {workspace.pack.name}: {taken}")
+    network.to(workspace.device)
+    accelerate(network, workspace.device, call.compiled)
+    audio_ae.train(
+        call.windows(held_out(call.corpus)[0]),
+        network,
+        workspace.folder / "audio-ae",
+        settings.audio_ae_training,
+        call.minutes_left(),
+        call.report,
+        call.seed,
+    )
+
+
+def train_clap(call: Call) -> None:
+    """CLAP, on the corpus's captions."""
+    workspace, settings = call.workspace, call.workspace.settings
+    clap.train(
+        call.windows(held_out(call.corpus)[0]),
+        workspace.folder / "clap",
+        settings.clap,
+        settings.clap_training,
+        call.minutes_left(),
+        call.report,
+        call.seed,
+    )
+
+
+def train_dit(call: Call) -> None:
+    """The base DiT, on latents and captions."""
+    workspace, settings = call.workspace, call.workspace.settings
+    trained_on, spared = held_out(call.corpus)
+    pool, bank = latents(call, trained_on, settings.corpus.passes)
+    validation = latents(call, spared, 1)
+    torch.manual_seed(call.seed)
+    network = DiT(settings.dit).to(workspace.device)
+    accelerate(network, workspace.device, call.compiled)
+    dit.train(
+        pool,
+        bank,
+        validation,
+        network,
+        workspace.folder / "dit",
+        settings.dit_training,
+        call.minutes_left(),
+        call.report,
+        call.seed,
+    )
+
+
+def train_autoencoder(call: Call) -> None:
+    """Step 1, the chosen rates together on one trunk."""
+    workspace, settings = call.workspace, call.workspace.settings
+    rates = call.chosen_rates()
+    pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
+    torch.manual_seed(call.seed)
+    model = workspace.fresh_step_one(rates)
+    accelerate(model, workspace.device, call.compiled)
+    autoencoder.train(
+        pool,
+        bank,
+        model,
+        workspace.folder / "autoencoder" / group_name(rates),
+        settings.autoencoder_training,
+        call.minutes_left(),
+        call.report,
+        call.seed,
+    )
+
+
+def train_quantizer(call: Call) -> None:
+    """Step 2, one rate after another; a time box is shared out evenly."""
+    workspace, settings = call.workspace, call.workspace.settings
+    rates = call.chosen_rates()
+    pool, _ = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
+    for index, rate in enumerate(rates):
+        call.note(f"quantiser at {rate} Hz")
+        own = settings.rates[rate]
+        model = workspace.step_one(workspace.group_of(rate), "autoencoder")
+        encoder = model.encoders[str(own.encoder.pool)]
+        vectors = own.quantizer_training.vectors
+        z = quantizer.draw_vectors(pool, encoder, vectors, own.vector_frames, call.seed)
+        quantizer.train(
+            z.clone(),  # out of inference mode
+            workspace.folder / "quantizer" / f"{rate}hz",
+            own.qinco2,
+            own.quantizer_training,
+            call.minutes_left(1 / (len(rates) - index)),
+            call.report,
+            call.seed,
+        )
+
+
+def train_finetune(call: Call) -> None:
+    """Step 3, every group of rates that the chosen ones belong to."""
+    workspace, settings = call.workspace, call.workspace.settings
+    groups = sorted({workspace.group_of(rate) for rate in call.chosen_rates()})
+    pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
+    for index, rates in enumerate(groups):
+        model = workspace.step_one(rates, "autoencoder")
+        accelerate(model, workspace.device, call.compiled)
+        pools = {settings.rates[rate].encoder.pool: rate for rate in rates}
+        finetune.train(
+            pool,
+            bank,
+            model,
+            {t: workspace.qinco2(rate) for t, rate in pools.items()},
+            workspace.folder / "finetune" / group_name(rates),
+            settings.finetune_training,
+            call.minutes_left(1 / (len(groups) - index)),
+            call.report,
+            call.seed,
+        )
+
+
+STAGES: dict[str, Callable[[Call], None]] = {
+    "audio-ae": train_audio_ae,
+    "clap": train_clap,
+    "dit": train_dit,
+    "autoencoder": train_autoencoder,
+    "quantizer": train_quantizer,
+    "finetune": train_finetune,
+}
