@@ -1,0 +1,92 @@
+"""The AudioAE: its linear path is an MDCT, its frames are exact, its reach is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig, mdct_rows, overlap_add
+
+SMALL = AudioAEConfig(dim=8, encoder_blocks=1, decoder_blocks=2, kernel=3, expansion=2)
+
+
+def silent_networks(config: AudioAEConfig) -> AudioAE:
+    """An AudioAE whose networks add nothing: the linear path alone."""
+    torch.manual_seed(0)
+    model = AudioAE(config).eval().requires_grad_(False)
+    model.to_latent.weight.zero_()
+    model.head.weight.zero_()
+    model.head.bias[: config.n_fft // 2 + 1] = -40.0  # log magnitudes
+    return model
+
+
+def noise(samples: int, batch: int = 1) -> torch.Tensor:
+    return 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(1))
+
+
+def test_mdct_rows_are_orthonormal() -> None:
+    rows = mdct_rows(480, 480).double()
+    torch.testing.assert_close(rows @ rows.T, torch.eye(480).double(), atol=1e-5, rtol=0)
+
+
+def test_all_mdct_rows_with_overlap_add_reconstruct_perfectly() -> None:
+    rows, x = mdct_rows(48, 48), noise(48 * 12)
+    frames = x.unfold(-1, 96, 48)
+    y = overlap_add(frames @ rows.T @ rows, 48)
+    torch.testing.assert_close(y[:, 48:-48], x[:, 48:-48], atol=1e-5, rtol=0)
+
+
+def test_the_linear_path_keeps_what_lies_below_6400_hz() -> None:
+    time = torch.arange(4800) / 48_000
+    low, high = (torch.sin(2 * torch.pi * hz * time)[None] for hz in (1000.0, 9000.0))
+    model = silent_networks(SMALL)
+    middle = slice(960, -960)
+    torch.testing.assert_close(
+        model.decode(model.encode(low))[:, middle], low[:, middle], atol=2e-3, rtol=0
+    )
+    assert model.decode(model.encode(high))[:, middle].abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("bypass", ["none", "mdct"])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_a_frame_is_exactly_480_samples(bypass: str, frames: int) -> None:
+    model = AudioAE(AudioAEConfig(dim=8, encoder_blocks=1, decoder_blocks=1, bypass=bypass))
+    with torch.no_grad():
+        z = model.encode(noise(480 * frames, 2))
+        assert z.shape == (2, frames, 128)
+        assert model.decode(z).shape == (2, 480 * frames)
+
+
+def test_standardisation_is_undone_by_decoding() -> None:
+    model = silent_networks(SMALL)
+    x = noise(4800)
+    before = model.decode(model.encode(x))
+    model.latent_mean.normal_()
+    model.latent_std.uniform_(0.5, 2.0)
+    torch.testing.assert_close(model.decode(model.encode(x)), before, atol=1e-5, rtol=1e-4)
+
+
+def test_nothing_beyond_the_stated_context_reaches_a_frame() -> None:
+    torch.manual_seed(0)
+    model = AudioAE(SMALL).eval().requires_grad_(False)
+    model.head.weight.normal_()
+    x = noise(480 * 60)
+    cut = 480 * (30 - model.context)
+    torch.testing.assert_close(
+        model.encode(x[:, cut:])[:, model.context :], model.encode(x)[:, 30:], atol=1e-5, rtol=1e-4
+    )
+    z = torch.randn(1, 60, 128)
+    piece = model.decode(z[:, 30 - model.context :])[:, 480 * model.context :]
+    torch.testing.assert_close(piece, model.decode(z)[:, 480 * 30 :], atol=1e-5, rtol=1e-4)
+
+
+def test_digital_silence_has_finite_latents_and_gradients() -> None:
+    model = AudioAE(SMALL)
+    y = model.decode_raw(model.encode_raw(torch.zeros(1, 4800)))
+    y.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_another_bypass_is_refused() -> None:
+    with pytest.raises(ValueError, match="'none' or 'mdct'"):
+        AudioAEConfig(bypass="pca")
