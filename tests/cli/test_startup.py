@@ -91,7 +91,7 @@ def test_completion_offers_the_commands() -> None:
         env={
             **os.environ,
             "_SPRESSO_COMPLETE": "complete_bash",
-            "COMP_WORDS": "spresso de",
+            "COMP_WORDS": "spresso decom",
             "COMP_CWORD": "1",
         },
     )
