@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import support
-from spresso_cli.codec.codec import Codec
 
+from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container.stream import Stream
