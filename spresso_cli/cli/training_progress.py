@@ -44,9 +44,10 @@ class TrainingProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if kind is None and self._last:
+        if kind is None:
             elapsed = clock(time.monotonic() - self._start)
-            self._terminal.note(f"{self._stage}: {self._last}, after {elapsed}")
+            last = self._last or "nothing logged: the schedule or the time was over"
+            self._terminal.note(f"{self._stage}: {last}, after {elapsed}")
 
     def note(self, text: str) -> None:
         """A remark of the stage."""

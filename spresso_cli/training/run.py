@@ -133,8 +133,9 @@ class Run:
             self._seen.setdefault(name, []).append(value)
         if self.step % self.log_every == 0:
             # Only here are losses read back: a GPU would have to be waited for at every step.
-            self.log({name: _mean(values) for name, values in self._seen.items()})
+            means = {name: _mean(values) for name, values in self._seen.items()}
             self._seen = {}
+            self.log(means)
         if time.monotonic() - self._saved_at > self._save_every:
             self.save()
 

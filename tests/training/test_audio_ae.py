@@ -1,0 +1,145 @@
+"""The AudioAE stage: it learns within seconds, starts where it is told, keeps its bypass."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
+from spresso_cli.training import audio_ae
+from spresso_cli.training.audio_ae import AudioAETraining, Stage, warm_start
+from spresso_cli.training.config import Settings
+from spresso_cli.training.corpus import find_clips
+from spresso_cli.training.run import ema_weights, part
+from spresso_cli.training.streaming import CorpusWindows
+
+from .conftest import curve
+
+SMALL = AudioAEConfig(dim=8, encoder_blocks=1, decoder_blocks=1, kernel=3, expansion=2)
+
+
+def test_a_tiny_run_lowers_its_loss_within_ten_seconds(
+    spresso: Callable, sounds: Path, tmp_path: Path
+) -> None:
+    began = time.process_time()
+    picture = tmp_path / "curves.png"
+    result = spresso(
+        "train", "audio-ae", sounds, "--run", tmp_path / "m", "--config", "tiny", "--device", "cpu",
+        "--plot", picture,
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    assert time.process_time() - began < 10
+    first, last = curve(tmp_path / "m" / "audio-ae" / "log.csv", "mel")
+    assert last < 0.75 * first
+    assert "step 50 of 50" in result.stderr
+    assert picture.stat().st_size > 1000
+
+    # Its latents, with the averaged weights, have zero mean and unit deviation.
+    network = AudioAE(
+        AudioAEConfig(dim=32, encoder_blocks=1, decoder_blocks=1, kernel=3, expansion=2)
+    )
+    network.load_state_dict(part(ema_weights(tmp_path / "m" / "audio-ae"), "audio_ae"))
+    assert network.latent_std.min() > 0
+    assert not torch.equal(network.latent_std, torch.ones(128))
+
+
+def noise(samples: int = 4800, batch: int = 2) -> torch.Tensor:
+    return 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(0))
+
+
+def network(seed: int = 0, **changes: object) -> AudioAE:
+    torch.manual_seed(seed)
+    return AudioAE(dataclasses.replace(SMALL, **changes))
+
+
+def output(model: AudioAE) -> torch.Tensor:
+    with torch.no_grad():
+        return model.decode(model.encode(noise()))
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_warm_start_into_as_many_blocks_or_more_changes_nothing(blocks: int) -> None:
+    given = network(seed=1)
+    fresh = network(encoder_blocks=blocks, decoder_blocks=blocks)
+    assert warm_start(fresh, given) == "all weights"
+    torch.testing.assert_close(output(fresh), output(given))
+    fresh.decode_raw(fresh.encode_raw(noise())).square().sum().backward()
+    assert all(block.gamma.grad.any() for block in fresh.dec.blocks)  # new blocks can learn
+
+
+def test_a_warm_start_into_another_width_takes_the_bypass() -> None:
+    given = network(seed=1)
+    with torch.no_grad():
+        given.ana.add_(0.01)
+    fresh = network(dim=12)
+    assert warm_start(fresh, given) == "the linear bypass"
+    assert torch.equal(fresh.ana, given.ana)
+    assert warm_start(network(dim=12, bypass="none"), given) == "nothing"
+
+
+def test_both_losses_of_a_competing_step_reach_their_own_weights_only(tiny: Settings) -> None:
+    training = dataclasses.replace(tiny.audio_ae_training, mel_weight=0.0, stft_weight=0.0,
+                                   waveform_weight=0.0)  # fmt: skip
+    stage = Stage(network(), training)
+    for optimizer in (stage.optimizer, stage.judging):
+        optimizer.param_groups[0]["lr"] = 0.0
+    stage.compete(noise(), ramp=0.0)
+    judged = [p.grad.clone() for p in stage.judges.parameters()]
+    assert any(gradient.any() for gradient in judged)
+    # At ramp 0 the discriminators have no say in the AudioAE.
+    assert not any(p.grad.any() for p in stage.audio_ae.parameters())
+    stage.compete(noise(), ramp=1.0)
+    for before, parameter in zip(judged, stage.judges.parameters(), strict=True):
+        torch.testing.assert_close(before, parameter.grad)
+    assert any(p.grad.any() for p in stage.audio_ae.parameters())
+
+
+def test_the_bypass_is_frozen_first_and_then_learns_slowly() -> None:
+    training = AudioAETraining(steps=100, adversarial_from=100, bypass_frozen_steps=10)
+    stage = Stage(network(), training)
+    start = stage.audio_ae.ana.clone()
+    stage.set_rates(5)
+    stage.reconstruct(noise())
+    assert torch.equal(stage.audio_ae.ana, start)
+    stage.set_rates(10)
+    fast, slow = (group["lr"] for group in stage.optimizer.param_groups)
+    assert slow == pytest.approx(0.1 * fast)
+    stage.reconstruct(noise())
+    assert not torch.equal(stage.audio_ae.ana, start)
+
+
+def test_training_sounds_keep_quiet_passages_quiet_and_never_clip(
+    sounds: Path, tiny: Settings
+) -> None:
+    corpus = CorpusWindows(find_clips(sounds)).at(0)
+    generator = torch.Generator().manual_seed(0)
+    x = audio_ae.sounds(corpus, 64, 4800, (-24.0, -0.5), tiny.audio_ae_training, generator)
+    peaks = x.abs().amax(1)
+    assert x.shape == (64, 4800)
+    assert 0.3 < peaks.max() <= 1.0
+    assert peaks.min() < 0.01
+
+
+@pytest.mark.parametrize("bypass", ["none", "mdct"])
+def test_measured_latents_are_standardised(
+    sounds: Path, tiny: Settings, tmp_path: Path, bypass: str
+) -> None:
+    training = dataclasses.replace(
+        tiny.audio_ae_training, steps=1, adversarial_from=1, latent_frames=3000
+    )
+    windows = CorpusWindows(find_clips(sounds))
+    model = network(bypass=bypass)
+    audio_ae.train(windows, model, tmp_path, training, None)
+    averaged = network(bypass=bypass)
+    averaged.load_state_dict(part(ema_weights(tmp_path), "audio_ae"))
+    generator = torch.Generator().manual_seed(9)
+    x = audio_ae.sounds(windows.at(0), 64, 48_000, (-9.0, -3.0), training, generator)
+    with torch.no_grad():
+        z = averaged.encode(x).flatten(0, 1)
+    assert float(z.mean(0).abs().max()) < 0.3
+    assert 0.6 < float(z.std(0).mean()) < 1.4

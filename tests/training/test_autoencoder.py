@@ -1,0 +1,142 @@
+"""Step 1: z matters, its noise and its weights are what they are said to be."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from spresso_cli.diffusion.edm import precondition
+from spresso_cli.diffusion.samplers import SAMPLERS
+from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
+from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
+from spresso_cli.training import autoencoder
+from spresso_cli.training.autoencoder import (
+    EnvelopeHead,
+    StepOne,
+    StepOneTraining,
+    crop_frames,
+    diffusion_loss,
+    level_weights,
+)
+from spresso_cli.training.conditioning import TextBank
+from spresso_cli.training.latents import LatentPool
+
+from .conftest import curve, four_captions
+
+
+CLIPS, FRAMES = 60, 40
+
+
+def many_patterns() -> LatentPool:
+    """Clips that are a constant, each another one: at high noise only z can tell which."""
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(128, 4, generator=generator))[0]
+    patterns = torch.randn(CLIPS, 1, 4, generator=generator) @ basis.T * 32**0.5
+    frames = patterns + 0.1 * torch.randn(CLIPS, FRAMES, 128, generator=generator)
+    offsets = torch.arange(CLIPS + 1) * FRAMES
+    return LatentPool(
+        frames.flatten(0, 1).half(), offsets, torch.arange(CLIPS) % 4, torch.zeros(128)
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StepOne, Path]:
+    """A tiny step 1 at high noise, and its log."""
+    folder = tmp_path_factory.mktemp("step_one")
+    torch.manual_seed(0)
+    config = DiTConfig(width=32, heads=2, joint_blocks=1, audio_blocks=1, text_width=8, patch=4)
+    model = StepOne(
+        DiT(config),
+        {20: AudioDown(AudioDownConfig(20, channels=8), config)},
+        {20: LatentEncoder(LatentEncoderConfig(20, 1, width=32, heads=2, channels=8, stride=4))},
+    )
+    training = StepOneTraining(
+        steps=125, batch=16, crops=((FRAMES, 1.0),), rate=8e-3, p_mean=3.0, p_std=0.5, z_drop=0.3,
+        text_keep=0.0, envelope_weight=0.1, warmup_steps=10,
+    )  # fmt: skip
+    autoencoder.train(many_patterns(), four_captions(8), model, folder, training, None)
+    return model.eval(), folder / "log.csv"
+
+
+def test_the_loss_with_z_falls_below_the_loss_without_it(trained: tuple[StepOne, Path]) -> None:
+    _, log = trained
+    with_z, without = (curve(log, name)[-1] for name in ("loss_t20", "dropped_t20"))
+    assert with_z < 0.5 * without
+
+
+@torch.no_grad()
+def test_two_z_give_different_samples_each_like_its_own_clip(
+    trained: tuple[StepOne, Path],
+) -> None:
+    model, _ = trained
+    clips = many_patterns().latents.float().unflatten(0, (CLIPS, FRAMES))[:4]
+    tokens = model.adapters["20"].tokens(model.encoders["20"](clips))
+    noise = torch.randn(1, FRAMES, 128, generator=torch.Generator().manual_seed(3))
+
+    def network(x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+        return model.dit(x, c_noise, None, (model.adapters["20"], tokens))
+
+    solve, schedule = SAMPLERS["heun"]
+    samples = solve(precondition(network, 1.0), noise.expand(4, -1, -1), schedule(6, 1.0, 80.0))
+    distance = torch.cdist(samples.mean(1), clips.mean(1))  # [sample, clip]
+    assert distance.argmin(1).tolist() == [0, 1, 2, 3]
+
+
+def test_dropping_nothing_logs_no_dropped_loss(
+    trained: tuple[StepOne, Path], pool: LatentPool, tmp_path: Path
+) -> None:
+    model, bank = copy.deepcopy(trained[0]), four_captions(8)
+    training = StepOneTraining(steps=25, batch=2, crops=((20, 1.0),), z_drop=0.0)
+    autoencoder.train(pool, bank, model, tmp_path / "kept", training, None)
+    assert not curve(tmp_path / "kept" / "log.csv", "dropped_t20")
+
+
+def test_a_crop_holds_whole_windows_and_whole_patches() -> None:
+    assert crop_frames(500, 9, 4) == 468
+    assert crop_frames(500, 100, 1) == 500
+    assert crop_frames(10, 9, 4) == 36  # at least one
+
+
+def test_the_diffusion_loss_is_the_preconditioned_denoisers_weighted_error() -> None:
+    torch.manual_seed(0)
+    dit = DiT(DiTConfig(width=16, heads=2, joint_blocks=1, audio_blocks=0, text_width=8))
+    torch.nn.init.normal_(dit.out.weight, std=0.1)
+    x0, noise = torch.randn(3, 8, 128), torch.randn(3, 8, 128)
+    sigma = torch.tensor([0.1, 1.0, 20.0])
+    with torch.no_grad():
+        loss = diffusion_loss(dit, x0, sigma, noise, None, None)
+        denoise = precondition(lambda x, c: dit(x, c), 1.0)
+        error = (denoise(x0 + sigma[:, None, None] * noise, sigma) - x0).square().mean((1, 2))
+    torch.testing.assert_close(loss, error * (sigma**2 + 1) / sigma**2, rtol=1e-3, atol=1e-4)
+
+
+def test_level_weights_are_inverse_to_power_and_one_on_average() -> None:
+    x0 = torch.ones(3, 4, 5) * torch.tensor([0.1, 1.0, 10.0])[:, None, None]
+    weights = level_weights(x0, floor=0.01)
+    assert float(weights.mean()) == pytest.approx(1.0)
+    torch.testing.assert_close(weights * torch.tensor([0.02, 1.01, 100.01]), weights[1] * 1.01 *
+                               torch.ones(3))  # fmt: skip
+    assert level_weights(x0, floor=None).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_envelope_targets_follow_the_energy_of_each_window() -> None:
+    head = EnvelopeHead(pool=10, channels=4)
+    quiet, loud = 0.1 * torch.randn(1, 10, 128), 3 * torch.randn(1, 10, 128)
+    target = head.target(torch.cat((quiet, loud), 1))
+    assert target.shape == (1, 2, head.blocks * head.BANDS)
+    assert target[0, 1].mean() - target[0, 0].mean() == pytest.approx(2 * 3.4 / 2.5, abs=0.3)
+
+
+def test_text_is_kept_as_often_as_asked(bank: TextBank) -> None:
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.zeros(20, dtype=torch.int64)
+    kept = 0
+    for _ in range(400):
+        text = bank.condition(clips, 0.2, generator)
+        kept += 0 if text is None else int(text.present.sum())
+    assert kept / (400 * 20) == pytest.approx(0.2, abs=0.03)
+    assert dataclasses.fields(bank)

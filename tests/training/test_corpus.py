@@ -1,0 +1,137 @@
+"""Corpora: what counts as a clip, what is held out, what a crop is, what streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from spresso_cli.errors import AudioError, UsageError
+from spresso_cli.training.corpus import Clip, Corpus, find_clips, held_out
+from spresso_cli.training.streaming import CorpusWindows
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ramp(path: Path, samples: int, rate: int = 48_000) -> Path:
+    """A sound whose every sample tells its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, (np.arange(samples) + 1) / 32768, rate, subtype="PCM_16")
+    return path
+
+
+def test_a_folder_without_a_manifest_captions_by_file_name(sounds: Path) -> None:
+    clips = find_clips(sounds)
+    assert len(clips) == 8
+    assert "rain 2" in {clip.caption for clip in clips}
+
+
+def test_a_manifest_decides_what_is_in_and_what_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(
+        "file,split,category,caption\na.wav,train,foley,a door\nb.wav,dev,ui,a click\n"
+    )
+    assert find_clips(tmp_path, "dev") == [Clip(tmp_path / "b.wav", "a click", "ui")]
+    train, dev = held_out(tmp_path)
+    assert [clip.caption for clip in train + dev] == ["a door", "a click"]
+
+
+def test_without_a_split_every_fiftieth_clip_is_held_out(tmp_path: Path) -> None:
+    for i in range(200):
+        (tmp_path / f"{i}.wav").touch()
+    train, spared = held_out(tmp_path)
+    assert 1 <= len(spared) <= 12
+    assert not set(train) & set(spared)
+    assert len(train) + len(spared) == 200
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no sound files"):
+        find_clips(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF no sound at all"])
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.wav").write_bytes(content)
+    with pytest.raises(AudioError, match="bad.wav"):
+        Corpus([Clip(tmp_path / "bad.wav")])
+
+
+def test_any_rate_and_channel_count_becomes_48_khz_mono(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((2205, 2), [0.5, 0.1]), 22_050)
+    corpus = Corpus([Clip(tmp_path / "a.wav")])
+    assert len(corpus.pcm) == 4800
+    assert corpus.clip(0).abs().max() == 1.0  # peak-normalised
+
+
+def test_crops_lie_inside_their_clip_and_short_clips_end_in_zeros(tmp_path: Path) -> None:
+    corpus = Corpus(
+        [Clip(ramp(tmp_path / "long.wav", 1000)), Clip(ramp(tmp_path / "short.wav", 30))]
+    )
+    crops = corpus.crops(torch.tensor([0] * 50 + [1]), 100, generator())
+    steps = crops[:50].diff() * 1000
+    torch.testing.assert_close(steps, torch.ones(50, 99), atol=0.02, rtol=0)
+    assert crops[:50].max() > 0.95  # the end of the clip is reached
+    assert not crops[50, 30:].any()
+    assert crops[50, 29] == 1.0
+
+
+def test_long_clips_are_drawn_more_often_but_not_in_proportion(tmp_path: Path) -> None:
+    corpus = Corpus([Clip(ramp(tmp_path / "a.wav", 900)), Clip(ramp(tmp_path / "b.wav", 9))])
+    drawn = corpus.draw(20_000, generator())
+    assert float((drawn == 0).double().mean()) == pytest.approx(10 / 11, abs=0.01)
+
+
+def windows_of(folder: Path, **settings: object) -> CorpusWindows:
+    return CorpusWindows(find_clips(folder), hours=2.5 / 3600, steps=10, **settings)
+
+
+def test_a_corpus_that_fits_is_one_window_for_ever(sounds: Path) -> None:
+    windows = CorpusWindows(find_clips(sounds))
+    assert windows.whole
+    assert windows.at(0) is windows.at(10**6)
+    assert len(windows.at(0)) == 8
+
+
+def test_an_epoch_of_windows_holds_every_clip_once(sounds: Path) -> None:
+    windows = windows_of(sounds)
+    count = next(k for k in range(1, 9) if sum(len(windows.clips(i)) for i in range(k)) == 8)
+    first = [clip for k in range(count) for clip in windows.clips(k)]
+    second = [clip for k in range(count, 2 * count) for clip in windows.clips(k)]
+    assert count > 1
+    assert set(first) == set(second) == set(find_clips(sounds))
+    assert first != second
+
+
+def test_the_window_of_a_step_follows_from_the_step_alone(sounds: Path) -> None:
+    running, resumed = windows_of(sounds, seed=3), windows_of(sounds, seed=3)
+    for step in (0, 9, 10, 25):
+        corpus = running.at(step)
+    assert corpus.clips == resumed.at(25).clips == resumed.clips(2)
+    assert torch.equal(corpus.pcm, resumed.at(25).pcm)
+
+
+def test_unreadable_files_are_left_out_and_told(tmp_path: Path) -> None:
+    ramp(tmp_path / "good.wav", 100)
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    windows = CorpusWindows(find_clips(tmp_path))
+    assert [path.name for path in windows.unreadable] == ["bad.wav"]
+    assert len(windows.at(0)) == 1
+
+
+def test_a_corpus_of_unreadable_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    with pytest.raises(UsageError, match=r"bad\.wav"):
+        CorpusWindows(find_clips(tmp_path))
+
+
+def test_synthetic_effects_join_the_recordings(sounds: Path) -> None:
+    windows = CorpusWindows(find_clips(sounds), synthetic=3, seed=1)
+    corpus = windows.at(0)
+    assert len(corpus) == 8 + 3
+    assert corpus.clips == windows.clips(0)
+    assert corpus.clips[-1].category

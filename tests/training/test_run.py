@@ -1,0 +1,155 @@
+"""A run: its time box, its checkpoints, its log; what a resumed run shares with an unbroken one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from spresso_cli.training.run import Run, checkpoints, cosine_rate, ema_weights, part
+
+from .conftest import curve
+
+
+class Toy:
+    """A network that learns noise, with everything a stage can have."""
+
+    def __init__(self, folder: Path, steps: int = 60, **settings: object):
+        torch.manual_seed(0)
+        self.net, self.judge = nn.Linear(3, 2), nn.Linear(2, 1)
+        self.used = torch.zeros(4, dtype=torch.bool)
+        self.optimizers = [torch.optim.AdamW(m.parameters(), 0.01) for m in (self.net, self.judge)]
+        self.run = Run(
+            folder,
+            {"net": self.net},
+            self.optimizers[0],
+            steps=steps,
+            more_emas=(0.2,),
+            companions={"judge": self.judge},
+            more_optimizers={"judge": self.optimizers[1]},
+            state={"used": self.used},
+            **settings,
+        )
+
+    def train(self) -> None:
+        run = self.run
+        while run.wants_more():
+            x = torch.randn(4, 3, generator=run.generator)
+            self.used[run.step % 4] = True
+            loss = self.judge(self.net(x)).square().mean() + self.used.sum() * self.net.weight.sum()
+            loss.backward()
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            run.finish_step({"loss": loss.detach()})
+
+
+def logged(folder: Path) -> list[list[str]]:
+    """The log without its times."""
+    rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+    return [[step, name, value] for step, _, name, value in rows]
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether two runs' newest checkpoints hold the same tensors."""
+    from safetensors.torch import load_file
+
+    first, second = (load_file(checkpoints(folder)[-1]) for folder in (a, b))
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_an_interrupted_run_ends_bit_for_bit_like_an_unbroken_one(
+    tmp_path: Path, clock: Callable[[], None]
+) -> None:
+    Toy(tmp_path / "whole").train()
+    clock()
+    calls = 0
+    while not checkpoints(tmp_path / "cut") or "60" not in checkpoints(tmp_path / "cut")[-1].name:
+        Toy(tmp_path / "cut", minutes=0.5).train()
+        calls += 1
+    assert calls > 2
+    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert logged(tmp_path / "whole") == logged(tmp_path / "cut")
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    Toy(tmp_path / "whole").train()
+    toy = Toy(tmp_path / "killed")
+
+    def kill(numbers: dict[str, float]) -> None:
+        if numbers["step"] == 50:
+            raise KeyboardInterrupt
+        toy.run.save()
+
+    toy.run.report = kill
+    with pytest.raises(KeyboardInterrupt):
+        toy.train()
+    assert logged(tmp_path / "killed")[-1][0] == "50"
+    Toy(tmp_path / "killed").train()
+    assert same(tmp_path / "whole", tmp_path / "killed")
+    assert logged(tmp_path / "whole") == logged(tmp_path / "killed")
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    Toy(tmp_path).train()
+    before = checkpoints(tmp_path)[-1].read_bytes()
+    again = Toy(tmp_path)
+    assert not again.run.wants_more()
+    assert checkpoints(tmp_path)[-1].read_bytes() == before
+
+
+def test_few_checkpoints_are_kept_and_half_written_ones_are_ignored(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, save_minutes=0.0)
+    toy.train()
+    assert len(checkpoints(tmp_path)) == 2
+    (tmp_path / "checkpoint-00009999.tmp").write_bytes(b"half")
+    assert Toy(tmp_path).run.step == 60
+
+
+def test_a_time_box_ends_a_run_and_leaves_a_checkpoint(
+    tmp_path: Path, clock: Callable[[], None]
+) -> None:
+    clock()
+    toy = Toy(tmp_path, minutes=0.5)
+    toy.train()
+    assert 0 < toy.run.step < 60
+    assert checkpoints(tmp_path)[-1].name == f"checkpoint-{toy.run.step:08d}.safetensors"
+
+
+def test_logged_numbers_are_means_over_the_steps_since_the_last(tmp_path: Path) -> None:
+    run = Toy(tmp_path, steps=50, log_every=5).run
+    for value in range(10):
+        run.finish_step({"loss": float(value)})
+    assert curve(tmp_path / "log.csv", "loss") == [2.0, 7.0]
+
+
+def test_other_stages_read_the_averaged_weights(tmp_path: Path) -> None:
+    toy = Toy(tmp_path)
+    toy.train()
+    averaged = part(ema_weights(tmp_path), "net")
+    assert averaged.keys() == toy.net.state_dict().keys()
+    assert torch.equal(averaged["weight"], toy.run.ema.average["net.weight"])
+    assert not torch.equal(averaged["weight"], toy.net.weight)
+    wider = part(ema_weights(tmp_path, sigma=0.2), "net")
+    assert not torch.equal(wider["weight"], averaged["weight"])
+
+
+def test_networks_that_serve_the_training_alone_are_not_averaged(tmp_path: Path) -> None:
+    Toy(tmp_path).train()
+    assert not part(ema_weights(tmp_path), "judge")
+
+
+def test_a_stage_that_was_not_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="run this stage first"):
+        ema_weights(tmp_path)
+
+
+def test_learning_rates_warm_up_and_fall_along_half_a_cosine() -> None:
+    assert cosine_rate(0.01, 0.02) == pytest.approx(0.5)
+    assert cosine_rate(0.02, 0.02) == pytest.approx(1.0)
+    assert cosine_rate(0.51, 0.02, floor=0.0) == pytest.approx(0.5)
+    assert cosine_rate(1.0, 0.02, floor=0.1) == pytest.approx(0.1)
+    assert cosine_rate(0.0, 0.0) == 1.0

@@ -1,0 +1,191 @@
+"""Every stage, interrupted and unbroken; and all of them in a row, from sounds to a working pack."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.dit import AudioDown, DiT
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.training import audio_ae, autoencoder, clap, config, dit, finetune, quantizer
+from spresso_cli.training.autoencoder import StepOne
+from spresso_cli.training.conditioning import TextBank
+from spresso_cli.training.config import Settings
+from spresso_cli.training.corpus import find_clips
+from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.run import checkpoints
+from spresso_cli.training.streaming import CorpusWindows
+
+STEPS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What the stages need."""
+
+    settings: Settings
+    sounds: Path
+    pool: LatentPool
+    bank: TextBank
+
+
+@pytest.fixture
+def bench(tiny: Settings, sounds: Path, pool: LatentPool, bank: TextBank) -> Bench:
+    return Bench(tiny, sounds, pool, bank)
+
+
+def step_one(settings: Settings) -> StepOne:
+    torch.manual_seed(0)
+    rate = settings.rates[11]
+    network = DiT(settings.dit)
+    return StepOne(
+        network, {9: AudioDown(rate.adapter, network.config)}, {9: LatentEncoder(rate.encoder)}
+    )
+
+
+def short(training, **changes: object):
+    return dataclasses.replace(training, steps=STEPS, batch=2, **changes)
+
+
+def run_audio_ae(b: Bench, folder: Path, minutes: float | None) -> None:
+    torch.manual_seed(0)
+    small = dataclasses.replace(b.settings.audio_ae, dim=8)
+    training = short(
+        b.settings.audio_ae_training, adversarial_from=26, latent_frames=100, seconds=0.05,
+        adversarial_seconds=0.05,
+    )  # fmt: skip
+    # Windows change during the run: what a step hears depends on the step alone.
+    windows = CorpusWindows(find_clips(b.sounds), hours=3 / 3600, steps=7)
+    audio_ae.train(windows, AudioAE(small), folder, training, minutes)
+
+
+def run_clap(b: Bench, folder: Path, minutes: float | None) -> None:
+    training = short(b.settings.clap_training, seconds=0.2)
+    windows = CorpusWindows(find_clips(b.sounds), hours=3 / 3600, steps=7)
+    clap.train(windows, folder, b.settings.clap, training, minutes)
+
+
+def run_dit(b: Bench, folder: Path, minutes: float | None) -> None:
+    torch.manual_seed(0)
+    training = short(b.settings.dit_training, validate_every=10, text_keep=0.5)
+    held_out = (b.pool, b.bank)
+    dit.train(b.pool, b.bank, held_out, DiT(b.settings.dit), folder, training, minutes)
+
+
+def run_autoencoder(b: Bench, folder: Path, minutes: float | None) -> None:
+    training = short(b.settings.autoencoder_training, warmup_steps=3)
+    autoencoder.train(b.pool, b.bank, step_one(b.settings), folder, training, minutes)
+
+
+def run_quantizer(b: Bench, folder: Path, minutes: float | None) -> None:
+    rate = b.settings.rates[11]
+    z = torch.randn(200, rate.qinco2.dim, generator=torch.Generator().manual_seed(0))
+    training = short(rate.quantizer_training, initial_vectors=200, reset_every=8)
+    quantizer.train(z, folder, rate.qinco2, training, minutes)
+
+
+def run_finetune(b: Bench, folder: Path, minutes: float | None) -> None:
+    quantiser = QINCo2(b.settings.rates[11].qinco2).requires_grad_(False)
+    training = short(b.settings.finetune_training)
+    finetune.train(b.pool, b.bank, step_one(b.settings), {9: quantiser}, folder, training, minutes)
+
+
+STAGES = (run_audio_ae, run_clap, run_dit, run_autoencoder, run_quantizer, run_finetune)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
+def test_an_interrupted_stage_ends_bit_for_bit_like_an_unbroken_one(
+    stage: Callable, bench: Bench, tmp_path: Path, clock: Callable[[], None]
+) -> None:
+    stage(bench, tmp_path / "whole", None)
+    calls = 0
+    while not (tmp_path / "cut" / f"checkpoint-{STEPS:08d}.safetensors").exists():
+        clock()
+        stage(bench, tmp_path / "cut", 0.5)
+        calls += 1
+    assert calls > 1
+    whole, cut = (load_file(checkpoints(tmp_path / name)[-1]) for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny configuration with four steps a stage."""
+    text = (config.FOLDER / "tiny.toml").read_text()
+    for old, new in (
+        ("\nsteps = 50", "\nsteps = 4"),
+        ("\nsteps = 25", "\nsteps = 4"),
+        ("adversarial_from = 40", "adversarial_from = 2"),
+        ("validate_every = 50", "validate_every = 4"),
+        ("latent_frames = 1000", "latent_frames = 100"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path_factory.mktemp("config") / "hurried.toml"
+    path.write_text(text)
+    return path
+
+
+def test_all_stages_in_a_row_make_a_pack_that_codes_sounds(
+    spresso: Callable, sounds: Path, hurried: Path, tmp_path: Path
+) -> None:
+    model, pack = tmp_path / "model", tmp_path / "pack"
+    common = (sounds, "--run", model, "--config", hurried)
+    early = spresso("train", "dit", *common)
+    assert early.code == 2
+    assert "run this stage first" in early.stderr
+    for stage in ("audio-ae", "clap", "dit", "autoencoder", "quantizer", "finetune"):
+        result = spresso("train", stage, *common, "--device", "cpu")
+        assert result.code == 0, result.stderr
+    result = spresso("train", "export", *common, "--output-dir", pack)
+    assert result.code == 0, result.stderr
+    assert spresso("train", "export", *common, "--output-dir", pack).code == 1  # exists
+
+    sound, coded = sounds / "rain_2.wav", tmp_path / "rain.spr"
+    for command in (
+        ("compress", sound, "-o", coded),
+        ("decompress", coded, "-o", tmp_path / "take.wav"),
+        ("generate", "rain", "--seconds", 0.5, "--steps", 2, "-o", tmp_path / "words.wav"),
+        ("encode-latents", sound, "--frame-rate", 11, "-o", tmp_path / "z.safetensors"),
+        ("decode-latents", tmp_path / "z.safetensors", "-o", tmp_path / "back.wav"),
+    ):
+        result = spresso(*command, "--pack", pack)
+        assert result.code == 0, result.stderr
+
+
+def test_rates_can_be_trained_apart_and_shipped_without_step_three(
+    spresso: Callable, sounds: Path, hurried: Path, tmp_path: Path
+) -> None:
+    model, tiny_pack = tmp_path / "model", Path(__file__).parents[1] / "data" / "tiny_pack"
+    # Earlier stages come from a pack whose sizes the configuration repeats.
+    text = hurried.read_text()
+    for key, value in (("width = 32", "width = 16"), ("text_width = 16", "text_width = 8")):
+        text = text.replace(key, value)
+    own = tmp_path / "own.toml"
+    own.write_text(text)
+    common = (sounds, "--run", model, "--config", own, "--from", tiny_pack, "--frame-rate", 11)
+    for stage in ("autoencoder", "quantizer"):
+        result = spresso("train", stage, *common, "--device", "cpu")
+        assert result.code == 0, result.stderr
+    assert (model / "autoencoder" / "11hz").is_dir()
+    result = spresso("train", "export", *common, "--no-finetuned")
+    assert result.code == 0, result.stderr
+    assert [p.name for p in (model / "pack").glob("*hz")] == ["11hz"]
+
+
+def test_a_frame_rate_that_is_not_configured_is_refused(
+    spresso: Callable, sounds: Path, tmp_path: Path
+) -> None:
+    result = spresso(
+        "train", "autoencoder", sounds, "--run", tmp_path, "--config", "tiny", "--frame-rate", 25
+    )
+    assert result.code == 2
+    assert "no 25 Hz: choose of 1, 11" in result.stderr
