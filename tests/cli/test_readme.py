@@ -15,7 +15,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 def examples() -> list[list[str]]:
     """The words after `spresso` of every command line in the README's code blocks."""
-    blocks = re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    blocks = [text for language, text in fenced if not language]
     lines = [part for block in blocks for line in block.splitlines() for part in line.split("|")]
     words = [shlex.split(line, comments=True) for line in lines]
     return [line[1:] for line in words if line[:1] == ["spresso"]]

@@ -1,0 +1,60 @@
+"""README's measured tables are the committed results, number by number."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table(heading: str) -> list[list[str]]:
+    """Cells of the rows of the README table whose first heading is `heading`."""
+    rows = rf"^\| {re.escape(heading)} \|.*\n\|[ :|-]+\|\n((?:\|.*\n)+)"
+    block = re.search(rows, README, re.MULTILINE)
+    assert block is not None
+    return [[cell.strip() for cell in row.strip("| ").split("|")] for row in block[1].splitlines()]
+
+
+def results(name: str) -> list[dict[str, str]]:
+    with open(ROOT / "benchmarks" / "results" / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def shown(value: str, digits: int) -> str:
+    return f"{float(value):.{digits}f}" if value else "-"
+
+
+QUALITY = {row["codec"]: row for row in results("quality.csv")}
+COLUMNS = (
+    ("file_kbps", 3),
+    ("si_sdr", 2),
+    ("ms_mel", 3),
+    ("loudness", 2),
+    ("high_band", 2),
+    ("cosine_clap", 3),
+    ("fad_clap", 3),
+)
+
+
+@pytest.mark.parametrize("cells", table("codec"), ids=lambda cells: cells[0])
+def test_each_row_of_the_quality_table_is_in_the_csv(cells: list[str]) -> None:
+    row = QUALITY[cells[0]]
+    assert cells[1:] == [shown(row[name], digits) for name, digits in COLUMNS]
+
+
+def test_the_resemblance_table_is_the_csv() -> None:
+    expected = [
+        [
+            shown(row["kbps"], 3),
+            row["embedding"],
+            shown(row["share"], 3),
+            f"{shown(row['low'], 3)} to {shown(row['high'], 3)}",
+            shown(row["control"], 3),
+            shown(row["chance"], 3),
+        ]
+        for row in results("resemblance.csv")
+    ]
+    assert table("kbps") == expected
