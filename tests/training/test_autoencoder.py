@@ -27,7 +27,6 @@ from spresso_cli.training.latents import LatentPool
 
 from .conftest import curve, four_captions
 
-
 CLIPS, FRAMES = 60, 40
 
 

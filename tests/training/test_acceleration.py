@@ -1,0 +1,86 @@
+"""bfloat16 and compiled blocks change how fast a network is, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig, ConvNeXtBlock
+from spresso_cli.models.dit import DiT, DiTConfig
+from spresso_cli.training.acceleration import accelerate, autocast, in_bfloat16, prepare
+from spresso_cli.training.randomness import chance, normal
+
+CPU = torch.device("cpu")
+CONFIG = DiTConfig(width=16, heads=2, joint_blocks=1, audio_blocks=1, text_width=8)
+
+
+def dit() -> DiT:
+    torch.manual_seed(0)
+    network = DiT(CONFIG)
+    torch.nn.init.normal_(network.out.weight, std=0.1)
+    return network
+
+
+def test_a_cpu_computes_in_float32() -> None:
+    prepare(CPU)
+    with autocast(CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_a_whole_dit_runs_in_bfloat16() -> None:
+    network, x = dit(), torch.randn(2, 12, 128)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = network(x, torch.zeros(2)).float()
+    exact = network(x, torch.zeros(2))
+    assert float((y - exact).norm() / exact.norm()) < 0.03
+    y.square().mean().backward()
+    assert all(p.grad.dtype == torch.float32 for p in network.parameters() if p.grad is not None)
+
+
+def test_blocks_of_an_audio_ae_run_in_bfloat16_between_float32_sums() -> None:
+    torch.manual_seed(0)
+    model = AudioAE(AudioAEConfig(dim=16, encoder_blocks=2, decoder_blocks=2))
+    x = 0.1 * torch.randn(1, 4800)
+    exact = model.decode_raw(model.encode_raw(x))
+    for module in model.modules():
+        if isinstance(module, ConvNeXtBlock):
+            module.forward = in_bfloat16(module.forward, CPU)
+    y = model.decode_raw(model.encode_raw(x))
+    assert y.dtype == torch.float32
+    assert 0 < float((y - exact).norm() / exact.norm()) < 0.01
+    assert list(model.state_dict()) == list(AudioAE(model.config).state_dict())
+
+
+def test_nothing_is_compiled_unless_asked_for() -> None:
+    network = dit()
+    accelerate(network, CPU, compiled=False)
+    assert all("forward" not in vars(module) for module in network.modules())
+
+
+@pytest.mark.slow
+def test_compiled_blocks_compute_the_same_and_keep_the_state_dict() -> None:
+    network, x = dit(), torch.randn(2, 12, 128)
+    before, names = network(x, torch.zeros(2)), list(network.state_dict())
+    accelerate(network, CPU, compiled=True)
+    torch.testing.assert_close(network(x, torch.zeros(2)), before, atol=1e-5, rtol=1e-4)
+    assert list(network.state_dict()) == names
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_noise_on_a_gpu_follows_from_the_cpu_generator() -> None:
+    def draw() -> torch.Tensor:
+        return normal((3, 4), torch.Generator().manual_seed(5), "cuda")
+
+    assert torch.equal(draw(), draw())
+
+
+def test_noise_on_a_cpu_is_the_generators_own() -> None:
+    generator = torch.Generator().manual_seed(5)
+    expected = torch.randn(3, 4, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(normal((3, 4), generator, "cpu"), expected)
+
+
+def test_coin_tosses_come_as_often_as_asked() -> None:
+    tosses = chance(0.3, 20_000, torch.Generator().manual_seed(0))
+    assert float(tosses.double().mean()) == pytest.approx(0.3, abs=0.01)

@@ -1,0 +1,146 @@
+"""Two processes compute what one would: shares, gradients, whole stages, the command itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from spresso_cli.errors import UsageError
+from spresso_cli.models.dit import TextCondition
+from spresso_cli.training import distributed
+from spresso_cli.training.config import Settings
+from spresso_cli.training.run import checkpoints
+from tests.training.conftest import curve, four_captions, four_patterns
+from tests.training.test_stages import Bench, run_autoencoder, run_clap, run_quantizer
+
+ROOT = Path(__file__).parents[2]
+STAGES = {"autoencoder": run_autoencoder, "clap": run_clap, "quantizer": run_quantizer}
+NUMBERS = {
+    "autoencoder": ("loss_t9", "envelope_t9"),
+    "clap": ("loss",),
+    "quantizer": ("loss", "mse_all"),
+}
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from tests.training.test_distributed import bench, run_all
+from spresso_cli.training import distributed
+with distributed.group(torch.device("cpu")):
+    assert distributed.size() == 2
+    run_all(bench(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def bench(sounds: Path) -> Bench:
+    from spresso_cli.training import config
+
+    settings: Settings = config.load("tiny")
+    return Bench(settings, sounds, four_patterns(), four_captions(settings.dit.text_width))
+
+
+def run_all(some: Bench, folder: Path) -> None:
+    for name, stage in STAGES.items():
+        stage(some, folder / name, None)
+
+
+def in_two_processes(*arguments: object) -> list[subprocess.CompletedProcess[str]]:
+    """Run `python ARGUMENTS...` twice, with the environment that torchrun gives."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "WORLD_SIZE": "2",
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    done = [process.communicate(timeout=300) for process in started]
+    return [
+        subprocess.CompletedProcess(arguments, process.returncode, out, error)
+        for process, (out, error) in zip(started, done, strict=True)
+    ]
+
+
+def test_two_processes_have_the_losses_of_one(sounds: Path, tmp_path: Path) -> None:
+    for process in in_two_processes("-c", SCRIPT, sounds, tmp_path / "two"):
+        assert process.returncode == 0, process.stderr
+    run_all(bench(sounds), tmp_path / "one")
+    for stage, names in NUMBERS.items():
+        for name in names:
+            one, two = (curve(tmp_path / n / stage / "log.csv", name) for n in ("one", "two"))
+            assert one
+            assert one == pytest.approx(two, rel=2e-3), (stage, name)
+
+
+def test_the_same_command_trains_in_two_processes(sounds: Path, tmp_path: Path) -> None:
+    command = ("-m", "spresso_cli", "train", "clap", sounds, "--run", tmp_path, "--config", "tiny")
+    first, second = in_two_processes(*command, "--device", "cpu")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert "step 50 of 50" in first.stderr
+    assert second.stderr == ""  # one of them speaks
+    assert [path.name for path in checkpoints(tmp_path / "clap")] == [
+        "checkpoint-00000050.safetensors"
+    ]
+
+
+def as_process(rank: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "size", lambda: count)
+    monkeypatch.setattr(distributed, "rank", lambda: rank)
+
+
+def test_shares_are_the_rows_of_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = torch.arange(8)
+    text = TextCondition(batch[:, None], batch[:, None] > 2, batch, batch > 4)
+    shares = []
+    for rank in range(4):
+        as_process(rank, 4, monkeypatch)
+        shares.append(distributed.share(batch))
+        assert torch.equal(distributed.share(text).pooled, shares[-1])
+        assert distributed.share(None) is None
+    assert torch.equal(torch.cat(shares), batch)
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed.check_batch(7)
+    as_process(0, 2, monkeypatch)
+    with pytest.raises(UsageError, match="7 does not divide over 2"):
+        distributed.check_batch(7)
+
+
+def test_a_single_process_does_none_of_it() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.grad = torch.ones(2)
+    calls: list[Callable[[], object]] = [
+        lambda: distributed.average_gradients([parameter]),
+        lambda: distributed.align([parameter]),
+        distributed.wait,
+    ]
+    for call in calls:
+        call()
+    assert distributed.size() == 1
+    assert distributed.rank() == 0
+    assert torch.equal(distributed.everyones(parameter), parameter)
+    assert distributed.agreed(True, torch.device("cpu"))

@@ -1,0 +1,129 @@
+"""A model's folder: which networks are found in it, what is encoded once, what a pack credits."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from spresso_cli.codec.packs import read_pack
+from spresso_cli.errors import UsageError
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.training.config import Settings
+from spresso_cli.training.corpus import find_clips
+from spresso_cli.training.curves import draw_curves, logs_under
+from spresso_cli.training.packing import _write_credits
+from spresso_cli.training.preparation import Call, fingerprint, latents
+from spresso_cli.training.workspace import Workspace, group_name
+
+TINY = Path(__file__).parents[1] / "data" / "tiny_pack"
+
+
+@pytest.fixture
+def call(tmp_path: Path, sounds: Path, tiny: Settings) -> Call:
+    """A command in an empty folder that takes everything from the tests' pack."""
+    workspace = Workspace(tmp_path, tiny, torch.device("cpu"), read_pack(TINY))
+    return Call(
+        workspace=workspace, corpus=sounds, minutes=None, seed=0, rates=(), compiled=False,
+        report=lambda numbers: None, note=lambda text: None, began=time.monotonic(),
+    )  # fmt: skip
+
+
+def test_rates_that_share_a_trunk_share_a_folder() -> None:
+    assert group_name((11, 1)) == "1-11hz"
+    assert group_name([25]) == "25hz"
+
+
+def test_what_was_not_trained_comes_from_the_pack(call: Call) -> None:
+    assert call.workspace.audio_ae().config.dim == 4
+    assert call.workspace.base_dit().config.width == 16
+    assert not any(p.requires_grad for p in call.workspace.clap().parameters())
+
+
+def test_without_a_pack_the_missing_stage_is_named(tmp_path: Path, tiny: Settings) -> None:
+    workspace = Workspace(tmp_path, tiny, torch.device("cpu"))
+    with pytest.raises(UsageError, match="audio-ae: no checkpoint; run this stage first"):
+        workspace.audio_ae()
+    with pytest.raises(UsageError, match="no autoencoder at 11 Hz; train it first"):
+        workspace.group_of(11)
+
+
+def test_latents_are_encoded_once(call: Call) -> None:
+    told: list[str] = []
+    object.__setattr__(call, "note", told.append)
+    clips = find_clips(call.corpus)
+    pool, bank = latents(call, clips, passes=2)
+    assert len(told) == 2
+    again, _ = latents(call, clips, passes=2)
+    assert len(told) == 2
+    assert torch.equal(pool.latents, again.latents)
+    assert len(pool.clip) == 2 * len(clips)
+    # Both passes of a clip have its one caption.
+    assert torch.equal(pool.clip[: len(clips)], pool.clip[len(clips) :])
+    assert len(bank.pooled) == len(clips)
+
+
+def test_the_second_pass_is_augmented_and_the_first_is_not(call: Call) -> None:
+    clips = find_clips(call.corpus)
+    plain, _ = latents(call, clips, passes=1)
+    both, _ = latents(call, clips, passes=2)
+    count = len(plain.latents)
+    assert torch.equal(both.latents[:count], plain.latents)
+    lengths = both.offsets.diff()
+    assert lengths[: len(clips)].tolist() != lengths[len(clips) :].tolist()  # other speeds
+
+
+def test_latents_of_other_weights_have_another_mark(call: Call) -> None:
+    first = call.workspace.audio_ae()
+    second = AudioAE(first.config)
+    assert fingerprint(first, 1) != fingerprint(second, 1)
+    assert fingerprint(first, 1) != fingerprint(first, 2)
+    assert fingerprint(first, 1) == fingerprint(call.workspace.audio_ae(), 1)
+
+
+def test_a_time_box_counts_from_the_start_of_the_command(call: Call) -> None:
+    assert call.minutes_left() is None
+    object.__setattr__(call, "minutes", 10.0)
+    object.__setattr__(call, "began", time.monotonic() - 240)
+    assert call.minutes_left() == pytest.approx(6.0, abs=0.1)
+    assert call.minutes_left(0.5) == pytest.approx(3.0, abs=0.1)
+    object.__setattr__(call, "began", time.monotonic() - 10_000)
+    assert call.minutes_left() == 0.0
+
+
+def test_credits_name_every_training_sound(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        "file,split,seconds,caption,source_repo,source_path,author,licence\n"
+        'a.ogg,train,1,door,x/y,a.wav,"Ann, Bo",CC0-1.0\nb.ogg,dev,1,cat,x/y,b.wav,Cy,CC0-1.0\n'
+    )
+    _write_credits(manifest, tmp_path / "ATTRIBUTION.csv")
+    rows = list(csv.DictReader((tmp_path / "ATTRIBUTION.csv").open()))
+    assert rows == [
+        {
+            "file": "a.ogg",
+            "source_repo": "x/y",
+            "source_path": "a.wav",
+            "author": "Ann, Bo",
+            "licence": "CC0-1.0",
+        }
+    ]
+
+
+def test_curves_are_drawn_from_the_logs_of_all_runs(tmp_path: Path) -> None:
+    for run in ("1hz", "11hz"):
+        (tmp_path / run).mkdir()
+        lines = [f"{step},0.0,loss,{1 / step}" for step in range(25, 2025, 25)]
+        (tmp_path / run / "log.csv").write_text("step,time,name,value\n" + "\n".join(lines))
+    runs = logs_under(tmp_path)
+    assert list(runs) == ["11hz", "1hz"]
+    assert runs["1hz"]["loss"][0][:2] == [25, 50]
+    draw_curves(tmp_path / "curves.png", runs)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match=r"\.png"):
+        draw_curves(tmp_path / "curves.gif", runs)
+    with pytest.raises(UsageError, match="nothing has been logged"):
+        logs_under(tmp_path / "none")
