@@ -44,7 +44,8 @@ class HeadNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(head_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], self.weight, 1e-6)
+        # In x's type: mixed types (autocast) would miss the fused kernel.
+        return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), 1e-6)
 
 
 class QKV(nn.Module):

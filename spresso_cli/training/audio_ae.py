@@ -252,7 +252,7 @@ def train(
             parts = stage.reconstruct(x)
         else:
             parts = stage.compete(x, min(1.0, late / max(1, training.ramp_steps)))
-        run.finish_step({name: value.detach() for name, value in parts.items()})
+        run.finish_step({name: distributed.mean(value) for name, value in parts.items()})
     standardise(run, audio_ae, windows, training, seed)
 
 

@@ -184,7 +184,7 @@ def train(
         total = torch.zeros((), device=device)
         if training.envelope_weight or run.step < training.warmup_steps:
             envelope = head.loss(z, mine)
-            losses[f"envelope_t{t}"] = envelope.detach()
+            losses[f"envelope_t{t}"] = distributed.mean(envelope)
             weight = 1.0 if run.step < training.warmup_steps else training.envelope_weight
             total = total + weight * envelope
         if run.step >= training.warmup_steps:

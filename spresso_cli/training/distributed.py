@@ -20,7 +20,6 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 
 from spresso_cli.errors import UsageError
 
@@ -79,7 +78,28 @@ def everyones(rows: Tensor) -> Tensor:
     Every process must go on to compute the same loss from it: the gradients that come back are
     then right after `average_gradients`.
     """
-    return rows if size() == 1 else torch.cat(all_gather(rows.contiguous()))
+    return rows if size() == 1 else _Gathered.apply(rows)
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of a number `[]` over the processes, without gradients."""
+    return everyones(value.detach()[None]).mean()
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of all processes; backward, the sum of what all of them want of one's own rows."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(size())[rank()]
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ def test_a_whole_dit_runs_in_bfloat16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         y = network(x, torch.zeros(2)).float()
     exact = network(x, torch.zeros(2))
-    assert float((y - exact).norm() / exact.norm()) < 0.03
+    assert ((y - exact).norm() / exact.norm()).item() < 0.03
     y.square().mean().backward()
     assert all(p.grad.dtype == torch.float32 for p in network.parameters() if p.grad is not None)
 
@@ -47,7 +47,7 @@ def test_blocks_of_an_audio_ae_run_in_bfloat16_between_float32_sums() -> None:
             module.forward = in_bfloat16(module.forward, CPU)
     y = model.decode_raw(model.encode_raw(x))
     assert y.dtype == torch.float32
-    assert 0 < float((y - exact).norm() / exact.norm()) < 0.01
+    assert 0 < ((y - exact).norm() / exact.norm()).item() < 0.01
     assert list(model.state_dict()) == list(AudioAE(model.config).state_dict())
 
 
