@@ -172,4 +172,6 @@ def train(
             reset_dead(model, x, used, run.generator)
             used.zero_()
         errors = distributed.everyones(errors[None]).mean(0)
-        run.finish_step({"loss": distributed.mean(loss), "mse_all": errors[-1], "mse_8": errors[:8][-1]})
+        run.finish_step(
+            {"loss": distributed.mean(loss), "mse_all": errors[-1], "mse_8": errors[:8][-1]}
+        )
