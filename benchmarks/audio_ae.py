@@ -1,0 +1,142 @@
+"""How much the AudioAE alone costs: what everything decoded through it can reach at best.
+
+    python benchmarks/audio_ae.py --clips DIR [--pack NAME|DIR] [--run DIR --config NAME]
+
+Protocol: clips cut or zero-padded to 5 s, mono, 48 kHz, scaled to the peak that the codec encodes
+at (0.5), coded to 128 latents at 100 Hz and back in float32, no quantisation of anything. SI-SDR
+is zero-mean over the whole clip; ms-mel is the sum over DAC's seven scales of the mean |log10 mel|
+difference; the error above 8 kHz and of loudness are levels of the output less those of the clip,
+as a mean (bias) and as a mean of magnitudes. The first row is the untrained linear path: the
+lowest 128 MDCT bins, 0 to 6.4 kHz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import support
+import torch
+
+from spresso_cli.codec.device import resolve_device
+from spresso_cli.codec.encoder import NETWORK_PEAK
+from spresso_cli.codec.packs import find_pack
+from spresso_cli.codec.weights import load_audio_ae
+from spresso_cli.errors import SpressoError
+from spresso_cli.evaluation import metrics
+from spresso_cli.evaluation.clips import CLIP_RATE
+from spresso_cli.evaluation.tables import Column, Table
+from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
+from spresso_cli.training.config import load
+from spresso_cli.training.workspace import Workspace
+
+COLUMNS = (
+    Column("name", "AudioAE"),
+    Column("parameters", "M params", 1),
+    Column("si_sdr_median", "SI-SDR median", 2),
+    Column("si_sdr_mean", "mean", 2),
+    Column("ms_mel", "ms-mel", 3),
+    Column("high_bias", "> 8 kHz dB", 2),
+    Column("high_error", "|dB|", 2),
+    Column("loudness_bias", "loudness dB", 2),
+    Column("loudness_error", "|dB|", 2),
+)
+
+
+def linear_path() -> AudioAE:
+    """An AudioAE whose networks add nothing to the linear path."""
+    model = AudioAE(AudioAEConfig(dim=8, encoder_blocks=1, decoder_blocks=1))
+    with torch.no_grad():
+        model.to_latent.weight.zero_()
+        model.head.weight.zero_()
+        model.head.bias[: model.config.n_fft // 2 + 1] = -40.0  # log magnitudes
+    return model
+
+
+def candidates(options: argparse.Namespace) -> Iterator[tuple[str, AudioAE]]:
+    """Name and network of every row."""
+    yield "linear path, untrained", linear_path()
+    info = find_pack(options.pack)
+    yield f"pack {info.name}", load_audio_ae(info)
+    if options.run is not None:
+        device = resolve_device("cpu")
+        workspace = Workspace(options.run, load(options.config), device)
+        yield f"{options.run.name} ({options.config})", workspace.audio_ae()
+
+
+@torch.inference_mode()
+def decoded(model: AudioAE, clip: np.ndarray, device: torch.device) -> np.ndarray:
+    """A clip [n] through the AudioAE."""
+    hop = model.config.hop
+    padded = np.pad(clip, (0, -clip.size % hop))
+    x = torch.from_numpy(padded.astype(np.float32))[None].to(device)
+    return model.decode(model.encode(x))[0, : clip.size].cpu().numpy()
+
+
+def scores(model: AudioAE, clips: list[np.ndarray], device: torch.device) -> dict[str, float]:
+    """The columns of one row."""
+    rows = []
+    for clip in clips:
+        output = decoded(model, clip, device)
+        rows.append(
+            (
+                metrics.si_sdr(clip, output),
+                metrics.ms_mel(clip, output, CLIP_RATE),
+                metrics.high_band_error_db(clip, output, CLIP_RATE),
+                metrics.loudness_error_db(clip, output),
+            )
+        )
+    si_sdr, ms_mel, high, loudness = np.array(rows).T
+    return {
+        "si_sdr_median": float(np.nanmedian(si_sdr)),
+        "si_sdr_mean": float(np.nanmean(si_sdr)),
+        "ms_mel": float(np.nanmean(ms_mel)),
+        "high_bias": float(np.nanmean(high)),
+        "high_error": float(np.nanmean(np.abs(high))),
+        "loudness_bias": float(np.nanmean(loudness)),
+        "loudness_error": float(np.nanmean(np.abs(loudness))),
+    }
+
+
+def main() -> None:
+    options = _arguments()
+    found = support.load_clips(options.clips, 5.0, options.limit)
+    peaks = {name: float(np.abs(clip).max()) for name, clip in found.items()}
+    clips = [clip * (NETWORK_PEAK / peaks[name]) for name, clip in found.items() if peaks[name] > 0]
+    device = resolve_device(options.device)
+    rows = []
+    for name, model in candidates(options):
+        count = sum(p.numel() for p in model.parameters()) / 1e6
+        rows.append({"name": name, "parameters": count, **scores(model.to(device), clips, device)})
+        print(f"{name} done", file=sys.stderr, flush=True)
+    table = Table(COLUMNS, tuple(rows))
+    print(f"{len(clips)} clips of {options.clips.name}, 5 s each, peak {NETWORK_PEAK}")
+    print(support.machine())
+    print()
+    print(table.render("markdown" if options.markdown else "text"), end="")
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "audio_ae.csv").write_text(table.render("csv"), encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, required=True, help="folder of sounds")
+    parser.add_argument("--limit", type=int, help="at most this many clips, evenly spaced by name")
+    parser.add_argument("--pack", help="name or folder")
+    parser.add_argument("--run", type=Path, help="a model's folder: its audio-ae is one more row")
+    parser.add_argument("--config", default="base", help="configuration of --run")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
+    parser.add_argument("--output", type=Path, help="folder for audio_ae.csv")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SpressoError as error:
+        sys.exit(f"audio_ae: {error}")

@@ -1,0 +1,97 @@
+"""The scripts that measure single stages run as documented, on the tiny pack."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY_PACK = ROOT / "tests" / "data" / "tiny_pack"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a script of benchmarks/ by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(
+            f"{name}_script", ROOT / f"benchmarks/{name}.py"
+        )
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Twelve short sounds with a manifest."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["file,split,category,caption"]
+    for i in range(12):
+        x = np.convolve(rng.standard_normal(12_000), np.hanning(3 + 10 * i), "same")
+        soundfile.write(folder / f"s{i}.wav", 0.3 * x / np.abs(x).max(), 48_000)
+        lines.append(f"s{i}.wav,dev,{'ab'[i % 2]},sound {i}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_audio_ae_compares_the_pack_with_the_untrained_linear_path(
+    script, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["audio_ae", "--clips", str(corpus), "--limit", "2", "--pack",
+                                     str(TINY_PACK), "--output", str(tmp_path)])  # fmt: skip
+    script("audio_ae").main()
+    assert "2 clips of corpus, 5 s each, peak 0.5" in capsys.readouterr().out
+    linear, tiny = csv.DictReader((tmp_path / "audio_ae.csv").open())
+    # A low-pass keeps most of a dull sound; the untrained pack keeps nothing.
+    assert float(linear["si_sdr_mean"]) > 3 > float(tiny["si_sdr_mean"])
+    assert abs(float(linear["loudness_bias"])) < 3
+
+
+def test_clap_prints_recall_and_agreement_beside_chance(
+    script, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["clap", "--corpus", str(corpus), "--pack", str(TINY_PACK),
+                                     "--output", str(tmp_path)])  # fmt: skip
+    script("clap").main()
+    assert "12 clips of corpus, split dev" in capsys.readouterr().out
+    found, alike = csv.DictReader((tmp_path / "clap.csv").open())
+    assert float(found["chance"]) == pytest.approx(10 / 12, abs=1e-3)
+    assert float(alike["chance"]) == pytest.approx(5 / 11, abs=1e-3)
+
+
+def test_recall_and_its_chance_are_exact(script) -> None:
+    clap = script("clap")
+    audio = np.eye(20)
+    owner = np.arange(20)
+    assert clap.recall(audio, audio, owner) == (1.0, pytest.approx(0.5))
+    # Two clips of one caption: one of them among ten is enough.
+    owner = np.array([0, 0, *range(1, 19)])
+    assert clap.recall(audio, np.eye(20)[:1], owner)[1] == pytest.approx(1 - 90 / 380)
+
+
+def test_pieces_of_one_recording_are_not_neighbours(script) -> None:
+    from spresso_cli.training.corpus import Clip
+
+    clap = script("clap")
+    clips = [Clip(Path(f"{name}.wav"), "", category) for name, category in
+             (("rain_p0", "a"), ("rain_p1", "a"), ("dog", "b"), ("wind", "a"))]  # fmt: skip
+    audio = np.array([[1.0, 0.0], [1.0, 0.01], [0.8, 0.6], [0.0, 1.0]])
+    # Nearest of another recording: dog, dog, rain, dog.
+    assert clap.agreement(audio, clips)[0] == 0.0
