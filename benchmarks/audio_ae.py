@@ -2,8 +2,9 @@
 
     python benchmarks/audio_ae.py --clips DIR [--pack NAME|DIR] [--run DIR --config NAME]
 
-Protocol: clips cut or zero-padded to 5 s, mono, 48 kHz, scaled to the peak that the codec encodes
-at (0.5), coded to 128 latents at 100 Hz and back in float32, no quantisation of anything. SI-SDR
+Protocol: clips cut to 5 s (shorter ones as they are: zeros behind them would be easy), mono,
+48 kHz, scaled to the peak that the codec encodes at (0.5), coded to 128 latents at 100 Hz and back
+in float32, no quantisation of anything. SI-SDR
 is zero-mean over the whole clip; ms-mel is the sum over DAC's seven scales of the mean |log10 mel|
 difference; the error above 8 kHz and of loudness are levels of the output less those of the clip,
 as a mean (bias) and as a mean of magnitudes. The first row is the untrained linear path: the
@@ -103,7 +104,8 @@ def scores(model: AudioAE, clips: list[np.ndarray], device: torch.device) -> dic
 
 def main() -> None:
     options = _arguments()
-    found = support.load_clips(options.clips, 5.0, options.limit)
+    found = support.load_clips(options.clips, 0.0, options.limit)
+    found = {name: clip[: 5 * CLIP_RATE] for name, clip in found.items()}
     peaks = {name: float(np.abs(clip).max()) for name, clip in found.items()}
     clips = [clip * (NETWORK_PEAK / peaks[name]) for name, clip in found.items() if peaks[name] > 0]
     device = resolve_device(options.device)
@@ -113,7 +115,7 @@ def main() -> None:
         rows.append({"name": name, "parameters": count, **scores(model.to(device), clips, device)})
         print(f"{name} done", file=sys.stderr, flush=True)
     table = Table(COLUMNS, tuple(rows))
-    print(f"{len(clips)} clips of {options.clips.name}, 5 s each, peak {NETWORK_PEAK}")
+    print(f"{len(clips)} clips of {options.clips.name}, up to 5 s each, peak {NETWORK_PEAK}")
     print(support.machine())
     print()
     print(table.render("markdown" if options.markdown else "text"), end="")

@@ -12,7 +12,6 @@ from spresso_cli.cli.options import Device, Force, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import shown
 from spresso_cli.cli.training_progress import TrainingProgress
-from spresso_cli.errors import UsageError
 
 app = typer.Typer()
 train = typer.Typer(no_args_is_help=True, help="Train a model, stage by stage.")
@@ -61,7 +60,8 @@ Rates = Annotated[
     typer.Option(
         "--frame-rate",
         metavar="HZ",
-        help="A frame rate; repeat for several, which then share one trunk. Default: all.",
+        help="A frame rate; repeat for several, which then share one trunk. Default: all that the "
+        "configuration has, or that step 1 has trained.",
     ),
 ]
 Compile = Annotated[
@@ -190,10 +190,7 @@ def export(
     if (target / "pack.json").exists() and not force:
         raise OutputError(f"{shown(target)} holds a pack already: -f replaces it")
     workspace = _workspace(run, config, resolve_device("cpu"), origin)
-    known = workspace.settings.rates
-    chosen = tuple(sorted(set(rates or known)))
-    if not set(chosen) <= set(known):
-        raise UsageError(f"the configuration has the frame rates {sorted(known)}")
+    chosen = workspace.rates(rates or (), step_one_done=True)
     pack_workspace(workspace, chosen, target, corpus, finetuned)
     terminal.note(f"{shown(target)}: {', '.join(f'{rate} Hz' for rate in chosen)}")
 

@@ -105,6 +105,18 @@ def level_weights(x0: Tensor, floor: float | None) -> Tensor:
     return weights / weights.mean()
 
 
+@torch.no_grad()
+def effective_dimensions(z: Tensor) -> Tensor:
+    """How many directions z `[..., D]` spreads over, 1 to D: (sum of variances)^2 / sum of squares.
+
+    A z that has collapsed to a few is the first thing to look for in a run that stops improving.
+    """
+    rows = z.detach().flatten(0, -2).double()
+    rows = rows - rows.mean(0)
+    covariance = rows.T @ rows / len(rows)
+    return (covariance.diagonal().sum() ** 2 / covariance.square().sum().clamp(min=1e-30)).float()
+
+
 class StepOne(nn.Module):
     """Encoders, adapters and envelope heads of all frame rates, and the shared trunk."""
 
@@ -178,9 +190,9 @@ def train(
         mine = distributed.share(x0)
         with autocast(device):
             z = encoder(mine).float()
+        losses = {f"dimensions_t{t}": distributed.mean(effective_dimensions(z))}
         shape = (len(x0), *z.shape[1:])
         z = z + z_noise.get(t, 0.0) * distributed.share(normal(shape, run.generator, device))
-        losses = {}
         total = torch.zeros((), device=device)
         if training.envelope_weight or run.step < training.warmup_steps:
             envelope = head.loss(z, mine)

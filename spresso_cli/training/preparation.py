@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 
-from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.training import distributed
 from spresso_cli.training.conditioning import TextBank
@@ -33,7 +32,7 @@ class Call:
     Attributes:
         corpus: a folder of sounds, or one with a manifest.
         minutes: the time box; None: until the schedule's end.
-        rates: frame rates, for the stages that have several; all of the configuration's if none.
+        rates: frame rates, for the stages that have several; none: see `Workspace.rates`.
         compiled: whether blocks go through torch.compile.
         report: takes the numbers of every logged step.
         note: takes a line for people.
@@ -55,15 +54,6 @@ class Call:
         if self.minutes is None:
             return None
         return share * max(0.0, self.minutes - (time.monotonic() - self.began) / 60)
-
-    def chosen_rates(self) -> tuple[int, ...]:
-        """The frame rates asked for, ascending; UsageError for one the configuration lacks."""
-        known = self.workspace.settings.rates
-        for rate in self.rates:
-            if rate not in known:
-                there = ", ".join(map(str, sorted(known)))
-                raise UsageError(f"the configuration has no {rate} Hz: choose of {there}")
-        return tuple(sorted(set(self.rates or known)))
 
     def windows(self, clips: Sequence[Clip]) -> CorpusWindows:
         """These clips, streamed as the configuration says."""

@@ -76,7 +76,7 @@ def train_dit(call: Call) -> None:
 def train_autoencoder(call: Call) -> None:
     """Step 1, the chosen rates together on one trunk."""
     workspace, settings = call.workspace, call.workspace.settings
-    rates = call.chosen_rates()
+    rates = workspace.rates(call.rates, step_one_done=False)
     pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
     torch.manual_seed(call.seed)
     model = workspace.fresh_step_one(rates)
@@ -96,7 +96,7 @@ def train_autoencoder(call: Call) -> None:
 def train_quantizer(call: Call) -> None:
     """Step 2, one rate after another; a time box is shared out evenly."""
     workspace, settings = call.workspace, call.workspace.settings
-    rates = call.chosen_rates()
+    rates = workspace.rates(call.rates, step_one_done=True)
     pool, _ = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
     for index, rate in enumerate(rates):
         call.note(f"quantiser at {rate} Hz")
@@ -119,7 +119,8 @@ def train_quantizer(call: Call) -> None:
 def train_finetune(call: Call) -> None:
     """Step 3, every group of rates that the chosen ones belong to."""
     workspace, settings = call.workspace, call.workspace.settings
-    groups = sorted({workspace.group_of(rate) for rate in call.chosen_rates()})
+    rates = workspace.rates(call.rates, step_one_done=True)
+    groups = sorted({workspace.group_of(rate) for rate in rates})
     pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
     for index, rates in enumerate(groups):
         model = workspace.step_one(rates, "autoencoder")

@@ -102,20 +102,49 @@ class Workspace:
         model.load_state_dict(self.weights(f"{stage}/{group_name(rates)}", "model"))
         return model.eval()
 
+    def groups(self) -> list[tuple[int, ...]]:
+        """The groups of rates that step 1 has trained, the latest first."""
+        found = []
+        for folder in (self.folder / "autoencoder").glob("*hz"):
+            rates = tuple(int(text) for text in folder.name.removesuffix("hz").split("-"))
+            if checkpoints(folder):
+                found.append((checkpoints(folder)[-1].stat().st_mtime, rates))
+        return [rates for _, rates in sorted(found, reverse=True)]
+
     def group_of(self, rate: int) -> tuple[int, ...]:
         """The rates that step 1 trained together with this one; the latest group, if several.
 
         Raises:
             UsageError: step 1 has not trained this rate.
         """
-        found = []
-        for folder in (self.folder / "autoencoder").glob("*hz"):
-            rates = tuple(int(text) for text in folder.name.removesuffix("hz").split("-"))
-            if rate in rates and checkpoints(folder):
-                found.append((checkpoints(folder)[-1].stat().st_mtime, rates))
-        if not found:
-            raise UsageError(f"{self.folder}: no autoencoder at {rate} Hz; train it first")
-        return max(found)[1]
+        for rates in self.groups():
+            if rate in rates:
+                return rates
+        raise UsageError(f"{self.folder}: no autoencoder at {rate} Hz; train it first")
+
+    def rates(self, asked: Sequence[int], step_one_done: bool) -> tuple[int, ...]:
+        """The frame rates that a stage works on, ascending.
+
+        Args:
+            asked: by the user; if none, all that step 1 has trained, or all of the configuration.
+            step_one_done: whether the stage builds on step 1.
+
+        Raises:
+            UsageError: the configuration lacks a rate, or step 1 has trained none.
+        """
+        known = self.settings.rates
+        for rate in asked:
+            if rate not in known:
+                there = ", ".join(map(str, sorted(known)))
+                raise UsageError(f"the configuration has no {rate} Hz: choose of {there}")
+        if asked:
+            return tuple(sorted(set(asked)))
+        if not step_one_done:
+            return tuple(sorted(known))
+        trained = {rate for rates in self.groups() for rate in rates}
+        if not trained:
+            raise UsageError(f"{self.folder}: no autoencoder; train it first")
+        return tuple(sorted(trained))
 
     def qinco2(self, rate: int) -> QINCo2:
         """One rate's quantiser, frozen."""

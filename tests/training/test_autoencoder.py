@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from spresso_cli.training.autoencoder import (
     StepOneTraining,
     crop_frames,
     diffusion_loss,
+    effective_dimensions,
     level_weights,
 )
 from spresso_cli.training.conditioning import TextBank
@@ -130,6 +130,14 @@ def test_envelope_targets_follow_the_energy_of_each_window() -> None:
     assert target[0, 1].mean() - target[0, 0].mean() == pytest.approx(2 * 3.4 / 2.5, abs=0.3)
 
 
+@pytest.mark.parametrize("directions", [1, 4, 16])
+def test_effective_dimensions_count_the_directions_that_z_uses(directions: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64, directions, generator=generator))[0]
+    z = torch.randn(40, 50, directions, generator=generator) @ basis.T + 3.0
+    assert effective_dimensions(z).item() == pytest.approx(directions, rel=0.05)
+
+
 def test_text_is_kept_as_often_as_asked(bank: TextBank) -> None:
     generator = torch.Generator().manual_seed(0)
     clips = torch.zeros(20, dtype=torch.int64)
@@ -138,4 +146,3 @@ def test_text_is_kept_as_often_as_asked(bank: TextBank) -> None:
         text = bank.condition(clips, 0.2, generator)
         kept += 0 if text is None else int(text.present.sum())
     assert kept / (400 * 20) == pytest.approx(0.2, abs=0.03)
-    assert dataclasses.fields(bank)

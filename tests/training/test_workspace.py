@@ -51,6 +51,25 @@ def test_without_a_pack_the_missing_stage_is_named(tmp_path: Path, tiny: Setting
         workspace.group_of(11)
 
 
+def test_a_stage_works_on_the_rates_asked_for_or_trained_or_configured(
+    tmp_path: Path, tiny: Settings
+) -> None:
+    workspace = Workspace(tmp_path, tiny, torch.device("cpu"))
+    assert workspace.rates((11, 1, 11), step_one_done=True) == (1, 11)
+    assert workspace.rates((), step_one_done=False) == (1, 11)
+    with pytest.raises(UsageError, match="no autoencoder; train it first"):
+        workspace.rates((), step_one_done=True)
+    with pytest.raises(UsageError, match="no 25 Hz: choose of 1, 11"):
+        workspace.rates((25,), step_one_done=False)
+    for group in ("1hz", "1-11hz"):
+        folder = tmp_path / "autoencoder" / group
+        folder.mkdir(parents=True)
+        (folder / "checkpoint-00000001.safetensors").touch()
+    (tmp_path / "autoencoder" / "5hz").mkdir()  # begun, nothing saved
+    assert workspace.rates((), step_one_done=True) == (1, 11)
+    assert workspace.group_of(11) == (1, 11)
+
+
 def test_latents_are_encoded_once(call: Call) -> None:
     told: list[str] = []
     object.__setattr__(call, "note", told.append)
