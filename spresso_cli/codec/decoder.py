@@ -111,15 +111,16 @@ class LatentDecoder:
 
     def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q)."""
-        tokens = self.models.adapter.tokens(self._z(piece))  # [frames, D]
-        pool = self.plan.pool
-        windows = self.plan.decoder_windows(len(tokens))
+        z = self._z(piece)
+        tokens = self.models.adapter.tokens(z[None])[0]  # [frames k, D]
+        pool, k = self.plan.pool, self.models.adapter.config.tokens
+        windows = self.plan.decoder_windows(len(z))
         weights = window_weights(windows, pool, length)
         for (start, stop), weight in zip(windows, weights, strict=True):
             yield _Window(
                 begin + start * pool,
                 len(weight),
-                tokens[start:stop],
+                tokens[start * k : stop * k],
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
 

@@ -43,6 +43,9 @@ class AudioDownConfig:
 
     pool: int
     channels: int = 64
+    # Tokens that f_phi makes of one z, spread evenly over its window. The paper's is one, at the
+    # centre; attention then has to unfold in time what a slow z says of a whole second.
+    tokens: int = 1
     lora_rank: int = 0
     lora_alpha: float = 0.0
 
@@ -99,20 +102,36 @@ class AudioDown(nn.Module):
     def __init__(self, config: AudioDownConfig, dit: DiTConfig):
         super().__init__()
         self.config = config
-        self.f_phi = nn.Linear(config.channels, dit.width)
+        self.f_phi = nn.Linear(config.channels, config.tokens * dit.width)
         self.null = nn.Parameter(torch.randn(dit.width) * 0.02)
         self.qkv = nn.ModuleList(QKV(dit.width, dit.heads) for _ in range(dit.joint_blocks))
 
     def tokens(self, z: Tensor, present: Tensor | None = None) -> Tensor:
-        """z `[B, n, 64]` -> tokens `[B, n, D]`; rows with `present` False become the null."""
-        tokens = self.f_phi(z)
+        """z `[B, n, 64]` -> tokens `[B, n k, D]`; rows with `present` False become the null."""
+        tokens = self.f_phi(z).unflatten(-1, (self.config.tokens, -1)).flatten(1, 2)
         if present is not None:
             tokens = torch.where(present[:, None, None], tokens, self.null.to(tokens.dtype))
         return tokens
 
     def positions(self, count: int, device: torch.device) -> Tensor:
-        """Centres of the pooling windows in latent frames, j t + floor(t / 2), `[n]`."""
-        return torch.arange(count, device=device) * self.config.pool + self.config.pool // 2
+        """Where `count` tokens lie in latent frames, `[n k]`: at the centres j t + floor(t / 2) of
+        the pooling windows, or of their k equal parts."""
+        if self.config.tokens == 1:
+            return torch.arange(count, device=device) * self.config.pool + self.config.pool // 2
+        part = self.config.pool / self.config.tokens
+        return (torch.arange(count, device=device) + 0.5) * part - 0.5
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What the joint blocks hand on: audio tokens `[B, N, D]`, the patched input `[B, N, patch 128]`,
+    the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]` and the audio's rotary table."""
+
+    hidden: Tensor
+    x: Tensor
+    c: Tensor
+    shared: Tensor
+    table: tuple[Tensor, Tensor]
 
 
 class DiT(nn.Module):
@@ -187,8 +206,18 @@ class DiT(nn.Module):
             x: preconditioned input c_in x, `[B, T, 128]`, T a multiple of the patch.
             c_noise: ln(sigma) / 4, `[B]`.
             text: text condition; None means the learned null for the whole batch.
-            down: an adapter and its tokens `[B, n, D]`; None decodes from text alone.
+            down: an adapter and its tokens `[B, n k, D]`; None decodes from text alone.
         """
+        return self.read_out(self.joint(x, c_noise, text, down))
+
+    def joint(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        text: TextCondition | None = None,
+        down: tuple[AudioDown, Tensor] | None = None,
+    ) -> Joint:
+        """The part that sees the conditions; arguments as of `forward`."""
         batch, device, patch = x.shape[0], x.device, self.config.patch
         x = x.unflatten(1, (-1, patch)).flatten(2)  # [B, N, patch 128]
         frames = x.shape[1]
@@ -232,12 +261,17 @@ class DiT(nn.Module):
                     text_tokens, attended[:, frames + count :], text_vectors
                 )
             h, down_tokens = both[:, :frames], both[:, frames:]
+        return Joint(h, x, c, shared, audio_table)
+
+    def read_out(self, joint: Joint) -> Tensor:
+        """The blocks over audio alone and the output, `[B, T, 128]`."""
+        h, x, patch = joint.hidden, joint.x, self.config.patch
         for stream in self.audio:
-            vectors = stream.modulation(shared)
-            q, k, v = stream.qkv(modulate(h, *vectors[:2]), audio_table)
+            vectors = stream.modulation(joint.shared)
+            q, k, v = stream.qkv(modulate(h, *vectors[:2]), joint.table)
             h = stream.finish(h, merge_heads(F.scaled_dot_product_attention(q, k, v)), vectors)
 
-        shift, scale = self.final_modulation(c)[:, None].chunk(2, -1)
+        shift, scale = self.final_modulation(joint.c)[:, None].chunk(2, -1)
         h = modulate(h, shift, scale)
         y = self.out(h)
         if self.config.gated_output:

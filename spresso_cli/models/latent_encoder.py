@@ -1,7 +1,9 @@
 """Latent encoder g_psi: AudioAE latents at 100 Hz -> 64 numbers at 25, 11, 5 or 1 Hz (S-PRESSO 2.3).
 
 Transformer blocks with RoPE, a linear layer to 64 channels, average pooling over t frames. Beyond
-the paper, `unit_rms` scales every vector to unit RMS, which bounds what quantisation noise can do.
+the paper, by configuration: `unit_rms` scales every vector to unit RMS, which bounds what
+quantisation noise can do, `window_positions` tells tokens where in their window they lie, and
+`log_input` shows the network the logarithm of its input's power beside the input.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
 
+POWER_FLOOR = 1e-4  # of `log_input`: 40 dB below an average latent
 # Paper's depth for each pooling factor t.
 PAPER_DEPTH = {4: 6, 9: 10, 20: 12, 100: 12}
 
@@ -31,6 +34,12 @@ class LatentEncoderConfig:
     # Latent frames per token, a divisor of t. The paper's tokens are single frames (1).
     stride: int = 1
     unit_rms: bool = True
+    # A learned vector for each place in the window. Rotary positions are relative: without it the
+    # mean over a window forgets the order of what happened in it.
+    window_positions: bool = False
+    # Loudness is heard, and quantised best, on a logarithmic scale that a small network takes long
+    # to build from amplitudes of either sign.
+    log_input: bool = False
 
     def __post_init__(self) -> None:
         if self.pool % self.stride:
@@ -60,12 +69,16 @@ class LatentEncoder(nn.Module):
     def __init__(self, config: LatentEncoderConfig):
         super().__init__()
         self.config = config
-        self.embed = nn.Linear(config.stride * config.latent, config.width)
+        views = 2 if config.log_input else 1
+        self.embed = nn.Linear(views * config.stride * config.latent, config.width)
         self.blocks = nn.ModuleList(
             EncoderBlock(config.width, config.heads) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self.out = nn.Linear(config.width, config.channels)
+        if config.window_positions:
+            places = config.pool // config.stride
+            self.place = nn.Parameter(0.02 * torch.randn(places, config.width))
 
     def forward(self, x0: Tensor) -> Tensor:
         """Encode whole pooling windows.
@@ -77,7 +90,11 @@ class LatentEncoder(nn.Module):
             z `[B, n, 64]`, unit RMS per vector where the config says so.
         """
         config = self.config
+        if config.log_input:
+            x0 = torch.cat((x0, ((x0 * x0 + POWER_FLOOR).log() + 4.0) / 3.0), -1)
         x = self.embed(x0.unflatten(1, (-1, config.stride)).flatten(2))  # [B, N, D]
+        if config.window_positions:
+            x = x + self.place.repeat(len(x[0]) // len(self.place), 1)
         # Positions are the tokens' centres in latent frames.
         offset = (config.stride - 1) / 2
         centres = torch.arange(x.shape[1], device=x.device) * config.stride + offset

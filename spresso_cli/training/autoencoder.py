@@ -2,9 +2,11 @@
 
 The latent encoder, f_phi and the audio-down Q/K/V learn together with the DiT (its LoRA when the
 base is pretrained, all of it when it is not) to denoise AudioAE latents, for several frame rates
-on one trunk. Beyond the paper, by configuration: Gaussian noise on unit-RMS z (so that step 2
-costs less), z dropped at random (so that guidance on z works), and a warm-up in which the encoder
-alone learns to predict the latents' energy envelope (so that z carries something from the start).
+on one trunk. Beyond the paper, by configuration: z dropped at random (so that guidance on z works);
+a warm-up in which the encoders alone learn to predict the envelope of their windows (envelope.py),
+after which they may stay as they are; Gaussian noise on z, or the distortion that a quantiser will
+cause; and a loss that asks the trunk's hidden states for the envelope, which tells a small or young
+one early what z is for.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spresso_cli.diffusion.edm import coefficients, draw_sigma
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
@@ -24,7 +25,8 @@ from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.training import distributed
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.conditioning import TextBank
-from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.envelope import Envelope, EnvelopeConfig
+from spresso_cli.training.latents import MEL_BANDS, LatentPool
 from spresso_cli.training.randomness import normal
 from spresso_cli.training.run import Report, Run, cosine_rate
 
@@ -34,7 +36,8 @@ class StepOneTraining:
     """Hyper-parameters of step 1 (the paper's value behind each, where it gives one)."""
 
     steps: int = 100_000
-    warmup_steps: int = 0  # envelope regression only, before the diffusion loss
+    warmup_steps: int = 0  # encoders alone, towards the envelope; paper: none
+    encoders_frozen: bool = False  # after the warm-up
     batch: int = 64  # paper: 32
     crops: tuple[tuple[int, float], ...] = ((500, 1.0),)  # latent frames and probability
     rate: float = 1e-4
@@ -45,35 +48,12 @@ class StepOneTraining:
     text_keep: float = 0.2
     z_drop: float = 0.1  # paper: 0
     z_noise: Mapping[int, float] | None = None  # by pooling factor; paper: none
-    envelope_weight: float = 0.0  # of the auxiliary loss beside the diffusion loss
+    # By pooling factor: range of the share of z's variance that is lost as a quantiser would lose
+    # it, drawn log-uniformly for each example (envelope.py; needs a warm-up). Paper: none.
+    z_distortion: Mapping[int, tuple[float, float]] | None = None
+    envelope_weight: float = 0.0  # of the encoders' loss after the warm-up; paper: 0
+    align_weight: float = 0.0  # of the envelope in the trunk's hidden states; paper: 0
     level_floor: float | None = None  # see `level_weights`; paper: none
-
-
-class EnvelopeHead(nn.Module):
-    """Predicts from one z the log-energy of its window in 32 bands and short blocks (training aid).
-
-    Its targets are what a Wiener filter needs, so z that serve it serve the denoiser.
-    """
-
-    BANDS = 32
-
-    def __init__(self, pool: int, channels: int, hidden: int = 384):
-        super().__init__()
-        self.blocks = max(1, round(pool / 5))
-        self.pool = pool
-        outputs = self.blocks * self.BANDS
-        self.net = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, outputs))
-
-    def target(self, x0: Tensor) -> Tensor:
-        """Latents `[B, n t, 128]` -> `[B, n, blocks * 32]`, natural log energy, about unit scale."""
-        energy = (x0**2).unflatten(-1, (self.BANDS, -1)).mean(-1).unflatten(1, (-1, self.pool))
-        b, n, t, bands = energy.shape
-        blocks = F.adaptive_avg_pool1d(energy.transpose(2, 3).reshape(b * n, bands, t), self.blocks)
-        return ((blocks + 1e-4).log().reshape(b, n, -1) + 3.0) / 2.5
-
-    def loss(self, z: Tensor, x0: Tensor) -> Tensor:
-        """Mean squared error of the envelope."""
-        return F.mse_loss(self.net(z), self.target(x0))
 
 
 def diffusion_loss(
@@ -85,12 +65,25 @@ def diffusion_loss(
     down: tuple[AudioDown, Tensor] | None,
 ) -> Tensor:
     """lambda(sigma) |D - x0|^2 per example `[B]` with sigma_data = 1, as F's error (EDM eq. 8)."""
+    return diffusion_loss_and_hidden(dit, x0, sigma, noise, text, down)[0]
+
+
+def diffusion_loss_and_hidden(
+    dit: DiT,
+    x0: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    text: TextCondition | None,
+    down: tuple[AudioDown, Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """`diffusion_loss`, and the audio tokens that the joint blocks hand on, `[B, N, D]`."""
     c_skip, c_out, c_in, c_noise = coefficients(sigma, 1.0)
     x = x0 + sigma[:, None, None] * noise
     with autocast(x0.device):
-        f = dit(x * c_in[:, None, None], c_noise, text, down)
+        joint = dit.joint(x * c_in[:, None, None], c_noise, text, down)
+        f = dit.read_out(joint)
     target = (x0 - c_skip[:, None, None] * x) / c_out[:, None, None]
-    return ((f.float() - target) ** 2).mean((1, 2))
+    return ((f.float() - target) ** 2).mean((1, 2)), joint.hidden
 
 
 def level_weights(x0: Tensor, floor: float | None) -> Tensor:
@@ -107,18 +100,20 @@ def level_weights(x0: Tensor, floor: float | None) -> Tensor:
 
 @torch.no_grad()
 def effective_dimensions(z: Tensor) -> Tensor:
-    """How many directions z `[..., D]` spreads over, 1 to D: (sum of variances)^2 / sum of squares.
+    """How many independent directions the channels of z `[..., D]` span, 1 to D.
 
-    A z that has collapsed to a few is the first thing to look for in a run that stops improving.
+    Of the channels' correlation matrix R: (tr R)^2 / |R|^2. A z that has collapsed to a few is the
+    first thing to look for in a run that stops improving.
     """
     rows = z.detach().flatten(0, -2).double()
     rows = rows - rows.mean(0)
-    covariance = rows.T @ rows / len(rows)
-    return (covariance.diagonal().sum() ** 2 / covariance.square().sum().clamp(min=1e-30)).float()
+    rows = rows / rows.square().mean(0).sqrt().clamp(min=1e-9)
+    correlation = rows.T @ rows / len(rows)
+    return (correlation.diagonal().sum() ** 2 / correlation.square().sum().clamp(min=1e-30)).float()
 
 
 class StepOne(nn.Module):
-    """Encoders, adapters and envelope heads of all frame rates, and the shared trunk."""
+    """Encoders, adapters and envelopes of all frame rates, and the shared trunk."""
 
     def __init__(
         self,
@@ -130,8 +125,11 @@ class StepOne(nn.Module):
         self.dit = dit
         self.adapters = nn.ModuleDict({str(t): a for t, a in adapters.items()})
         self.encoders = nn.ModuleDict({str(t): e for t, e in encoders.items()})
-        self.heads = nn.ModuleDict(
-            {str(t): EnvelopeHead(t, e.config.channels) for t, e in encoders.items()}
+        self.envelopes = nn.ModuleDict(
+            {str(t): Envelope(EnvelopeConfig(t, e.config.channels)) for t, e in encoders.items()}
+        )
+        self.align = nn.Sequential(  # a training aid
+            nn.LayerNorm(dit.config.width), nn.Linear(dit.config.width, MEL_BANDS)
         )
 
     def pools(self) -> list[int]:
@@ -143,6 +141,25 @@ def crop_frames(frames: int, pool: int, patch: int) -> int:
     """The longest crop up to `frames` that holds whole pooling windows and whole patches."""
     step = math.lcm(pool, patch)
     return max(step, frames // step * step)
+
+
+def disturbed(
+    z: Tensor,
+    t: int,
+    envelope: Envelope,
+    training: StepOneTraining,
+    generator: torch.Generator,
+) -> Tensor:
+    """This process's z `[B, n, 64]` with the noise and the distortion of the configuration."""
+    shape = (training.batch, *z.shape[1:])
+    if spread := (training.z_noise or {}).get(t):
+        z = z + spread * distributed.share(normal(shape, generator, z.device))
+    if limits := (training.z_distortion or {}).get(t):
+        low, high = map(math.log, limits)
+        share = torch.exp(low + (high - low) * torch.rand(training.batch, generator=generator))
+        noise = normal(shape, generator, z.device)
+        z = envelope.distorted(z, *map(distributed.share, (share.to(z.device), noise)))
+    return z
 
 
 def train(
@@ -176,39 +193,45 @@ def train(
     pools = model.pools()
     patch = model.dit.config.patch
     lengths, odds = zip(*training.crops, strict=True)
-    z_noise = training.z_noise or {}
+    if run.step == 0 and (training.warmup_steps or training.align_weight):
+        for part in model.envelopes.values():
+            part.fit(pool, run.generator)
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
         t = pools[run.step % len(pools)]
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
-        x0, clips = pool.crops(training.batch, frames, run.generator)
-        encoder, head, adapter = (
-            part[str(t)] for part in (model.encoders, model.heads, model.adapters)
-        )
-        mine = distributed.share(x0)
+        crops = pool.crops(training.batch, frames, run.generator)
+        warming = run.step < training.warmup_steps
+        if training.encoders_frozen:
+            model.encoders.requires_grad_(warming)
+        encoder, adapter = model.encoders[str(t)], model.adapters[str(t)]
+        envelope = model.envelopes[str(t)]
+        x0, mel = map(distributed.share, (crops.latents, crops.mel))
         with autocast(device):
-            z = encoder(mine).float()
+            z = encoder(x0).float()
         losses = {f"dimensions_t{t}": distributed.mean(effective_dimensions(z))}
-        shape = (len(x0), *z.shape[1:])
-        z = z + z_noise.get(t, 0.0) * distributed.share(normal(shape, run.generator, device))
         total = torch.zeros((), device=device)
-        if training.envelope_weight or run.step < training.warmup_steps:
-            envelope = head.loss(z, mine)
-            losses[f"envelope_t{t}"] = distributed.mean(envelope)
-            weight = 1.0 if run.step < training.warmup_steps else training.envelope_weight
-            total = total + weight * envelope
-        if run.step >= training.warmup_steps:
-            sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator).to(device)
-            noise = normal(x0.shape, run.generator, device)
-            keep = torch.rand(len(x0), generator=run.generator) >= training.z_drop
-            text = bank.condition(clips, training.text_keep, run.generator)
-            sigma, noise, text = map(distributed.share, (sigma, noise, text))
+        if warming or training.envelope_weight:
+            error = envelope.loss(z, mel)
+            losses[f"envelope_t{t}"] = distributed.mean(error)
+            total = total + (1.0 if warming else training.envelope_weight) * error
+        if not warming:
+            sigma = draw_sigma(training.batch, training.p_mean, training.p_std, run.generator)
+            noise = normal(crops.latents.shape, run.generator, device)
+            keep = torch.rand(training.batch, generator=run.generator) >= training.z_drop
+            text = bank.condition(crops.clip, training.text_keep, run.generator)
+            sigma, noise, text = map(distributed.share, (sigma.to(device), noise, text))
+            z = disturbed(z, t, envelope, training, run.generator)
             down = (adapter, adapter.tokens(z, distributed.share(keep).to(device)))
-            each = diffusion_loss(model.dit, mine, sigma, noise, text, down)
-            weights = distributed.share(level_weights(x0, training.level_floor))
+            each, hidden = diffusion_loss_and_hidden(model.dit, x0, sigma, noise, text, down)
+            weights = distributed.share(level_weights(crops.latents, training.level_floor))
             total = total + (weights * each).mean()
+            if training.align_weight:
+                aligned = (model.align(hidden.float()) - envelope.per_patch(mel, patch)) ** 2
+                total = total + training.align_weight * aligned.mean()
+                losses[f"align_t{t}"] = distributed.mean(aligned.mean())
             everyone = distributed.everyones(each.detach())
             losses[f"loss_t{t}"] = everyone[keep].mean()
             if not keep.all():

@@ -66,14 +66,14 @@ def train(
     """Train what of `model` is not frozen, in `folder`; continues where a former call stopped.
 
     Args:
-        model: the networks of step 1 (averaged weights); its encoders and heads are frozen here,
+        model: the networks of step 1 (averaged weights); its encoders are frozen here,
             its DiT trains as far as its parameters ask for gradients.
         quantisers: by pooling factor, frozen.
     """
     distributed.check_batch(training.batch)
     device = pool.latents.device
     model.encoders.requires_grad_(False)
-    model.heads.requires_grad_(False)
+    model.align.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, training.rate, betas=(0.9, 0.99), weight_decay=0.01)
     run = Run(
@@ -93,7 +93,7 @@ def train(
         t = pools[run.step % len(pools)]
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
-        x0, clips = pool.crops(training.batch, frames, run.generator)
+        x0, _, clips = pool.crops(training.batch, frames, run.generator)
         options = (training.codebooks or {}).get(t, (quantisers[t].config.codebooks,))
         m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
         mine = distributed.share(x0)

@@ -6,9 +6,11 @@ pass over the corpus draws new augmentation; a clip's latents end in silence, as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,8 +20,35 @@ from torch.nn import functional as F
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.training.augment import change_speed, random_eq, set_peak
 from spresso_cli.training.corpus import Corpus
+from spresso_cli.training.losses import mel_filters
 
+MEL_BANDS = 64
+MEL_WINDOW = 2048
+MEL_FLOOR = 3e-4  # of magnitudes under filters of unit area; white noise of 1e-5 is below it
 TAIL_FRAMES = 20  # zeros encoded behind a clip, so that its end sounds like a file's end
+
+
+class Crops(NamedTuple):
+    """Latents float32 `[B, T, 128]`, log-mels float32 `[B, T, 64]`, corpus indices `[B]`."""
+
+    latents: Tensor
+    mel: Tensor
+    clip: Tensor
+
+
+class LogMel(torch.nn.Module):
+    """Natural log of a mel spectrum, one frame for each latent: `[B, 480 T]` -> `[B, T, 64]`."""
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        self.hop = hop
+        self.register_buffer("filters", mel_filters(MEL_WINDOW, MEL_BANDS, torch.device("cpu")))
+        self.register_buffer("window", torch.hann_window(MEL_WINDOW))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = F.pad(x, ((MEL_WINDOW - self.hop) // 2,) * 2)  # frame j around 480 (j + 0.5)
+        spectrum = torch.fft.rfft(centred.unfold(-1, MEL_WINDOW, self.hop) * self.window)
+        return (spectrum.abs() @ self.filters).clamp(min=MEL_FLOOR).log()
 
 
 @dataclass
@@ -28,22 +57,20 @@ class LatentPool:
 
     Attributes:
         latents: float16 `[frames, 128]`, standardised.
+        mel: float16 `[frames, 64]`, the `LogMel` of the sound.
         offsets: int64 `[entries + 1]`.
         clip: int64 `[entries]`, the corpus index of each entry (its caption).
         silence: float32 `[128]`, the latent of digital silence.
     """
 
     latents: Tensor
+    mel: Tensor
     offsets: Tensor
     clip: Tensor
     silence: Tensor
 
-    def crops(self, count: int, frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random crops, short entries continued in silence.
-
-        Returns:
-            float32 `[count, frames, 128]` and corpus indices `[count]`.
-        """
+    def crops(self, count: int, frames: int, generator: torch.Generator) -> Crops:
+        """`count` random crops of `frames`, short entries continued in silence."""
         lengths = (self.offsets[1:] - self.offsets[:-1]).double()
         entries = torch.multinomial(lengths.sqrt(), count, replacement=True, generator=generator)
         start, end = self.offsets[entries], self.offsets[entries + 1]
@@ -52,9 +79,11 @@ class LatentPool:
         begin = torch.rand(count, generator=generator) * 1.5 - 0.5
         begin = start + (begin.clamp(min=0) * (slack + 1)).long().clamp(max=slack)
         position = begin[:, None] + torch.arange(frames)
-        inside = (position < end[:, None]).to(self.latents.device)
-        flat = self.latents[position.clamp(max=len(self.latents) - 1).to(self.latents.device)]
-        return torch.where(inside[..., None], flat.float(), self.silence), self.clip[entries]
+        inside = (position < end[:, None]).to(self.latents.device)[..., None]
+        position = position.clamp(max=len(self.latents) - 1).to(self.latents.device)
+        latents = torch.where(inside, self.latents[position].float(), self.silence)
+        mel = torch.where(inside, self.mel[position].float(), math.log(MEL_FLOOR))
+        return Crops(latents, mel, self.clip[entries])
 
     @classmethod
     def join(cls, pools: Sequence[LatentPool]) -> LatentPool:
@@ -65,6 +94,7 @@ class LatentPool:
         offsets = [pool.offsets[:-1] + start for pool, start in zip(pools, starts, strict=False)]
         return cls(
             torch.cat([pool.latents for pool in pools]),
+            torch.cat([pool.mel for pool in pools]),
             torch.cat([*offsets, torch.tensor(starts[-1:])]),
             torch.cat([pool.clip for pool in pools]),
             pools[0].silence,
@@ -78,7 +108,7 @@ class LatentPool:
     def load(cls, path: Path, device: torch.device | str = "cpu") -> LatentPool:
         """Read what `save` wrote; the indices stay on the CPU."""
         tensors = load_file(path)
-        for name in ("latents", "silence"):
+        for name in ("latents", "mel", "silence"):
             tensors[name] = tensors[name].to(device)
         return cls(**tensors)
 
@@ -99,7 +129,8 @@ def build_pool(
     generator = torch.Generator().manual_seed(seed)
     device = corpus.pcm.device
     hop = audio_ae.config.hop
-    pieces, lengths, owners = [], [], []
+    log_mel = LogMel(hop).to(device)
+    pieces, mels, lengths, owners = [], [], [], []
     for index in range(len(corpus)):
         sound = corpus.clip(index)[None]
         if augment:
@@ -110,13 +141,15 @@ def build_pool(
         padded = -(-frames // 100) * 100
         sound = F.pad(sound, (0, padded * hop - sound.shape[-1]))
         pieces.append(audio_ae.encode(sound)[0, :frames].half())
+        mels.append(log_mel(sound)[0, :frames].half())
         lengths.append(frames)
         owners.append(index)
         if report and index % 100 == 0:
             report(index, len(corpus))
     silence = audio_ae.encode(torch.zeros(1, 100 * hop, device=device))[0, 50]
     offsets = torch.cat((torch.zeros(1, dtype=torch.int64), torch.tensor(lengths).cumsum(0)))
-    return LatentPool(torch.cat(pieces), offsets, torch.tensor(owners), silence.float())
+    owner = torch.tensor(owners)
+    return LatentPool(torch.cat(pieces), torch.cat(mels), offsets, owner, silence.float())
 
 
 def augmented(corpus: Corpus, sound: Tensor, generator: torch.Generator) -> Tensor:

@@ -48,7 +48,7 @@ def draw_vectors(
     frames = frames // t * t
     vectors, have = [], 0
     while have < count:
-        x0, _ = pool.crops(32, frames, generator)
+        x0, _, _ = pool.crops(32, frames, generator)
         z = encoder(x0).flatten(0, 1)
         vectors.append(z)
         have += len(z)

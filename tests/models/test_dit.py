@@ -116,6 +116,13 @@ def test_a_token_sits_at_the_centre_of_its_pooling_window(pool: int, centres: li
     assert adapter.positions(3, torch.device("cpu")).tolist() == centres
 
 
+def test_several_tokens_of_one_z_share_its_window_evenly() -> None:
+    adapter = AudioDown(AudioDownConfig(100, channels=4, tokens=5), CONFIG)
+    assert adapter.tokens(torch.randn(2, 3, 4)).shape == (2, 15, CONFIG.width)
+    places = adapter.positions(10, torch.device("cpu")).tolist()
+    assert places == [9.5 + 20 * i for i in range(10)]
+
+
 def test_rotary_attention_depends_on_distance_alone() -> None:
     q, k = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 1, 8)
 

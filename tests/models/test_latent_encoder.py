@@ -26,6 +26,28 @@ def test_vectors_have_unit_rms_by_configuration() -> None:
     assert encoder(unit_rms=False)(x).square().mean(-1).sqrt().std() > 0.01
 
 
+def test_window_positions_let_z_tell_an_early_event_from_a_late_one() -> None:
+    def difference(network: LatentEncoder) -> float:
+        # The same event in an otherwise silent sound, in another place of the middle window.
+        early, late = torch.zeros(2, 1, 60, 128)
+        early[:, 24:28], late[:, 32:36] = 3.0, 3.0
+        return float((network(early) - network(late))[0, 1].norm())
+
+    # Without attention, so that nothing but its place can tell where a token lies.
+    assert difference(encoder(pool=20, stride=4, depth=0, unit_rms=False)) < 1e-6
+    aware = encoder(pool=20, stride=4, depth=0, unit_rms=False, window_positions=True)
+    assert difference(aware) > 1e-3
+
+
+def test_log_input_makes_a_quiet_sound_as_visible_as_a_loud_one() -> None:
+    def spread(network: LatentEncoder) -> float:
+        quiet = 0.03 * torch.randn(1, 54, 128, generator=torch.Generator().manual_seed(1))
+        return float((network(quiet) - network(quiet / 2)).norm() / network(quiet).norm())
+
+    assert spread(encoder(log_input=True, unit_rms=False)) > 0.1
+    assert spread(encoder(unit_rms=False)) < 0.1
+
+
 def test_tokens_hold_whole_windows() -> None:
     with pytest.raises(ValueError, match="does not divide"):
         LatentEncoderConfig(pool=9, depth=1, stride=2)

@@ -43,8 +43,13 @@ def four_patterns() -> LatentPool:
     generator = torch.Generator().manual_seed(1)
     patterns = torch.randn(4, 1, 128, generator=generator)
     frames = 0.9 * patterns + 0.4 * torch.randn(4, 300, 128, generator=generator)
+    mel = patterns[..., :64] - 3 + torch.randn(4, 300, 64, generator=generator)
     return LatentPool(
-        frames.flatten(0, 1).half(), torch.arange(5) * 300, torch.arange(4), torch.zeros(128)
+        frames.flatten(0, 1).half(),
+        mel.flatten(0, 1).half(),
+        torch.arange(5) * 300,
+        torch.arange(4),
+        torch.zeros(128),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
 from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
 from spresso_cli.training import autoencoder
 from spresso_cli.training.autoencoder import (
-    EnvelopeHead,
     StepOne,
     StepOneTraining,
     crop_frames,
@@ -36,9 +36,14 @@ def many_patterns() -> LatentPool:
     basis = torch.linalg.qr(torch.randn(128, 4, generator=generator))[0]
     patterns = torch.randn(CLIPS, 1, 4, generator=generator) @ basis.T * 32**0.5
     frames = patterns + 0.1 * torch.randn(CLIPS, FRAMES, 128, generator=generator)
-    offsets = torch.arange(CLIPS + 1) * FRAMES
+    mel = (patterns @ torch.randn(128, 64, generator=generator) / 8).expand(-1, FRAMES, -1)
+    mel = mel + 0.1 * torch.randn(CLIPS, FRAMES, 64, generator=generator)
     return LatentPool(
-        frames.flatten(0, 1).half(), offsets, torch.arange(CLIPS) % 4, torch.zeros(128)
+        frames.flatten(0, 1).half(),
+        mel.flatten(0, 1).half(),
+        torch.arange(CLIPS + 1) * FRAMES,
+        torch.arange(CLIPS) % 4,
+        torch.zeros(128),
     )
 
 
@@ -122,12 +127,26 @@ def test_level_weights_are_inverse_to_power_and_one_on_average() -> None:
     assert level_weights(x0, floor=None).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_envelope_targets_follow_the_energy_of_each_window() -> None:
-    head = EnvelopeHead(pool=10, channels=4)
-    quiet, loud = 0.1 * torch.randn(1, 10, 128), 3 * torch.randn(1, 10, 128)
-    target = head.target(torch.cat((quiet, loud), 1))
-    assert target.shape == (1, 2, head.blocks * head.BANDS)
-    assert target[0, 1].mean() - target[0, 0].mean() == pytest.approx(2 * 3.4 / 2.5, abs=0.3)
+def test_frozen_encoders_learn_in_the_warm_up_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = DiTConfig(width=16, heads=2, joint_blocks=1, audio_blocks=0, text_width=8, patch=4)
+    encoder = LatentEncoder(LatentEncoderConfig(20, 1, width=16, heads=2, channels=8, stride=4))
+    model = StepOne(
+        DiT(config), {20: AudioDown(AudioDownConfig(20, channels=8), config)}, {20: encoder}
+    )
+    seen = []
+    for steps in (2, 4):
+        training = StepOneTraining(
+            steps=4, warmup_steps=2, encoders_frozen=True, batch=2, crops=((20, 1.0),),
+            z_distortion={20: (0.01, 0.5)}, align_weight=0.3,
+        )  # fmt: skip
+        before = [p.clone() for p in encoder.parameters()]
+        torch.manual_seed(0)
+        stopped = dataclasses.replace(training, steps=steps)
+        autoencoder.train(many_patterns(), four_captions(8), model, tmp_path, stopped, None)
+        pairs = zip(encoder.parameters(), before, strict=True)
+        seen.append(any(not torch.equal(now, then) for now, then in pairs))
+    assert seen == [True, False]
 
 
 @pytest.mark.parametrize("directions", [1, 4, 16])
@@ -135,7 +154,8 @@ def test_effective_dimensions_count_the_directions_that_z_uses(directions: int) 
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(64, directions, generator=generator))[0]
     z = torch.randn(40, 50, directions, generator=generator) @ basis.T + 3.0
-    assert effective_dimensions(z).item() == pytest.approx(directions, rel=0.05)
+    loud = z * torch.logspace(0, 3, 64)  # scale says nothing about independence
+    assert effective_dimensions(loud).item() == pytest.approx(directions, rel=0.1)
 
 
 def test_text_is_kept_as_often_as_asked(bank: TextBank) -> None:

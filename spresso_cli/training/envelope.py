@@ -1,0 +1,122 @@
+"""What z should say first: principal components of the log-mel envelope of its window.
+
+Beyond the paper. Left to the diffusion loss alone, a young encoder finds loudness and tilt, and z
+stays in a handful of directions (benchmarks/TRAINING_LOG.md). The principal components of the
+envelope over a pooling window are the best linear description of it, they are known before any
+training, and they use all 64 directions; the encoder learns to predict them, and the diffusion loss
+takes over from there. Because their variances are known, so is what a quantiser will do to them:
+`distorted` imitates one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spresso_cli.training.latents import MEL_BANDS, LatentPool
+
+BLOCKS = 25  # at most, of time within a window
+
+
+@dataclass(frozen=True)
+class EnvelopeConfig:
+    """Pooling factor and channels of z."""
+
+    pool: int
+    channels: int = 64
+
+    @property
+    def block(self) -> int:
+        """Latent frames that are averaged before anything else."""
+        return max(1, self.pool // BLOCKS)
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that describe one window."""
+        return self.pool // self.block * MEL_BANDS
+
+
+class Envelope(nn.Module):
+    """Principal components of one frame rate's envelope, as buffers; `fit` finds them."""
+
+    def __init__(self, config: EnvelopeConfig):
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.inputs))
+        self.register_buffer("components", torch.zeros(config.inputs, config.channels))
+        self.register_buffer("variances", torch.ones(config.channels))  # of the targets
+        self.register_buffer("spread", torch.ones(()))  # standard deviation of the windows' numbers
+
+    def windows(self, mel: Tensor) -> Tensor:
+        """Log-mels `[B, n t, 64]` -> windows in blocks `[B, n, inputs]`."""
+        blocks = mel.unflatten(1, (-1, self.config.block)).mean(2)
+        return blocks.unflatten(1, (-1, self.config.pool // self.config.block)).flatten(2)
+
+    @torch.no_grad()
+    def fit(self, pool: LatentPool, generator: torch.Generator, count: int = 20_000) -> None:
+        """Components of `count` random windows, scaled so that the targets have unit mean square.
+
+        Fewer components than channels (short windows, few bands) leave the last channels at zero.
+        """
+        t, have, parts = self.config.pool, 0, []
+        while have < count:
+            parts.append(self.windows(pool.crops(256, 2 * t, generator).mel).flatten(0, 1))
+            have += len(parts[-1])
+        x = torch.cat(parts).double()
+        values, vectors = torch.linalg.eigh(torch.cov(x.T))
+        channels = min(self.config.channels, len(values))
+        values = values.flip(0)[:channels].clamp(min=0)
+        scale = (values.sum() / self.config.channels).sqrt().clamp(min=1e-6)
+        self.mean.copy_(x.mean(0))
+        self.spread.copy_(x.var(0).mean().sqrt().clamp(min=1e-6))
+        self.components[:, :channels] = (vectors.flip(1)[:, :channels] / scale).float()
+        self.variances.zero_()
+        self.variances[:channels] = (values / scale**2).float()
+
+    def targets(self, mel: Tensor) -> Tensor:
+        """Log-mels `[B, n t, 64]` -> what z should be, `[B, n, channels]`."""
+        return (self.windows(mel) - self.mean) @ self.components
+
+    def per_patch(self, mel: Tensor, patch: int) -> Tensor:
+        """Mean log-mel of each patch, about unit variance: `[B, T, 64]` -> `[B, T / patch, 64]`."""
+        bands = self.mean.unflatten(0, (-1, MEL_BANDS)).mean(0)
+        return (mel.unflatten(1, (-1, patch)).mean(2) - bands) / self.spread
+
+    def loss(self, z: Tensor, mel: Tensor) -> Tensor:
+        """Squared error, each direction relative to its standard deviation: quiet ones count.
+
+        Their weights lie half-way between those of the plain error and of whitened z; 1 = nothing
+        is predicted at all.
+        """
+        deviations = self.variances.sqrt()
+        weights = 1 / deviations.clamp(min=1e-3 * float(deviations.max()))
+        errors = ((z - self.targets(mel)) ** 2).mean((0, 1))
+        return (weights * errors).sum() / deviations.sum()
+
+    def distorted(self, z: Tensor, distortion: Tensor, noise: Tensor) -> Tensor:
+        """z as a good quantiser would return it (the forward test channel of rate distortion).
+
+        Args:
+            z: `[B, n, channels]`.
+            distortion: share of the variance that is lost, `[B]`, 0 to 1.
+            noise: standard normal, like z.
+
+        Returns:
+            a z + sqrt(a (1 - a) variance) noise with a = max(0, 1 - level / variance): directions
+            below the water level vanish, the others keep an error of that level.
+        """
+        level = self.water_level(distortion)[:, None]  # [B, 1]
+        keep = (1 - level / self.variances.clamp(min=1e-12)).clamp(min=0)[:, None]  # [B, 1, D]
+        return keep * z + (keep * (1 - keep) * self.variances).sqrt() * noise
+
+    def water_level(self, distortion: Tensor) -> Tensor:
+        """The level at which the sum of min(level, variance) is that share of all variance."""
+        ascending = self.variances.sort().values
+        below = torch.cat((ascending.new_zeros(1), ascending.cumsum(0)[:-1]))
+        above = torch.arange(len(ascending), 0, -1, device=ascending.device)
+        lost = below + above * ascending  # at the level of each variance
+        wanted = distortion.clamp(0, 1) * ascending.sum()
+        place = torch.searchsorted(lost, wanted).clamp(max=len(lost) - 1)
+        return (wanted - below[place]) / above[place]
