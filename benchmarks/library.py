@@ -1,9 +1,9 @@
 """Whole libraries as a user runs them: every command is a process of its own, on real files.
 
-    python benchmarks/library.py --clips DIR [--parts batch resume long shards bundle fuzz]
+    python benchmarks/library.py --clips DIR [--parts batch loop resume long shards bundle fuzz]
 
-batch    many files in one call, every one accounted for by the report and on disk; the same few
-         files in one call and in a shell loop of single calls, start-up included in both
+batch    many files in one call, every one accounted for by the report and on disk
+loop     a few files in a loop of single calls and in one call, start-up included in both
 resume   kill -9 in the middle of a call, then --resume, beside an unbroken run
 long     memory and seams of one long file (long_sound.py)
 shards   four processes with --shard, beside an unbroken run
@@ -28,12 +28,12 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
 import long_sound
 import support
+from library_place import Place, Row, contents, files, row
 
 from spresso_cli.container import spr
 from spresso_cli.container.bundle_index import Group
@@ -51,67 +51,6 @@ COLUMNS = (
     Column("aim", "aim"),
     Column("pack", "pack"),
 )
-Row = dict[str, str | int | float | None]
-
-
-class Place:
-    """A temporary folder with copies of the clips, and the commands that are run in it."""
-
-    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
-        self.folder = folder
-        self.options = options
-        self.seconds = 0.0  # of the call that made `coded`
-
-    def clips(self, count: int) -> Path:
-        """A folder of `count` clips, evenly spaced by name, with their tree."""
-        target = self.folder / f"in{count}"
-        if not target.exists():
-            source = self.options.clips
-            stems = {path.with_suffix(""): path for path in sounds_in(source)}
-            paths = list(stems.values())
-            if len(paths) > count:
-                paths = [paths[i * len(paths) // count] for i in range(count)]
-            for path in paths:
-                copy = target / path.relative_to(source)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
-        return target
-
-    def command(self, *arguments: object) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "spresso_cli",
-            str(arguments[0]),
-            "-q",
-            *map(str, arguments[1:]),
-        ]
-
-    def run(self, *arguments: object) -> tuple[float, float]:
-        """Wall seconds and peak MB of a spresso command that must succeed."""
-        return support.run_process(self.command(*arguments))
-
-    def compress(self, source: Path, target: Path, *more: object) -> float:
-        return self.run("compress", source, "-r", "--output-dir", target, *more)[0]
-
-    def decompress(self, source: Path, target: Path, *more: object) -> float:
-        steps = ("--steps", self.options.steps)
-        return self.run("decompress", source, "-r", "--output-dir", target, *steps, *more)[0]
-
-    @cached_property
-    def coded(self) -> Path:
-        """The clips of the batch, compressed in one call, with `coded.jsonl` beside them."""
-        target = self.folder / "coded"
-        clips = self.clips(self.options.files)
-        self.seconds = self.compress(clips, target, "--report", self.folder / "coded.jsonl")
-        return target
-
-    @cached_property
-    def unbroken(self) -> dict[str, bytes]:
-        """What one run makes of a few clips, by name."""
-        target = self.folder / "unbroken"
-        self.compress(self.clips(self.options.few), target)
-        return contents(target)
 
 
 def batch(place: Place) -> list[Row]:
@@ -132,22 +71,7 @@ def batch(place: Place) -> list[Row]:
     rows += accounted(some, folder / "decoded", ".wav", record, "decompressed")
     duration = report.summarise(report.merge([record])[0]).duration
     rows.append(row("sound decompressed in one call", duration / seconds, "x real time"))
-
-    clips = place.clips(options.loop)
-    once = place.compress(clips, folder / "once")
-    loop = sum(
-        place.run("compress", path, "-o", folder / "loop" / f"{i}.spr")[0]
-        for i, path in enumerate(sounds_in(clips))
-    )
-    rows += throughput("compress", options.loop, once, loop)
-    once = place.decompress(folder / "once", folder / "once.back")
-    loop = sum(
-        place.run("decompress", path, "--steps", options.steps, "-o", folder / "loop" / f"{i}.wav")[
-            0
-        ]
-        for i, path in enumerate(sorted((folder / "once").rglob("*.spr")))
-    )
-    return rows + throughput("decompress", options.loop, once, loop)
+    return rows
 
 
 def accounted(source: Path, target: Path, suffix: str, record: Path, verb: str) -> list[Row]:
@@ -163,12 +87,35 @@ def accounted(source: Path, target: Path, suffix: str, record: Path, verb: str) 
     return [row(f"{verb} in one call", len(done), f"of {len(wanted)} files", f"{len(wanted)}")]
 
 
-def throughput(verb: str, count: int, once: float, loop: float) -> list[Row]:
+def throughput(
+    verb: str, once: Callable[[int], float], calls: list[tuple[object, ...]], place: Place
+) -> list[Row]:
+    """One call before and one after the loop: a machine that gets busier slows both."""
+    before = once(0)
+    apart = sum(place.run(*call)[0] for call in calls)
+    mean = (before + once(1)) / 2
     return [
-        row(f"{verb} {count} files in a loop of single calls", loop, "s"),
-        row(f"{verb} {count} files in one call", once, "s"),
-        row(f"{verb}: loop over one call", loop / once, "x", ">= 3"),
+        row(f"{verb} {len(calls)} files in a loop of single calls", apart, "s"),
+        row(f"{verb} {len(calls)} files in one call", mean, "s"),
+        row(f"{verb}: loop over one call", apart / mean, "x", ">= 3"),
     ]
+
+
+def loop(place: Place) -> list[Row]:
+    clips, looped = place.clips(place.options.loop), place.folder / "looped"
+    rows = throughput(
+        "compress",
+        lambda again: place.compress(clips, place.folder / f"once{again}"),
+        [("compress", path, "-o", looped / f"{i}.spr") for i, path in enumerate(files(clips))],
+        place,
+    )
+    steps = ("--steps", place.options.steps)
+    return rows + throughput(
+        "decompress",
+        lambda again: place.decompress(looped, place.folder / f"back{again}"),
+        [("decompress", path, "-o", path.with_suffix(".wav"), *steps) for path in files(looped)],
+        place,
+    )
 
 
 def resume(place: Place) -> list[Row]:
@@ -185,10 +132,10 @@ def resume(place: Place) -> list[Row]:
             break
     else:
         sys.exit("library: the call was over before it could be killed: give it more files (--few)")
-    kept = len(contents(target))
+    whole = len(list(target.rglob("*.spr")))
     place.compress(clips, target, "--resume")
     return [
-        row("finished before kill -9", kept, f"of {len(expected)} files"),
+        row("finished before kill -9", whole, f"of {len(expected)} files"),
         row("other bytes after --resume", differing(contents(target), expected), "files", "0"),
     ]
 
@@ -261,25 +208,13 @@ def fuzz(place: Place) -> list[Row]:
 
 PARTS: dict[str, Callable[[Place], list[Row]]] = {
     "batch": batch,
+    "loop": loop,
     "resume": resume,
     "long": long,
     "shards": shards,
     "bundle": bundle,
     "fuzz": fuzz,
 }
-
-
-def row(what: str, value: float, unit: str, aim: str | None = None) -> Row:
-    return {"what": what, "value": value, "unit": unit, "aim": aim}
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, left-over temporary ones too, by its relative name."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files(folder)}
 
 
 def differing(one: dict[str, bytes], other: dict[str, bytes]) -> int:
