@@ -1,6 +1,7 @@
 """Whole libraries as a user runs them: every command is a process of its own, on real files.
 
     python benchmarks/library.py --clips DIR [--parts batch loop resume long shards bundle fuzz]
+                                 [--work DIR]
 
 batch    many files in one call, every one accounted for by the report and on disk
 loop     a few files in a loop of single calls and in one call, start-up included in both
@@ -54,37 +55,31 @@ COLUMNS = (
 
 
 def batch(place: Place) -> list[Row]:
-    options, folder = place.options, place.folder
-    coded = place.coded
-    rows = accounted(
-        place.clips(options.files), coded, ".spr", folder / "coded.jsonl", "compressed"
-    )
-    duration = report.summarise(report.merge([folder / "coded.jsonl"])[0]).duration
-    rows.append(row("sound compressed in one call", duration / place.seconds, "x real time"))
-    some = folder / "some"
-    for path in sorted(coded.rglob("*.spr"))[: options.decoded]:
+    folder, coded = place.folder, place.coded
+    clips, some, decoded = place.clips(place.options.files), folder / "some", folder / "decoded"
+    for path in files(coded)[: place.options.decoded]:
         copy = some / path.relative_to(coded)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    record = folder / "decoded.jsonl"
-    seconds = place.decompress(some, folder / "decoded", "--report", record)
-    rows += accounted(some, folder / "decoded", ".wav", record, "decompressed")
-    duration = report.summarise(report.merge([record])[0]).duration
-    rows.append(row("sound decompressed in one call", duration / seconds, "x real time"))
-    return rows
+        shutil.copy2(path, copy)
+    place.decompress(some, decoded, "--resume", "--report", folder / "decoded.jsonl")
+    return [
+        accounted(clips, coded, ".spr", folder / "coded.jsonl", "compressed"),
+        accounted(some, decoded, ".wav", folder / "decoded.jsonl", "decompressed"),
+    ]
 
 
-def accounted(source: Path, target: Path, suffix: str, record: Path, verb: str) -> list[Row]:
+def accounted(source: Path, target: Path, suffix: str, record: Path, verb: str) -> Row:
     """How many files of `source` are done by the report and have their output; others end the run."""
     wanted = {path.relative_to(source).with_suffix(suffix) for path in files(source)}
     made = {path.relative_to(target) for path in files(target)}
     records, damaged = report.merge([record])
-    done = {Path(r["output"]).relative_to(target) for r in records if r["status"] == "done"}
+    done = [r for r in records if r["status"] != "failed"]
     failed = [f"{r['path']}: {r['error']}" for r in records if r["status"] == "failed"]
-    if damaged or done != made or len(records) != len(wanted) or not done <= wanted:
+    named = {Path(r["output"]).relative_to(target) for r in done}
+    if damaged or named != made or len(records) != len(wanted) or not named <= wanted:
         sys.exit(f"library: the report and {target} disagree")
     print(*failed, sep="\n", end="\n" if failed else "")
-    return [row(f"{verb} in one call", len(done), f"of {len(wanted)} files", f"{len(wanted)}")]
+    return row(f"{verb} in one call", len(done), f"of {len(wanted)} files", f"{len(wanted)}")
 
 
 def throughput(
@@ -134,9 +129,10 @@ def resume(place: Place) -> list[Row]:
         sys.exit("library: the call was over before it could be killed: give it more files (--few)")
     whole = len(list(target.rglob("*.spr")))
     place.compress(clips, target, "--resume")
+    other = differing(contents(target), expected)
     return [
         row("finished before kill -9", whole, f"of {len(expected)} files"),
-        row("other bytes after --resume", differing(contents(target), expected), "files", "0"),
+        row("files with other bytes after --resume", other, f"of {len(expected)} files", "0"),
     ]
 
 
@@ -151,13 +147,15 @@ def shards(place: Place) -> list[Row]:
     if sum(process.wait() for process in processes):
         sys.exit("library: a shard failed")
     other = differing(contents(target), expected)
-    return [row(f"other bytes from {SHARDS} shards", other, f"of {len(expected)} files", "0")]
+    return [
+        row(f"files with other bytes from {SHARDS} shards", other, f"of {len(expected)} files", "0")
+    ]
 
 
 def bundle(place: Place) -> list[Row]:
     """Sizes for the clips of the batch; a name counts as stored, without what it shares."""
     coded, target = place.coded, place.folder / "all.sprb"
-    place.run("bundle", coded, "-r", "-o", target)
+    place.run("bundle", coded, "-r", "-f", "-o", target)
     groups: dict[Group, list[bytes]] = {}
     payload = loose = 0
     for name, data in contents(coded).items():
@@ -172,7 +170,7 @@ def bundle(place: Place) -> list[Row]:
     )
     count, size = sum(map(len, groups.values())), target.stat().st_size
     archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(coded, ".")
     return [
         row("clips in the bundle", count, "clips"),
@@ -222,14 +220,6 @@ def differing(one: dict[str, bytes], other: dict[str, bytes]) -> int:
     return sum(one.get(name) != other.get(name) for name in one.keys() | other.keys())
 
 
-def kept(path: Path, parts: Sequence[str]) -> list[Row]:
-    """The rows of an earlier table that are not of `parts`."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [dict(fields) for fields in csv.DictReader(file) if fields["part"] not in parts]
-
-
 def main() -> None:
     options = _arguments()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
@@ -238,25 +228,46 @@ def main() -> None:
     from spresso_cli.codec.packs import find_pack
 
     name = find_pack(None).name
-    rows: list[Row] = []
+    table = Table(COLUMNS, ())
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), options)
+        place = Place(options.work or Path(folder), options)
         for part in options.parts:
-            rows += [{"part": part, "pack": name} | fields for fields in PARTS[part](place)]
-            print(Table(COLUMNS, tuple(r for r in rows if r["part"] == part)).render(), flush=True)
+            rows = [{"part": part, "pack": name} | fields for fields in PARTS[part](place)]
+            print(Table(COLUMNS, tuple(rows)).render(), flush=True)
+            table = merged(table, rows, options.output)
     print(f"{options.clips.name}, pack {name}, {options.threads} threads a process")
     print(support.machine())  # last: it imports torch, and children would inherit that memory
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        path = options.output / "library.csv"
-        rows += kept(path, options.parts)
-        rows.sort(key=lambda fields: list(PARTS).index(fields["part"]))
-        path.write_text(Table(COLUMNS, tuple(rows)).render("csv"), encoding="utf-8")
+    if options.markdown:
+        aimed = tuple(shown(fields) for fields in table.rows if fields["aim"])
+        print("\n" + Table(COLUMNS[:-1], aimed).render("markdown"), end="")
+
+
+def merged(table: Table, rows: list[Row], folder: Path | None) -> Table:
+    """The table with the new rows of a part; with a folder, the one that lies there, written again."""
+    before: Sequence[Row] = table.rows
+    path = None if folder is None else folder / "library.csv"
+    if path is not None and path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            before = list(csv.DictReader(file))
+    merged = [fields for fields in before if fields["part"] != rows[0]["part"]] + rows
+    merged.sort(key=lambda fields: list(PARTS).index(fields["part"]))
+    table = Table(COLUMNS, tuple(merged))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(table.render("csv"), encoding="utf-8")
+    return table
+
+
+def shown(fields: Row) -> Row:
+    """A row for people: numbers that count things without decimals."""
+    value = float(fields["value"])
+    return fields | {"value": f"{value:.{0 if value == round(value) else 2}f}"}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, required=True, help="folder of sounds")
+    parser.add_argument("--work", type=Path, help="folder that stays; batch goes on where it was")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--files", type=int, default=1000, help="of batch and bundle")
     parser.add_argument("--decoded", type=int, default=100, help="of these, decompressed")
@@ -268,6 +279,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=100_000, help="of the fuzzer")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--pack", help="name or folder; default: SPRESSO_PACK or the shipped one")
+    parser.add_argument("--markdown", action="store_true", help="also the README's table")
     parser.add_argument("--output", type=Path, help="folder for library.csv")
     return parser.parse_args()
 

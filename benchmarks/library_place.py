@@ -1,4 +1,4 @@
-"""Where library.py works: copies of clips in a temporary folder, and spresso as a process."""
+"""Where library.py works: a folder with copies of the clips, and spresso as a process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ Row = dict[str, str | int | float | None]
 
 
 class Place:
-    """A temporary folder with copies of the clips, and the commands that are run in it."""
+    """A folder with copies of the clips, and the commands that are run in it."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder = folder
         self.options = options
-        self.seconds = 0.0  # of the call that made `coded`
 
     def clips(self, count: int) -> Path:
         """A folder of `count` clips, evenly spaced by name, with their tree."""
@@ -35,7 +34,7 @@ class Place:
             for path in paths:
                 copy = target / path.relative_to(source)
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
+                shutil.copy2(path, copy)
         return target
 
     def command(self, *arguments: object) -> list[str]:
@@ -63,8 +62,8 @@ class Place:
     def coded(self) -> Path:
         """The clips of the batch, compressed in one call, with `coded.jsonl` beside them."""
         target = self.folder / "coded"
-        clips = self.clips(self.options.files)
-        self.seconds = self.compress(clips, target, "--report", self.folder / "coded.jsonl")
+        record = self.folder / "coded.jsonl"
+        self.compress(self.clips(self.options.files), target, "--resume", "--report", record)
         return target
 
     @cached_property
