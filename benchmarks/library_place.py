@@ -74,7 +74,7 @@ class Place:
         return contents(target)
 
 
-def row(what: str, value: float, unit: str, aim: str | None = None) -> Row:
+def row(what: str, value: float | None, unit: str, aim: str | None = None) -> Row:
     return {"what": what, "value": value, "unit": unit, "aim": aim}
 
 

@@ -4,7 +4,8 @@ Part `long` of library.py. A seam is a border of latent frames where a window of
 kept codes or of the decoder begins or ends, or where stretches begin or end to fade into each
 other. The jump between two frames is their mean absolute difference in log-mel over all bands;
 at a seam those of the two frame pairs are taken whose analysis windows touch it. What chance does
-to such a figure is shown by as many pairs drawn from the rest of the file, again and again.
+to such a figure is shown by as many pairs drawn from the rest of the file, again and again; what
+the change of codes does, which every seam comes with, by the borders of codes that are no seams.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CHUNK = 6000  # frames analysed at a time
 PERCENTILE = 95
 DRAWS = 1000  # of random places
 
-Cells = tuple[str, float, str, str | None]  # what, value, unit, aim
+Cells = tuple[str, float | None, str, str | None]  # what, value, unit, aim
 
 
 def figures(
@@ -60,14 +61,14 @@ def figures(
         rows.append((what, high / low, "x", "<= 1.5"))
 
     jumps = log_mel_jumps(back)  # [T - 1]
-    at = np.zeros(len(jumps), bool)
-    for border in seams(coded):
-        at[max(0, border - 1) : border + 1] = True
+    borders, code = seams(coded)
+    at, others = touching(borders, len(jumps)), touching(code - borders, len(jumps))
     rest = jumps[~at]
     here, elsewhere = (float(np.percentile(part, PERCENTILE)) for part in (jumps[at], rest))
     rng = np.random.default_rng(0)
     drawn = [np.percentile(rng.choice(rest, int(at.sum())), PERCENTILE) for _ in range(DRAWS)]
     low, high = (float(limit) for limit in np.percentile(drawn, (2.5, 97.5)) / elsewhere)
+    inside = float(np.percentile(jumps[others], PERCENTILE)) / elsewhere if others.any() else None
     return [
         *rows,
         ("pairs of frames at seams", int(at.sum()), f"of {len(at)}", None),
@@ -76,7 +77,16 @@ def figures(
         ("seams over elsewhere", here / elsewhere, "x", "<= 1"),
         ("random places over elsewhere, 95 % from", low, "x", None),
         ("random places over elsewhere, 95 % to", high, "x", None),
+        ("borders of codes inside windows over elsewhere", inside, "x", None),
     ]
+
+
+def touching(borders: set[int], count: int) -> np.ndarray:
+    """Which of `count` pairs of neighbouring frames touch a border, bool `[count]`."""
+    mask = np.zeros(count, bool)
+    for border in borders:
+        mask[max(0, border - 1) : border + 1] = True
+    return mask
 
 
 def concatenate(clips: list[Path], target: Path, minutes: float) -> None:
@@ -91,8 +101,8 @@ def concatenate(clips: list[Path], target: Path, minutes: float) -> None:
                 return
 
 
-def seams(coded: Path) -> set[int]:
-    """Latent frames of a mono 48 kHz `.spr` file at which some window of the codec has an end."""
+def seams(coded: Path) -> tuple[set[int], set[int]]:
+    """Latent frames of a mono 48 kHz `.spr` file: where windows of the codec end, where codes do."""
     with open(coded, "rb") as file:
         stream = spr.load(file, max_seconds=None)
     pool, frames = stream.profile.pool, stream.frames
@@ -109,7 +119,8 @@ def seams(coded: Path) -> set[int]:
         for (_, stop), (begin, _) in pairwise(stretches)
         for third in (1, 2)
     }
-    return fades | {border * pool for border in borders if 0 < border < frames}
+    ends = fades | {border * pool for border in borders if 0 < border < frames}
+    return ends, {code * pool for code in range(1, frames)}
 
 
 def log_mel_jumps(path: Path) -> np.ndarray:
