@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import statistics
 import sys
 import tempfile
@@ -87,8 +86,8 @@ def _cold(options: argparse.Namespace, kbps: float) -> list[dict]:
         for name, command in commands.items():
             ours, theirs, memory = [], [], 0.0
             for _ in range(options.runs):
-                theirs.append(_process(peer)[0])
-                seconds, peak = _process([*command, *shared])
+                theirs.append(support.run_process(peer)[0])
+                seconds, peak = support.run_process([*command, *shared])
                 ours.append(seconds)
                 memory = max(memory, peak)
             row = {"what": f"cold {name}", "kbps": kbps, "batch": 1, "memory": memory}
@@ -172,18 +171,6 @@ class _Memory:
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024 / 1e6
         return 0.0
-
-
-def _process(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident MB of a process that must succeed."""
-    start = time.perf_counter()
-    child = os.posix_spawn(command[0], command, os.environ)
-    _, status, usage = os.wait4(child, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        sys.exit(f"speed: failed: {' '.join(command)}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, usage.ru_maxrss * unit / 1e6
 
 
 def _opus(sound: np.ndarray) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -53,6 +55,22 @@ def decompress(
         samples = np.concatenate(list(decoded.blocks()))[:, 0]
         decoded.close()
         yield name, samples
+
+
+def run_process(command: list[str]) -> tuple[float, float]:
+    """Wall seconds and peak resident MB of a process that must succeed.
+
+    Linux counts what the caller had in use before the process was its own: measure before
+    importing much.
+    """
+    start = time.perf_counter()
+    child = os.posix_spawn(command[0], command, os.environ)
+    _, status, usage = os.wait4(child, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        sys.exit(f"{Path(sys.argv[0]).stem}: failed: {' '.join(command)}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, usage.ru_maxrss * unit / 1e6
 
 
 def machine() -> str:

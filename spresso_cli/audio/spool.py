@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
-MEMORY_BYTES = 1 << 26  # 64 MiB: three minutes of stereo at 48 kHz; what is longer goes to disk
+MEMORY_BYTES = 1 << 24  # 16 MiB: 87 s of mono at 48 kHz; what is longer goes to disk
 
 
 class Spool:

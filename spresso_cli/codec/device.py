@@ -11,6 +11,9 @@ from spresso_cli.errors import UsageError
 MICRO_BATCH = {"cpu": 1, "cuda": 16}
 # Windows collected before the networks run; a multiple of the micro-batch.
 ROUND = {"cpu": 1, "cuda": 64}
+# Vectors that one search of the quantiser sees. Sounds are not mixed in it, so that most of them,
+# a few seconds at 1 Hz, would search for little but padding in a larger one.
+SEARCH_BATCH = {"cpu": 4, "cuda": 64}
 
 
 def resolve_device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ from spresso_cli.audio.files import AudioSource, downmix
 from spresso_cli.audio.level import Level, gain_byte, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
-from spresso_cli.codec.device import MICRO_BATCH, ROUND
+from spresso_cli.codec.device import MICRO_BATCH, ROUND, SEARCH_BATCH
 from spresso_cli.container.bits import pack_codes
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
@@ -234,5 +234,7 @@ class SoundEncoder:
     def _quantise(self, z: Tensor) -> np.ndarray:
         """z `[coded, frames, 64]` -> codes uint16 `[coded, frames, M]`."""
         flat = z.flatten(0, 1).to(self.models.device)
-        codes = self.models.qinco2.encode(flat, self.profile.codebooks)
+        codes = self.models.qinco2.encode(
+            flat, self.profile.codebooks, micro_batch=SEARCH_BATCH[self.models.device.type]
+        )
         return codes.unflatten(0, z.shape[:2]).cpu().numpy().astype(np.uint16)

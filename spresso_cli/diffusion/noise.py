@@ -10,6 +10,7 @@ import numpy as np
 
 CHANNELS = 128  # of the latent; also the stride of a frame in the counter
 _WORDS = 4  # 64-bit words in one Philox4x64 block
+_FRAMES = 512  # drawn at a time: the words alone are eight times as large as the noise
 
 
 def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -> np.ndarray:
@@ -37,8 +38,17 @@ def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -
         key=np.array([seed, 0], dtype=np.uint64),
         counter=np.array([counter >> 64 * word & (1 << 64) - 1 for word in range(4)], np.uint64),
     )
+    noise = np.empty((frames, channels), np.float32)
+    for first in range(0, frames, _FRAMES):
+        some = noise[first : first + _FRAMES]
+        some[:] = _normal(philox, len(some), channels)
+    return noise
+
+
+def _normal(philox: np.random.Philox, frames: int, channels: int) -> np.ndarray:
+    """The next frames of the field, float64 [frames, channels]."""
     words = philox.random_raw(frames * CHANNELS * _WORDS).reshape(frames, CHANNELS, _WORDS)
     words = words[:, :channels, :2]  # [frames, channels, 2]
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1)
     radius = np.sqrt(-2.0 * np.log(uniform[..., 0]))
-    return (radius * np.cos(2.0 * np.pi * uniform[..., 1])).astype(np.float32)
+    return radius * np.cos(2.0 * np.pi * uniform[..., 1])

@@ -58,3 +58,24 @@ def test_the_resemblance_table_is_the_csv() -> None:
         for row in results("resemblance.csv")
     ]
     assert table("kbps") == expected
+
+
+LIBRARY = results("library.csv")
+
+
+def test_the_library_table_is_every_row_of_the_csv_with_an_aim() -> None:
+    expected = []
+    for row in LIBRARY:
+        whole = float(row["value"]) == round(float(row["value"]))
+        value = shown(row["value"], 0 if whole else 2)
+        expected.append([row["part"], row["what"], value, row["unit"], row["aim"]])
+    assert table("part") == [cells for cells in expected if cells[-1]]
+
+
+def test_the_sizes_of_a_clip_by_way_of_keeping_it_are_in_the_csv() -> None:
+    sizes = {row["what"]: shown(row["value"], 0) for row in LIBRARY if row["part"] == "bundle"}
+    tar, loose = (f"{int(sizes[name]):,}".replace(",", " ") for name in
+                  ("tar", "loose on 4 KiB blocks"))  # fmt: skip
+    text = " ".join(README.split())
+    assert f"costs {sizes['bundle']} bytes in a bundle, {tar} in a tar" in text
+    assert f"{loose} as a loose file" in text

@@ -9,6 +9,7 @@ from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import AudioError, MissingPack, SpressoError, UsageError
+from spresso_cli.models.qinco2 import QINCo2
 
 
 def rms(x):
@@ -100,6 +101,19 @@ def test_results_do_not_depend_on_what_is_compressed_together(codec, sound):
     together = [spr.write(s) for _, s in codec.compress_many(items, profile)]
     backwards = [spr.write(s) for _, s in codec.compress_many(items[::-1], profile)]
     assert together == alone and backwards == alone[::-1]
+
+
+def test_a_short_sound_searches_for_little_more_than_its_own_codes(codec, sound, monkeypatch):
+    searched = []
+    search = QINCo2.search
+
+    def counted(self, x, *arguments):
+        searched.append(len(x))
+        return search(self, x, *arguments)
+
+    monkeypatch.setattr(QINCo2, "search", counted)
+    codec.compress(sound(96_000), 48_000)  # two codes at 1 Hz
+    assert sum(searched) <= 4
 
 
 def test_results_do_not_depend_on_what_is_decompressed_together(codec, sound):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -106,6 +107,17 @@ def test_five_seconds_take_milliseconds() -> None:
         latent_noise(0, 0, 500)
         times.append(time.process_time() - began)
     assert min(times) < 0.05
+
+
+def test_long_noise_takes_little_more_memory_than_its_result() -> None:
+    tracemalloc.start()
+    try:
+        noise = latent_noise(0, 0, 20_000)
+        assert tracemalloc.get_traced_memory()[1] < 3 * noise.nbytes
+    finally:
+        tracemalloc.stop()
+    # Across the borders of what is drawn at a time, it is still one field.
+    assert np.array_equal(noise[500:1100], latent_noise(0, 500, 600))
 
 
 def test_no_frames_is_an_empty_field() -> None:
