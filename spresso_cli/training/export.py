@@ -59,6 +59,12 @@ def _networks(name: str) -> bool:
     return not (name == "first" or name.endswith(("codebook", "shortlist")))
 
 
+def _attention(name: str) -> bool:
+    """f_phi keeps float16: its columns are as unlike in scale as the directions of z are, and a
+    row's one scale would serve the largest."""
+    return not name.startswith("f_phi")
+
+
 def export_pack(
     folder: Path,
     description: Description,
@@ -93,7 +99,7 @@ def export_pack(
             quantise(networks.encoder.state_dict(), _everything),
             folder / name / "encoder.safetensors",
         )
-        write_tensors(quantise(adapter, _everything), folder / name / "adapter.safetensors")
+        write_tensors(quantise(adapter, _attention), folder / name / "adapter.safetensors")
         write_tensors(
             quantise(networks.qinco2.state_dict(), _networks), folder / name / "qinco2.safetensors"
         )
