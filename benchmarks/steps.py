@@ -96,6 +96,7 @@ class Judge:
             found = identify(self._vectors[embedder.name], embedder.embed(equal))
             suffix = f"_{embedder.name}" if number else ""  # the first one is what is printed
             row |= {f"cosine{suffix}": found.cosine.value, f"share{suffix}": found.share.value}
+            row |= {f"chance{suffix}": found.chance} if not number else {}
             row |= {f"share{suffix}_low": found.share.low, f"share{suffix}_high": found.share.high}
         return row
 
@@ -154,7 +155,7 @@ def main() -> None:
             )
             print(f"{profile.kbps:g} kbps, {setting}: {seconds:.2f} s", file=sys.stderr, flush=True)
         codec.pack = info
-    head += f"\ncosine and first among 20 (chance 0.05) on {embedders[0].name} embeddings"
+    head += f"\ncosine and first among 20 on {embedders[0].name} embeddings, chance {rows[0]['chance']:.3f}"
     wide = support.every_column(rows)
     support.publish("steps", head, Table(COLUMNS, tuple(rows)), options, wide)
     if options.plot:
