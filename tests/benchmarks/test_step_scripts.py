@@ -35,3 +35,26 @@ def test_steps_compares_samplers_at_equal_noise(run, clips: Path, tmp_path: Path
 def test_steps_refuses_what_cannot_be(run, clips: Path, wrong: tuple[str, ...]) -> None:
     with pytest.raises(UsageError):
         run("steps", "--clips", clips, *wrong)
+
+
+def test_quantizers_measures_all_of_them_on_the_same_vectors(
+    run, corpus: Path, tmp_path: Path
+) -> None:
+    manifest, out = corpus / "manifest.csv", tmp_path / "out"
+    manifest.write_text(manifest.read_text().replace("dev,a", "train,a"))
+    text = run("quantizers", "--corpus", corpus, "--config", "tiny", "--frame-rates", 11,
+               "--limit", 3, "--passes", 1, "--curve", 300, 600, "--held-out", 64, "--timed", 16,
+               "--iterations", 1, "--fresh-steps", 2, "--output", out)  # fmt: skip
+    assert "z of tiny on corpus: 64 held-out vectors of 3 clips" in text
+    rows = list(csv.DictReader((out / "quantizers.csv").open()))
+    names = ["RVQ greedy", "RVQ beam 2", "iRVQ", "QINCo2 fresh beam 2", "QINCo2 of tiny beam 2"]
+    expected = [(name, "300") for name in names[:4]] + [(name, "600") for name in names[:4]]
+    expected.append((names[4], ""))
+    assert list(dict.fromkeys((r["name"], r["vectors"]) for r in rows)) == expected
+    assert len(rows) == 12 * len(expected)
+    beam = [r for r in rows if r["name"] == "RVQ beam 2"]
+    assert {float(r["versus"]) for r in beam} == {1.0}
+    assert all(1 <= float(r["perplexity"]) <= 64 for r in rows)
+    first, last = (r for r in rows if r["name"] == "iRVQ" and r["vectors"] == "600"
+                   and r["codebooks"] in ("1", "12"))  # fmt: skip
+    assert float(last["relative"]) <= float(first["relative"])
