@@ -58,3 +58,17 @@ def test_quantizers_measures_all_of_them_on_the_same_vectors(
     first, last = (r for r in rows if r["name"] == "iRVQ" and r["vectors"] == "600"
                    and r["codebooks"] in ("1", "12"))  # fmt: skip
     assert float(last["relative"]) <= float(first["relative"])
+
+
+def test_diversity_has_a_row_for_every_rate_and_embedding(run, clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    text = run("diversity", "--clips", clips, "--seconds", 0.5, "--limit", 3, "--steps", 1,
+               "--rates", 0.096, 1.32, "--takes", 2, "--output", out)  # fmt: skip
+    assert "3 of 3 clips of clips, cut to 0.5 s; 2 takes; aim 0.02 to 0.5" in text
+    rows = list(csv.DictReader((out / "diversity.csv").open()))
+    assert [(row["frame_rate"], row["embedding"]) for row in rows] == [
+        ("1", "clap"), ("1", "logmel-stats"), ("11", "clap"), ("11", "logmel-stats"),
+    ]  # fmt: skip
+    # An untrained decoder hardly hears its codes: takes differ as much as clips do.
+    assert all(float(row["ratio"]) > 0.1 for row in rows)
+    assert all((row["aim"] == "yes") == (float(row["ratio"]) <= 0.5) for row in rows)
