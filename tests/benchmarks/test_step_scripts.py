@@ -72,3 +72,26 @@ def test_diversity_has_a_row_for_every_rate_and_embedding(run, clips: Path, tmp_
     # An untrained decoder hardly hears its codes: takes differ as much as clips do.
     assert all(float(row["ratio"]) > 0.1 for row in rows)
     assert all((row["aim"] == "yes") == (float(row["ratio"]) <= 0.5) for row in rows)
+
+
+def test_rate_curve_runs_over_prefixes_and_adds_the_bounds(
+    run, clips: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    run("rate_curve", "--clips", clips, "--seconds", 0.5, "--limit", 3, "--steps", 1,
+        "--codebooks", 1, 8, 12, "--output", out)  # fmt: skip
+    rows = list(csv.DictReader((out / "rate_curve.csv").open()))
+    assert [(row["frame_rate"], row["codebooks"], row["kbps"]) for row in rows] == [
+        ("1", "1", "0.012"), ("1", "8", "0.096"),  # the pack has no more at this rate
+        ("11", "1", "0.11"), ("11", "8", "0.88"), ("11", "12", "1.32"),
+        ("1", "", ""), ("11", "", ""), ("", "", ""),
+    ]  # fmt: skip
+    assert [row["codec"] for row in rows[-3:]] == ["z, 1 Hz", "z, 11 Hz", "AudioAE"]
+    assert all(row["kad_clap"] and row["fad_clap"] for row in rows)
+    assert (out / "rate_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rate_curve_names_a_frame_rate_that_is_not_there(run, clips: Path) -> None:
+    with pytest.raises(UsageError, match="25 Hz"):
+        run("rate_curve", "--clips", clips, "--frame-rates", 25)
