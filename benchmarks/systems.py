@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,13 @@ from spresso_cli.container.profile import Profile
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.embeddings import Embedder
 from spresso_cli.evaluation.peers import Coded
-from spresso_cli.evaluation.scoring import Reference, SystemScore, score_clip, summarise
+from spresso_cli.evaluation.scoring import (
+    ClipScore,
+    Reference,
+    SystemScore,
+    score_clip,
+    summarise,
+)
 from spresso_cli.models.audio_ae import AudioAE
 
 Clips = Mapping[str, np.ndarray]  # float32 [n] at 48 kHz, by name
@@ -60,7 +66,7 @@ def measure(
     start = time.perf_counter()
     results = list(coded)
     seconds = time.perf_counter() - start
-    scores = [score_clip(clip, references[clip], c.samples, embedders) for clip, c in results]
+    scores = scored(results, references, embedders)
     sizes = [(c.file_bytes, c.payload_bytes) for _, c in results]
     measured = sizes[0][0] is not None
     print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
@@ -73,6 +79,15 @@ def measure(
         sum(size for size, _ in sizes) if measured else None,
         sum(size for _, size in sizes) if measured else None,
     )
+
+
+def scored(
+    coded: Iterable[tuple[str, Coded]],
+    references: Mapping[str, Reference],
+    embedders: Sequence[Embedder],
+) -> list[ClipScore]:
+    """The score of every clip of a system."""
+    return [score_clip(clip, references[clip], c.samples, embedders) for clip, c in coded]
 
 
 def columns(row: Row) -> dict[str, str | int | float | None]:

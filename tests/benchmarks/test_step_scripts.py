@@ -95,3 +95,17 @@ def test_rate_curve_runs_over_prefixes_and_adds_the_bounds(
 def test_rate_curve_names_a_frame_rate_that_is_not_there(run, clips: Path) -> None:
     with pytest.raises(UsageError, match="25 Hz"):
         run("rate_curve", "--clips", clips, "--frame-rates", 25)
+
+
+def test_finetuning_finds_no_difference_between_a_pack_and_itself(
+    run, clips: Path, tmp_path: Path
+) -> None:
+    out, pack = tmp_path / "out", Path(__file__).parents[1] / "data" / "tiny_pack"
+    text = run("finetuning", "--with", pack, "--without", pack, "--clips", clips, "--limit", 3,
+               "--seconds", 0.5, "--steps", 1, "--rates", 0.096, "--output", out)  # fmt: skip
+    assert "packs tiny (with) and tiny (without), seed 0" in text
+    rows = {row["metric"]: row for row in csv.DictReader((out / "finetuning.csv").open())}
+    assert {"MS-mel", "KAD clap", "cosine logmel-stats", "FAD clap"} <= rows.keys()
+    for row in rows.values():
+        assert row["verdict"] == "undecided"
+        assert float(row["difference"] or 0) == pytest.approx(0.0, abs=1e-9)
