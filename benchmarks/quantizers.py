@@ -121,6 +121,12 @@ def pool_of(clips: list[Clip], audio_ae: AudioAE, passes: int, seed: int) -> Lat
     )
 
 
+def spaced(clips: list[Clip], limit: int | None) -> list[Clip]:
+    """At most `limit` clips, evenly spaced by name."""
+    count = min(len(clips), limit or len(clips))
+    return [clips[i * len(clips) // count] for i in range(count)]
+
+
 def candidates(
     z: Tensor, config: QINCo2Config, beams: list[int], options: argparse.Namespace
 ) -> Iterator[Candidate]:
@@ -205,9 +211,9 @@ def main() -> None:
     device = resolve_device(options.device)
     settings = load(options.config)
     where = source(options, settings, device)
-    trained_on, spared = held_out(options.corpus)
-    train_pool = pool_of(trained_on[: options.limit], where.audio_ae, options.passes, options.seed)
-    test_pool = pool_of(spared[: options.limit], where.audio_ae, 1, options.seed)
+    trained_on, spared = (spaced(clips, options.limit) for clips in held_out(options.corpus))
+    train_pool = pool_of(trained_on, where.audio_ae, options.passes, options.seed)
+    test_pool = pool_of(spared, where.audio_ae, 1, options.seed)
     rows: list[dict] = []
     for rate, encoder in where.encoders.items():
         config = where.configs[rate]
@@ -238,7 +244,7 @@ def main() -> None:
     some.sort(key=lambda r: (r["frame_rate"], r["codebooks"]))
     head = (
         f"z of {where.name} on {options.corpus.name}: {options.held_out} held-out vectors of "
-        f"{len(spared[: options.limit])} clips; k-means on up to {options.baseline_vectors} "
+        f"{len(spared)} clips, trained on {len(trained_on)}; k-means on up to {options.baseline_vectors} "
         f"vectors; QINCo2 with A = {next(iter(where.configs.values())).shortlist}"
     )
     wide = support.every_column(rows)
@@ -248,7 +254,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, required=True, help="folder, best with a manifest")
-    parser.add_argument("--limit", type=int, help="at most this many clips of each split")
+    parser.add_argument("--limit", type=int, help="at most this many clips of each split, spaced")
     parser.add_argument("--passes", type=int, default=2, help="over the training clips")
     parser.add_argument("--pack", help="name or folder of the pack that makes z")
     parser.add_argument("--run", type=Path, help="a model's folder, in the place of a pack")

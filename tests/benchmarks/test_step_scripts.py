@@ -45,7 +45,7 @@ def test_quantizers_measures_all_of_them_on_the_same_vectors(
     text = run("quantizers", "--corpus", corpus, "--config", "tiny", "--frame-rates", 11,
                "--limit", 3, "--passes", 1, "--curve", 300, 600, "--held-out", 64, "--timed", 16,
                "--iterations", 1, "--fresh-steps", 2, "--output", out)  # fmt: skip
-    assert "z of tiny on corpus: 64 held-out vectors of 3 clips" in text
+    assert "z of tiny on corpus: 64 held-out vectors of 3 clips, trained on 3" in text
     rows = list(csv.DictReader((out / "quantizers.csv").open()))
     names = ["RVQ greedy", "RVQ beam 2", "iRVQ", "QINCo2 fresh beam 2", "QINCo2 of tiny beam 2"]
     expected = [(name, "300") for name in names[:4]] + [(name, "600") for name in names[:4]]
