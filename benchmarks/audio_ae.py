@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import support
+import systems
 import torch
 
 from spresso_cli.codec.device import resolve_device
@@ -68,20 +69,11 @@ def candidates(options: argparse.Namespace) -> Iterator[tuple[str, AudioAE]]:
         yield f"{options.run.name} ({options.config})", workspace.audio_ae()
 
 
-@torch.inference_mode()
-def decoded(model: AudioAE, clip: np.ndarray, device: torch.device) -> np.ndarray:
-    """A clip [n] through the AudioAE."""
-    hop = model.config.hop
-    padded = np.pad(clip, (0, -clip.size % hop))
-    x = torch.from_numpy(padded.astype(np.float32))[None].to(device)
-    return model.decode(model.encode(x))[0, : clip.size].cpu().numpy()
-
-
-def scores(model: AudioAE, clips: list[np.ndarray], device: torch.device) -> dict[str, float]:
+def scores(model: AudioAE, clips: list[np.ndarray]) -> dict[str, float]:
     """The columns of one row."""
     rows = []
     for clip in clips:
-        output = decoded(model, clip, device)
+        output = systems.through_audio_ae(model, clip)
         rows.append(
             (
                 metrics.si_sdr(clip, output),
@@ -112,7 +104,7 @@ def main() -> None:
     rows = []
     for name, model in candidates(options):
         count = sum(p.numel() for p in model.parameters()) / 1e6
-        rows.append({"name": name, "parameters": count, **scores(model.to(device), clips, device)})
+        rows.append({"name": name, "parameters": count, **scores(model.to(device), clips)})
         print(f"{name} done", file=sys.stderr, flush=True)
     table = Table(COLUMNS, tuple(rows))
     print(f"{len(clips)} clips of {options.clips.name}, up to 5 s each, peak {NETWORK_PEAK}")

@@ -4,38 +4,30 @@
 
 Every clip is cut or zero-padded to 5 s, mixed to mono at 48 kHz, coded, decoded, resampled back to
 48 kHz and measured by the same code as `spresso evaluate`. Known codec delays are removed. Rates
-are averages over all clips: payload counts codes alone, file counts every byte. Peers that are not
-installed are skipped with a line; neural ones need their weights in --weights.
+are averages over all clips: payload counts codes alone, file counts every byte. Beside our rates
+stand their bounds: z of each frame rate without quantisation, and the AudioAE alone. Peers that are
+not installed are skipped with a line; neural ones need their weights in --weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import support
+import systems
 
-from spresso_cli.codec.codec import Codec
+from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import DecodeOptions
-from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
-from spresso_cli.evaluation.clips import CLIP_RATE
-from spresso_cli.evaluation.embeddings import Embedder, project_embedders
+from spresso_cli.evaluation.embeddings import project_embedders
 from spresso_cli.evaluation.mushra import anchor
 from spresso_cli.evaluation.peers import Coded, Peer, PeerUnavailable, peer
-from spresso_cli.evaluation.scoring import (
-    Reference,
-    SystemScore,
-    metric_of,
-    score_clip,
-    summarise,
-)
+from spresso_cli.evaluation.scoring import Reference, metric_of
 from spresso_cli.evaluation.tables import Column, Table
 
 TOOLS = "opus:6,opus:12,codec2:1.3,mp3:16,vorbis:32"
@@ -44,27 +36,8 @@ CONTINUOUS = "music2latent,stable-audio-open"
 OWN = "spresso"
 
 
-@dataclass(frozen=True)
-class Row:
-    """A codec's score, its bytes over all clips and the seconds it took to code and decode them."""
-
-    name: str
-    series: str
-    score: SystemScore
-    seconds: float  # wall time
-    audio_seconds: float
-    file_bytes: int | None
-    payload_bytes: int | None
-
-    def kbps(self, size: int | None) -> float | None:
-        """The average rate of a number of bytes."""
-        return None if size is None else size * 8 / self.audio_seconds / 1000
-
-
 def main() -> None:
     options = _arguments()
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
     clips = support.load_clips(options.clips, options.seconds, options.limit)
     embedders = project_embedders(options.pack)
     if options.laion_clap:
@@ -78,22 +51,16 @@ def main() -> None:
     references = {name: Reference(clip) for name, clip in clips.items()}
     rows = []
     for series, name, coded in _systems(options, clips):
-        start = time.perf_counter()
-        results = list(coded)
-        seconds = time.perf_counter() - start
-        rows.append(_row(series, name, results, seconds, references, embedders))
-        print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
-
-    table = _table(rows)
+        rows.append(systems.measure(series, name, coded, references, embedders))
     length = f"{options.seconds:g} s each" if options.seconds else "whole"
     steps = f"{options.steps} steps" if options.steps else "the pack's steps"
-    print(f"{len(clips)} clips of {options.clips.name}, {length}; {OWN} at {steps}, seed 0")
-    print(f"cosine, FAD and KAD on {embedders[0].name} embeddings, comparable in this table only")
-    print(support.machine())
-    print()
-    print(table.render("markdown" if options.markdown else "text"), end="")
+    head = (
+        f"{len(clips)} clips of {options.clips.name}, {length}; {OWN} at {steps}, seed 0\n"
+        f"cosine, FAD and KAD on {embedders[0].name} embeddings, comparable in this table only"
+    )
+    wide = support.every_column([systems.columns(row) for row in rows])
+    support.publish("quality", head, _table(rows), options, wide)
     if options.output is not None:
-        (options.output / "quality.csv").write_text(_wide(rows).render("csv"), encoding="utf-8")
         _plot(options.output / "quality.png", rows)
 
 
@@ -112,12 +79,18 @@ def _systems(
         yield other.name.partition(" ")[0], other.name, _by_peer(other, clips)
     info = find_pack(options.pack)
     rates = options.rates or sorted(point.kbps for point in info.points)
-    codec = Codec.load(options.pack, options.device)
+    codec = ContinuousCodec.load(options.pack, options.device)
     decode = DecodeOptions(steps=options.steps, sampler=options.sampler)
-    for kbps in rates:
-        profile = info.choose(kbps)
+    profiles = [info.choose(kbps) for kbps in rates]
+    for profile in profiles:
         series = f"{OWN} {profile.frame_rate} Hz"
-        yield series, f"{OWN} {profile.kbps:g}", _by_us(codec, clips, profile, decode)
+        yield series, f"{OWN} {profile.kbps:g}", systems.by_us(codec, clips, profile, decode)
+    if options.no_bounds:
+        return
+    for rate in sorted({profile.frame_rate for profile in profiles}):
+        name = f"{OWN} {rate} Hz, continuous z"
+        yield "bounds", name, systems.by_z(codec, clips, rate, decode)
+    yield "bounds", "AudioAE alone", systems.by_audio_ae(codec, clips)
 
 
 def _unchanged(clips: dict[str, np.ndarray]) -> Iterator[tuple[str, Coded]]:
@@ -136,36 +109,7 @@ def _by_peer(other: Peer, clips: dict[str, np.ndarray]) -> Iterator[tuple[str, C
         yield name, other.code(clip)
 
 
-def _by_us(codec, clips, profile, decode) -> Iterator[tuple[str, Coded]]:
-    streams = support.compress(codec, clips, profile)
-    for name, samples in support.decompress(codec, streams, decode):
-        stream = streams[name]
-        yield name, Coded(samples, len(spr.write(stream)), stream.payload_bytes)
-
-
-def _row(
-    series: str,
-    name: str,
-    results: list[tuple[str, Coded]],
-    seconds: float,
-    references: dict[str, Reference],
-    embedders: list[Embedder],
-) -> Row:
-    scores = [score_clip(clip, references[clip], c.samples, embedders) for clip, c in results]
-    sizes = [(c.file_bytes, c.payload_bytes) for _, c in results]
-    measured = sizes[0][0] is not None
-    return Row(
-        name,
-        series,
-        summarise(scores),
-        seconds,
-        sum(references[clip].samples.size for clip, _ in results) / CLIP_RATE,
-        sum(size for size, _ in sizes) if measured else None,
-        sum(size for _, size in sizes) if measured else None,
-    )
-
-
-def _table(rows: list[Row]) -> Table:
+def _table(rows: list[systems.Row]) -> Table:
     """One line a codec: rates and means, on the first embedding; the CSV has the others."""
     others = list(rows[0].score.embeddings)[1:]
     keys = [k for k in rows[0].score.values if k.partition("_")[2] not in others]
@@ -191,29 +135,7 @@ def _table(rows: list[Row]) -> Table:
     return Table(tuple(columns), tuple(lines))
 
 
-def _wide(rows: list[Row]) -> Table:
-    """The same with bytes, intervals, signed biases and counts, for the CSV."""
-    lines = []
-    for row in rows:
-        line = {
-            "codec": row.name,
-            "clips": row.score.clips,
-            "payload_bytes": row.payload_bytes,
-            "file_bytes": row.file_bytes,
-            "payload_kbps": row.kbps(row.payload_bytes),
-            "file_kbps": row.kbps(row.file_bytes),
-            "seconds": row.seconds,
-            "audio_seconds": row.audio_seconds,
-        }
-        for key, value in row.score.values.items():
-            line |= {key: value.value, f"{key}_low": value.low, f"{key}_high": value.high}
-        line |= {f"{key}_bias": value for key, value in row.score.biases.items()}
-        line |= {kind.replace("-", "_"): count for kind, count in row.score.defects.items()}
-        lines.append(line)
-    return Table(tuple(Column(key, key) for key in lines[0]), tuple(lines))
-
-
-def _plot(path: Path, rows: list[Row]) -> None:
+def _plot(path: Path, rows: list[systems.Row]) -> None:
     from spresso_cli.evaluation.plots import Point, rate_quality_figure
 
     panels = []
@@ -239,6 +161,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rates", type=float, nargs="*", help="kbps; default: the pack's points")
     parser.add_argument("--steps", type=int, help="solver steps; default: the pack's")
     parser.add_argument("--sampler", help="default: the pack's")
+    parser.add_argument("--no-bounds", action="store_true", help="leave out z and the AudioAE")
     parser.add_argument("--peers", default=f"{TOOLS},{NEURAL},{CONTINUOUS}", help="with commas")
     parser.add_argument("--weights", type=Path, help="folder of the neural peers' weights")
     parser.add_argument("--vggish", type=Path, help="ONNX file (extra eval)")

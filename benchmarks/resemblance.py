@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
 import numpy as np
 import support
@@ -24,7 +23,6 @@ from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container.stream import Stream
 from spresso_cli.errors import SpressoError
-from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.embeddings import project_embedders
 from spresso_cli.evaluation.resemblance import at_equal_loudness, derangement, identify
 from spresso_cli.evaluation.tables import Column, Table
@@ -43,16 +41,7 @@ COLUMNS = (
 
 def main() -> None:
     options = _arguments()
-    length = round(options.seconds * CLIP_RATE)
-    found = support.load_clips(options.clips, 0.0, options.limit)
-    # Silent clips have no codes to trade and no loudness to equal.
-    clips = {
-        name: clip[:length]
-        for name, clip in found.items()
-        if clip.size >= length and np.abs(clip[:length]).max() > 1e-4
-    }
-    if len(clips) < 2:
-        sys.exit(f"resemblance: fewer than two clips of {options.seconds:g} s or more")
+    clips, head = support.common_clips(options.clips, options.seconds, options.limit)
     embedders = project_embedders(options.pack)
     sources = at_equal_loudness(np.stack(list(clips.values())))
     info = find_pack(options.pack)
@@ -61,8 +50,8 @@ def main() -> None:
     rows = []
     for kbps in options.rates or sorted(point.kbps for point in info.points):
         streams = support.compress(codec, clips, info.choose(kbps))
-        decodes = _decoded(codec, streams, decode)
-        shuffled = _decoded(codec, _traded(streams), decode)
+        decodes = at_equal_loudness(support.decodes(codec, streams, decode))
+        shuffled = at_equal_loudness(support.decodes(codec, _traded(streams), decode))
         for embedder in embedders:
             vectors = embedder.embed(sources)
             own = identify(vectors, embedder.embed(decodes), options.candidates)
@@ -80,16 +69,7 @@ def main() -> None:
                 }
             )
         print(f"{kbps:g} kbps done", file=sys.stderr, flush=True)
-    table = Table(COLUMNS, tuple(rows))
-    print(
-        f"{len(clips)} of {len(found)} clips of {options.clips.name}, cut to {options.seconds:g} s"
-    )
-    print(support.machine())
-    print()
-    print(table.render("markdown" if options.markdown else "text"), end="")
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "resemblance.csv").write_text(table.render("csv"), encoding="utf-8")
+    support.publish("resemblance", head, Table(COLUMNS, tuple(rows)), options)
 
 
 def _traded(streams: dict[str, Stream]) -> dict[str, Stream]:
@@ -102,26 +82,14 @@ def _traded(streams: dict[str, Stream]) -> dict[str, Stream]:
     }
 
 
-def _decoded(codec: Codec, streams: dict[str, Stream], decode: DecodeOptions) -> np.ndarray:
-    """Decodes [clips, n] at equal loudness, in the order of the streams."""
-    decoded = dict(support.decompress(codec, streams, decode))
-    return at_equal_loudness(np.stack([decoded[name] for name in streams]))
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, required=True, help="folder of sounds")
-    parser.add_argument("--limit", type=int, help="at most this many clips, evenly spaced by name")
+    support.common_arguments(parser, "resemblance.csv")
     parser.add_argument("--seconds", type=float, default=2.0, help="common length")
-    parser.add_argument("--rates", type=float, nargs="*", help="kbps; default: the pack's points")
     parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--steps", type=int, help="solver steps; default: the pack's")
     parser.add_argument("--sampler", help="default: the pack's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pack", help="name or folder")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
-    parser.add_argument("--output", type=Path, help="folder for resemblance.csv")
     return parser.parse_args()
 
 

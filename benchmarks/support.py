@@ -1,12 +1,13 @@
-"""What the benchmark scripts share: clips of one length, codes and decodes by the batch, the machine."""
+"""What the benchmark scripts share: clips of one length, codes and decodes by the batch, the report."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.protocol import CodecProtocol, DecodeOptions
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
-from spresso_cli.errors import SpressoError
+from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.evaluation.clips import CLIP_RATE, load_clip, sounds_in
+from spresso_cli.evaluation.tables import Column, Table
 
 
 def load_clips(folder: Path, seconds: float, limit: int | None) -> dict[str, np.ndarray]:
@@ -35,6 +37,26 @@ def load_clips(folder: Path, seconds: float, limit: int | None) -> dict[str, np.
             clip = np.pad(clip[:length], (0, max(0, length - clip.size)))
         clips[path.relative_to(folder).with_suffix("").as_posix()] = clip
     return clips
+
+
+def common_clips(
+    folder: Path, seconds: float, limit: int | None
+) -> tuple[dict[str, np.ndarray], str]:
+    """Clips float32 [n] of one length, cut, never padded, and a line that says how many were kept.
+
+    Silent clips are left out too: they have no codes and no loudness to equal. Raises UsageError
+    where fewer than two remain.
+    """
+    length = round(seconds * CLIP_RATE)
+    found = load_clips(folder, 0.0, limit)
+    kept = {
+        name: clip[:length]
+        for name, clip in found.items()
+        if clip.size >= length and np.abs(clip[:length]).max() > 1e-4
+    }
+    if len(kept) < 2:
+        raise UsageError(f"fewer than two clips of {seconds:g} s or more in {folder}")
+    return kept, f"{len(kept)} of {len(found)} clips of {folder.name}, cut to {seconds:g} s"
 
 
 def compress(
@@ -71,6 +93,47 @@ def run_process(command: list[str]) -> tuple[float, float]:
         sys.exit(f"{Path(sys.argv[0]).stem}: failed: {' '.join(command)}")
     unit = 1 if sys.platform == "darwin" else 1024
     return seconds, usage.ru_maxrss * unit / 1e6
+
+
+def decodes(
+    codec: CodecProtocol, streams: Mapping[str, Stream], options: DecodeOptions
+) -> np.ndarray:
+    """Decoded clips float32 [clips, n] of streams of one length, in their order."""
+    decoded = dict(decompress(codec, streams, options))
+    return np.stack([decoded[name] for name in streams])
+
+
+def publish(
+    name: str, head: str, table: Table, options: argparse.Namespace, wide: Table | None = None
+) -> None:
+    """Print what was measured, on what, and the table; write NAME.csv into the folder `--output`.
+
+    The file holds `wide` where that is given: what is too much for a screen.
+    """
+    print(head)
+    print(machine())
+    print()
+    print(table.render("markdown" if options.markdown else "text"), end="")
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        text = (wide or table).render("csv")
+        (options.output / f"{name}.csv").write_text(text, encoding="utf-8")
+
+
+def every_column(rows: Sequence[dict]) -> Table:
+    """All that the first row has a key for, in its order, as a table for a file."""
+    return Table(tuple(Column(key, key) for key in rows[0]), tuple(rows))
+
+
+def common_arguments(parser: argparse.ArgumentParser, files: str) -> None:
+    """The options that every script over clips and a pack has; `files` names what it writes."""
+    parser.add_argument("--clips", type=Path, required=True, help="folder of sounds")
+    parser.add_argument("--limit", type=int, help="at most this many clips, evenly spaced by name")
+    parser.add_argument("--rates", type=float, nargs="*", help="kbps; default: the pack's points")
+    parser.add_argument("--pack", help="name or folder")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
+    parser.add_argument("--output", type=Path, help=f"folder for {files}")
 
 
 def machine() -> str:

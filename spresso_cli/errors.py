@@ -21,6 +21,10 @@ class OutputError(SpressoError):
     """An output cannot be written: it exists, its folder is read-only, the disk is full."""
 
 
+class OutOfMemory(SpressoError):
+    """The networks do not fit the device's memory, even with one window at a time."""
+
+
 class UsageError(SpressoError):
     """The request itself cannot be met, whatever the file holds: exit code 2."""
 

@@ -16,7 +16,7 @@ import torch
 
 from spresso_cli.audio.files import ArraySource, AudioSource
 from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver, joined
-from spresso_cli.codec.device import ROUND, resolve_device
+from spresso_cli.codec.device import ROUND, Batches, resolve_device, within_memory
 from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
@@ -33,7 +33,7 @@ from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
 from spresso_cli.diffusion.samplers import SAMPLERS
-from spresso_cli.errors import BadPack, MissingPack, SpressoError, UsageError
+from spresso_cli.errors import BadPack, MissingPack, OutOfMemory, SpressoError, UsageError
 from spresso_cli.models.clap import TextTower
 from spresso_cli.models.dit import TextCondition
 
@@ -65,6 +65,7 @@ class Codec:
         self.pack = pack
         self.device = device
         self._explicit = explicit
+        self._batches = Batches(device)
         self._loaded: dict[tuple[object, ...], object] = {}
 
     @classmethod
@@ -233,7 +234,7 @@ class Codec:
             if voiced:
                 self._decoder_models(voiced[0].pack, voiced[0].family)
                 self._audio_ae(voiced[0].pack)
-        except BadPack as error:
+        except (BadPack, OutOfMemory) as error:
             # Nothing can be decoded from this pack; each of its sounds says so.
             yield from ((job.key, error) for job in jobs)
             return
@@ -241,7 +242,7 @@ class Codec:
         for job in jobs:
             yield job.key, Silence(job.stream) if job.stream.silent else next(sampled)
 
-    def _sampled(self, jobs: list[_Job]) -> Iterator[Performance]:
+    def _sampled(self, jobs: list[_Job]) -> Iterator[Performance | OutOfMemory]:
         """Decoded sounds: short ones in one trajectory each round, a long one by stretches."""
         if not jobs:
             return
@@ -251,7 +252,11 @@ class Codec:
         pool = decoder.plan.pool
         short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
         pieces = [Piece(codes, job.seed) for job in short for codes in job.stream.codes()]
-        together = iter(decoder.sample(pieces, solver, text) if pieces else [])
+        try:
+            together = iter(decoder.sample(pieces, solver, text) if pieces else [])
+        except OutOfMemory as error:
+            yield from (error for _ in jobs)
+            return
         for job in jobs:
             codes = job.stream.codes()  # [C, frames, M]
             ranges = decoder.plan.stretches(job.stream.frames)
@@ -268,13 +273,19 @@ class Codec:
                 )
                 latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
             sound = at_source_rate(sound_of(latents, audio_ae), job.stream)
-            yield Performance(job.stream, sound)
+            try:
+                with within_memory(self.device):
+                    result = Performance(job.stream, sound)
+            except OutOfMemory as error:
+                result = error
+            yield result
 
     # Networks, each loaded when first needed and kept.
 
     def _kept(self, kind: str, where: object, build: Callable[[], object]) -> object:
         if (kind, where) not in self._loaded:
-            self._loaded[kind, where] = build()
+            with within_memory(self.device):
+                self._loaded[kind, where] = build()
         return self._loaded[kind, where]
 
     def _audio_ae(self, pack: PackInfo):
@@ -301,7 +312,7 @@ class Codec:
             encoder,
             self._qinco2(self.pack, family),
             family.tag,
-            self.device,
+            self._batches,
         )
 
     def _decoder_models(self, pack: PackInfo, family: FamilyInfo) -> DecoderModels:
@@ -316,7 +327,7 @@ class Codec:
             self._qinco2(pack, family),
             pack.sigma_min,
             pack.sigma_max,
-            self.device,
+            self._batches,
         )
 
     def _text(self, pack: PackInfo, prompt: str | None) -> TextCondition | None:
@@ -326,7 +337,7 @@ class Codec:
         tower: TextTower = self._kept(
             "text", pack.path, lambda: load_clap(pack).text.to(self.device)
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), within_memory(self.device):
             tokens, mask, pooled = tower([prompt])
         present = torch.ones(1, dtype=torch.bool, device=self.device)
         return TextCondition(tokens, mask, pooled, present)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spresso_cli.audio.windows import Plan, window_weights
-from spresso_cli.codec.device import MICRO_BATCH
+from spresso_cli.codec.device import Batches
 from spresso_cli.diffusion.edm import guided, precondition
 from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
@@ -33,7 +33,12 @@ class DecoderModels:
     qinco2: QINCo2
     sigma_min: float
     sigma_max: float
-    device: torch.device
+    batches: Batches
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.batches.device
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,23 @@ class LatentDecoder:
 
         Returns:
             Standardised latents of each piece, float32 `[frames * t, 128]`, on the device.
+
+        Raises:
+            OutOfMemory: the device cannot even run one window at a time.
         """
+        return self.models.batches.run(
+            lambda size: self._sample(pieces, solver, text, progress, size)
+        )
+
+    def _sample(
+        self,
+        pieces: Sequence[Piece],
+        solver: Solver,
+        text: TextCondition | None,
+        progress: Callable[[int, int], None] | None,
+        size: int,
+    ) -> list[Tensor]:
+        """`sample` with `size` windows in a batch."""
         pool, patch = self.plan.pool, self.models.dit.config.patch
         windows: list[_Window] = []
         noise, spans, begin = [], [], 0
@@ -102,8 +123,8 @@ class LatentDecoder:
         solve, schedule = SAMPLERS[solver.sampler]
         sigmas = schedule(solver.steps, self.models.sigma_min, self.models.sigma_max)
         denoise = guided(
-            self._denoiser(windows, text, null=False),
-            self._denoiser(windows, None, null=True),
+            self._denoiser(windows, text, size, null=False),
+            self._denoiser(windows, None, size, null=True),
             solver.guidance,
         )
         x = solve(denoise, field, sigmas, progress)[0]
@@ -130,11 +151,10 @@ class LatentDecoder:
         return self.models.qinco2.decode(codes)
 
     def _denoiser(
-        self, windows: list[_Window], text: TextCondition | None, null: bool
+        self, windows: list[_Window], text: TextCondition | None, micro: int, null: bool
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """D over the whole field `[1, F, 128]`; `null` drops z (the reference of guidance)."""
         dit, adapter = self.models.dit, self.models.adapter
-        micro = MICRO_BATCH[self.models.device.type]
         groups: dict[tuple[int, int], list[_Window]] = defaultdict(list)
         for window in windows:
             groups[window.length, len(window.tokens)].append(window)

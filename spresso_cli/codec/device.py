@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
 import torch
 
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import OutOfMemory, UsageError
+
+Result = TypeVar("Result")
 
 # Windows that run through a network at once. A constant per device, padded up to: the arithmetic of
 # a row may depend on the shape of its batch, so the batch must not depend on what else there is.
@@ -14,6 +20,65 @@ ROUND = {"cpu": 1, "cuda": 64}
 # Vectors that one search of the quantiser sees. Sounds are not mixed in it, so that most of them,
 # a few seconds at 1 Hz, would search for little but padding in a larger one.
 SEARCH_BATCH = {"cpu": 4, "cuda": 64}
+
+
+class Batches:
+    """How many windows run through a network at once on a device: fixed, while memory lasts.
+
+    When it runs out, the number is halved, for what is at work and for all that follows; a sound
+    may then differ from one made with the full number as it would on another device.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.size = MICRO_BATCH[device.type]
+
+    def run(self, work: Callable[[int], Result]) -> Result:
+        """What `work(size)` returns at the largest size, from the present one down, that fits.
+
+        Raises:
+            OutOfMemory: not even one window fits.
+        """
+        while True:
+            try:
+                return work(self.size)
+            except RuntimeError as error:
+                if not _is_memory(error):
+                    raise
+            # Out of the handler: the traceback held on to every tensor of the attempt.
+            if self.size == 1:
+                raise OutOfMemory(_advice(self.device))
+            self.size //= 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+@contextmanager
+def within_memory(device: torch.device) -> Iterator[None]:
+    """Turns a device that runs out of memory inside the block into `OutOfMemory`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_memory(error):
+            raise
+        raise OutOfMemory(_advice(device)) from None
+
+
+def _is_memory(error: RuntimeError) -> bool:
+    """Allocators, cuBLAS and the CUDA driver each have their own way of saying it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return any(words in text for words in ("out of memory", "alloc_failed", "allocate memory"))
+
+
+def _advice(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "out of memory: close other programs, or share the work out with --shard"
+    return (
+        f"out of memory on {device} even with one window at a time: "
+        f"stop what else uses it, or use --device cpu"
+    )
 
 
 def resolve_device(name: str) -> torch.device:

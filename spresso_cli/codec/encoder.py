@@ -7,8 +7,9 @@ block, so that memory does not grow with its length.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,11 +19,11 @@ from spresso_cli.audio.files import AudioSource, downmix
 from spresso_cli.audio.level import Level, gain_byte, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
-from spresso_cli.codec.device import MICRO_BATCH, ROUND, SEARCH_BATCH
+from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
 from spresso_cli.container.bits import pack_codes
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
-from spresso_cli.errors import AudioError, SpressoError
+from spresso_cli.errors import AudioError, OutOfMemory, SpressoError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
@@ -39,7 +40,12 @@ class EncoderModels:
     encoder: LatentEncoder
     qinco2: QINCo2
     tag: bytes
-    device: torch.device
+    batches: Batches
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.batches.device
 
 
 @dataclass
@@ -76,7 +82,6 @@ class SoundEncoder:
         self.models = models
         self.profile = profile
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
-        self._micro = MICRO_BATCH[models.device.type]
         self._round = ROUND[models.device.type]
 
     def run(
@@ -174,33 +179,46 @@ class SoundEncoder:
             groups[shape] += [(index, channel) for channel in range(task.sound.coded)]
         z: dict[tuple[int, int], np.ndarray] = {}
         for (_, lead, codes), rows in groups.items():
-            for start in range(0, len(rows), self._micro):
-                some = rows[start : start + self._micro]
-                pcm = np.stack([tasks[i].pcm[c] for i, c in some])
-                for row, value in zip(some, self._windows(pcm, lead, codes), strict=True):
-                    z[row] = value
+            pcm = [tasks[i].pcm[c] for i, c in rows]
+            try:
+                values = self.models.batches.run(partial(self._windows, pcm, lead, codes))
+            except OutOfMemory as error:
+                for index, _ in rows:
+                    tasks[index].sound.error = error
+            else:
+                z |= zip(rows, values, strict=True)
         for index, task in enumerate(tasks):
             window, sound = task.window, task.sound
             core = slice(window.keep - window.start, window.until - window.start)
-            sound.z.append(np.stack([z[index, c][core] for c in range(sound.coded)]))
+            if sound.error is None:
+                sound.z.append(np.stack([z[index, c][core] for c in range(sound.coded)]))
             sound.pending -= 1
         tasks.clear()
 
     @torch.inference_mode()
-    def _windows(self, pcm: np.ndarray, lead: int, codes: int) -> np.ndarray:
-        """PCM `[b, samples]` -> z `[b, codes, 64]` for at most a micro-batch of equal windows."""
-        rows = len(pcm)
-        batch = torch.zeros(self._micro, pcm.shape[1])
-        batch[:rows] = torch.from_numpy(pcm)
-        latents = self.models.audio_ae.encode(batch.to(self.models.device))
-        latents = latents[:, lead : lead + codes * self.profile.pool]
-        return self.models.encoder(latents)[:rows].cpu().numpy()
+    def _windows(
+        self, pcm: Sequence[np.ndarray], lead: int, codes: int, size: int
+    ) -> list[np.ndarray]:
+        """PCM `[samples]` of equal windows -> z `[codes, 64]` of each, `size` windows at a time."""
+        z: list[np.ndarray] = []
+        for start in range(0, len(pcm), size):
+            some = np.stack(pcm[start : start + size])
+            batch = torch.zeros(size, some.shape[1])
+            batch[: len(some)] = torch.from_numpy(some)
+            latents = self.models.audio_ae.encode(batch.to(self.models.device))
+            latents = latents[:, lead : lead + codes * self.profile.pool]
+            z.extend(self.models.encoder(latents)[: len(some)].cpu().numpy())
+        return z
 
     def _finished(self, waiting: list[_Sound]) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
         """Results of the sounds at the head of the queue that are through."""
         while waiting and waiting[0].complete and waiting[0].pending == 0:
             sound = waiting.pop(0)
-            yield sound.key, sound.error or self._stream(sound)
+            try:
+                result = sound.error or self._stream(sound)
+            except OutOfMemory as error:
+                result = error
+            yield sound.key, result
 
     def _stream(self, sound: _Sound) -> Stream:
         header = self._header(sound)
@@ -234,7 +252,7 @@ class SoundEncoder:
     def _quantise(self, z: Tensor) -> np.ndarray:
         """z `[coded, frames, 64]` -> codes uint16 `[coded, frames, M]`."""
         flat = z.flatten(0, 1).to(self.models.device)
-        codes = self.models.qinco2.encode(
-            flat, self.profile.codebooks, micro_batch=SEARCH_BATCH[self.models.device.type]
-        )
+        search = SEARCH_BATCH[self.models.device.type]
+        with within_memory(self.models.device):
+            codes = self.models.qinco2.encode(flat, self.profile.codebooks, micro_batch=search)
         return codes.unflatten(0, z.shape[:2]).cpu().numpy().astype(np.uint16)

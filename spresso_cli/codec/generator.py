@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spresso_cli.audio.windows import CONTEXT_FRAMES, WINDOW_FRAMES, Plan, window_weights
 from spresso_cli.codec.decoder import Solver
-from spresso_cli.codec.device import resolve_device
+from spresso_cli.codec.device import resolve_device, within_memory
 from spresso_cli.codec.packs import PackInfo
 from spresso_cli.codec.performance import sound_of
 from spresso_cli.codec.weights import load_audio_ae, load_clap, load_dit
@@ -83,6 +83,7 @@ class Generator:
 
         Raises:
             UsageError: the length is out of range, or there is no such sampler.
+            OutOfMemory: the device's memory ends.
         """
         if not 0 < seconds <= MAX_SECONDS:
             raise UsageError(f"{seconds:g} s: a sound has up to {MAX_SECONDS:g} s")
@@ -102,8 +103,9 @@ class Generator:
         solve, schedule = SAMPLERS[solver.sampler]
         sigmas = schedule(solver.steps, self.pack.sigma_min, self.pack.sigma_max)
         noise = torch.from_numpy(latent_noise(seed, 0, frames))[None].to(self.device)
-        latents = solve(denoise, noise, sigmas, progress)
-        sound = np.concatenate(list(sound_of([latents], self.audio_ae)))[:samples]
+        with within_memory(self.device):
+            latents = solve(denoise, noise, sigmas, progress)
+            sound = np.concatenate(list(sound_of([latents], self.audio_ae)))[:samples]
         return sound / max(1.0, float(np.abs(sound).max()))
 
     def _condition(self, caption: str) -> TextCondition:

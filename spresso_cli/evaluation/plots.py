@@ -1,4 +1,4 @@
-"""Figures with matplotlib (extra `[plot]`): a sound, rate against quality, listening-test scores."""
+"""Figures with matplotlib (extra `[plot]`): a sound, quality curves, listening-test scores."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spresso_cli.evaluation.mushra_results import Result
 
 INK, ACCENT, PEER = "#1d1c22", "#b3262b", "#7a7784"
+SERIES = (ACCENT, "#1f5f8b", "#c98a1b", "#3c7d4e", "#6b4a8c", "#2a9d96")
 RATE_TICKS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 FORMATS = (".png", ".svg", ".pdf")
 STYLE = {
@@ -40,10 +41,10 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Point:
-    """One system in a rate-quality plot; points of one `series` are joined by a line."""
+    """One system in a plot of quality; points of one `series` are joined by a line."""
 
     series: str
-    kbps: float
+    kbps: float  # or what else the axis shows
     value: float
     low: float
     high: float
@@ -101,6 +102,38 @@ def rate_quality_figure(path: Path, panels: Sequence[tuple[str, Sequence[Point]]
             axis.grid(alpha=0.25)
 
 
+def curves_figure(
+    path: Path,
+    panels: Sequence[tuple[str, Sequence[Point]]],
+    axis_label: str,
+    ticks: Sequence[float],
+    bounds: Sequence[Sequence[tuple[str, float]]] = (),
+) -> None:
+    """Several series of ours on a logarithmic axis, a colour each, one panel for each title.
+
+    `bounds` holds, for each panel, named values without a place on the axis: dashed lines.
+    """
+    names = list(dict.fromkeys(p.series for _, points in panels for p in points))
+    with _figure(path, (4.2 * len(panels), 4.2)) as figure:
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for number, (axis, (title, points)) in enumerate(zip(axes, panels, strict=True)):
+            for at, series in enumerate(names):
+                own = sorted((p for p in points if p.series == series), key=lambda p: p.kbps)
+                if own:
+                    _errors(axis, own, SERIES[at % len(SERIES)], series)
+            for name, value in bounds[number] if bounds else ():
+                axis.axhline(value, color=PEER, linestyle="--", linewidth=1)
+                axis.annotate(name, (1.0, value), xycoords=("axes fraction", "data"),
+                              ha="right", va="bottom", fontsize=7, color=PEER)  # fmt: skip
+            axis.set(xscale="log", xlabel=axis_label, title=title)
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.minorticks_off()
+            places = [p.kbps for p in points]
+            axis.set_xlim(0.8 * min(places), 1.25 * max(places))
+            axis.grid(alpha=0.25)
+        axes[0].legend(fontsize=7, frameon=False)
+
+
 def mushra_figure(path: Path, results: Sequence[Result]) -> None:
     """Mean scores with 95 % intervals, one panel a question."""
     questions = list(dict.fromkeys(r.question for r in results))
@@ -121,21 +154,32 @@ def mushra_figure(path: Path, results: Sequence[Result]) -> None:
 
 def _line(axis: Axes, points: Sequence[Point]) -> None:
     colour = ACCENT if points[0].own else PEER
-    rates = [p.kbps for p in points]
+    _errors(axis, points, colour)
+    axis.annotate(
+        points[0].series,
+        (points[-1].kbps, points[-1].value),
+        xytext=(5, 4),
+        textcoords="offset points",
+        fontsize=8,
+        color=colour,
+    )
+
+
+def _errors(axis: Axes, points: Sequence[Point], colour: str, label: str | None = None) -> None:
+    """A line through points with their intervals."""
     values = np.array([p.value for p in points])
     reach = np.nan_to_num(
         [values - [p.low for p in points], np.array([p.high for p in points]) - values]
     )
     axis.errorbar(
-        rates, values, yerr=np.maximum(reach, 0.0), fmt="o-", color=colour, capsize=2, markersize=4
-    )
-    axis.annotate(
-        points[0].series,
-        (rates[-1], values[-1]),
-        xytext=(5, 4),
-        textcoords="offset points",
-        fontsize=8,
+        [p.kbps for p in points],
+        values,
+        yerr=np.maximum(reach, 0.0),
+        fmt="o-",
         color=colour,
+        capsize=2,
+        markersize=4,
+        label=label,
     )
 
 

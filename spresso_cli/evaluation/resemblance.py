@@ -20,10 +20,14 @@ TARGET_RMS = 0.1
 
 @dataclass(frozen=True)
 class Identification:
-    """Share of first ranks with its 95 % interval over clips, against `chance`."""
+    """Share of first ranks with its 95 % interval over clips, against `chance`.
+
+    `cosine` is that of each decode with its own source, mean removed, averaged over clips.
+    """
 
     share: Interval
     candidates: int
+    cosine: Interval
 
     @property
     def chance(self) -> float:
@@ -48,7 +52,7 @@ def identify(
     others = len(sources) - 1
     drawn = min(candidates - 1, others)
     chances = np.array([comb(others - int(k), drawn) / comb(others, drawn) for k in better])
-    return Identification(mean_interval(chances, seed), drawn + 1)
+    return Identification(mean_interval(chances, seed), drawn + 1, mean_interval(own, seed))
 
 
 def at_equal_loudness(x: np.ndarray) -> np.ndarray:

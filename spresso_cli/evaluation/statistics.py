@@ -59,6 +59,37 @@ def kad_interval(
     return Interval(value, float(low), float(high), count)
 
 
+def kad_difference(
+    reference: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    clips: np.ndarray,
+    seed: int = 0,
+    resamples: int = 500,
+) -> Interval:
+    """KAD of `first` less KAD of `second`, sets paired with `reference` `[n, D]`, over clips.
+
+    Arguments as in `kad_interval`; every resample draws the same clips for both systems.
+    """
+    kernels = [
+        kad_kernels(np.asarray(reference, np.float64), np.asarray(x, np.float64))
+        for x in (first, second)
+    ]
+    count = int(clips.max()) + 1
+
+    def difference(weights: np.ndarray) -> float:
+        ours, theirs = (weighted_kad(*kernel, weights, weights) for kernel in kernels)
+        return ours - theirs
+
+    draws = [
+        difference(counts[clips])
+        for counts in resample_counts(count, resamples, seed)
+        if np.count_nonzero(counts) > 1
+    ]
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return Interval(difference(np.ones(len(reference))), float(low), float(high), count)
+
+
 def crossed_interval(scores: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Mean of ratings [listeners, items] with listeners and items both drawn anew.
 

@@ -10,7 +10,7 @@ _SEEDS_A_ROUND = 16  # drawn at once, never more than there are: the odds are ha
 _CHUNK = 1 << 14  # vectors compared with all centroids at a time
 
 
-def _assign(x: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_centroids(x: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest centroid of each `x` `[N, D]` and its squared distance, `[N]` each."""
     norms = (centroids**2).sum(1)
     best, distance = [], []
@@ -33,7 +33,7 @@ def _seeds(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
             odds = torch.ones_like(odds)
         chosen = sample[torch.multinomial(odds, wanted, generator=generator)]
         centroids = torch.cat((centroids, chosen))
-        distance = torch.minimum(distance, _assign(sample, chosen)[1])
+        distance = torch.minimum(distance, nearest_centroids(sample, chosen)[1])
     return centroids
 
 
@@ -41,7 +41,7 @@ def kmeans(x: Tensor, count: int, iterations: int, generator: torch.Generator) -
     """Centroids `[count, D]` of `x` `[N, D]`; empty clusters move to the worst-served vectors."""
     centroids = _seeds(x, count, generator)
     for _ in range(iterations):
-        assignment, distance = _assign(x, centroids)
+        assignment, distance = nearest_centroids(x, centroids)
         sums = torch.zeros_like(centroids).index_add_(0, assignment, x)
         counts = torch.bincount(assignment, minlength=count)
         centroids = sums / counts.clamp(min=1)[:, None]
@@ -58,6 +58,6 @@ def residual_kmeans(
     residual, codebooks = x.clone(), []
     for _ in range(stages):
         codebook = kmeans(residual, count, iterations, generator)
-        residual = residual - codebook[_assign(residual, codebook)[0]]
+        residual = residual - codebook[nearest_centroids(residual, codebook)[0]]
         codebooks.append(codebook)
     return torch.stack(codebooks)

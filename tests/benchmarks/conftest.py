@@ -45,3 +45,18 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return capsys.readouterr().out
 
     return call
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Twelve short sounds with a manifest."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["file,split,category,caption"]
+    for i in range(12):
+        x = np.convolve(rng.standard_normal(12_000), np.hanning(3 + 10 * i), "same")
+        soundfile.write(folder / f"s{i}.wav", 0.3 * x / np.abs(x).max(), 48_000)
+        lines.append(f"s{i}.wav,dev,{'ab'[i % 2]},sound {i}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder

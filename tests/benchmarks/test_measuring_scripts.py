@@ -22,6 +22,9 @@ def test_quality_prints_rates_and_metrics_and_writes_csv_and_plot(
     assert int(ours["payload_bytes"]) == 5 * 12  # one frame of 8 codes of 12 bits each
     assert float(ours["payload_kbps"]) == pytest.approx(0.096)
     assert float(rows["original"]["si_sdr"]) == 60.0
+    # Without codes there is no rate.
+    assert rows["spresso 1 Hz, continuous z"]["file_kbps"] == ""
+    assert rows["AudioAE alone"]["payload_bytes"] == ""
     assert (out / "quality.png").read_bytes().startswith(b"\x89PNG")
 
 
