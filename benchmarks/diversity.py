@@ -92,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--takes", type=int, default=4, help="seeds 0, 1, ... of each clip")
     parser.add_argument("--steps", type=int, help="solver steps; default: the pack's")
     parser.add_argument("--sampler", help="default: the pack's")
-    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--guidance", type=float, help="default: the pack's")
     options = parser.parse_args()
     if options.takes < 2:
         raise UsageError("--takes: two seeds are the least that can differ")

@@ -93,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rates", type=float, nargs="*", help="kbps; default: the pack's points")
     parser.add_argument("--steps", type=int, help="solver steps; default: each pack's")
     parser.add_argument("--sampler", help="default: each pack's")
-    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--guidance", type=float, help="default: the pack's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--markdown", action="store_true", help="print the table as markdown")

@@ -46,7 +46,9 @@ def main() -> None:
     sources = at_equal_loudness(np.stack(list(clips.values())))
     info = find_pack(options.pack)
     codec = Codec.load(options.pack, options.device)
-    decode = DecodeOptions(steps=options.steps, sampler=options.sampler, seed=options.seed)
+    decode = DecodeOptions(
+        steps=options.steps, sampler=options.sampler, guidance=options.guidance, seed=options.seed
+    )
     rows = []
     for kbps in options.rates or sorted(point.kbps for point in info.points):
         streams = support.compress(codec, clips, info.choose(kbps))
@@ -89,6 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--steps", type=int, help="solver steps; default: the pack's")
     parser.add_argument("--sampler", help="default: the pack's")
+    parser.add_argument("--guidance", type=float, help="default: the pack's")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -41,7 +41,7 @@ from spresso_cli.evaluation.statistics import mean_interval
 from spresso_cli.evaluation.tables import Column, Table
 
 Range = tuple[float, float]  # sigma_min, sigma_max
-REFERENCE = DecodeOptions(sampler="heun", steps=16)
+REFERENCE = DecodeOptions(sampler="heun", steps=16, guidance=1.0)
 
 
 @dataclass(frozen=True)

@@ -94,14 +94,14 @@ def decompress(
         typer.Option("--sampler", metavar="NAME", help="Solver.", rich_help_panel=SOUND),
     ] = None,
     guidance: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--guidance",
             metavar="W",
-            help="Weight of the codes against none; 1 is none.",
+            help="Weight of the codes against none; 1 is none, and twice as fast.",
             rich_help_panel=SOUND,
         ),
-    ] = 1.0,
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option(

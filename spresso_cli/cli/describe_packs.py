@@ -29,6 +29,7 @@ def pack_record(pack: PackInfo) -> dict[str, object]:
                 "weights_tag": family.tag.hex(),
                 "sampler": family.sampler,
                 "steps": family.steps,
+                "guidance": family.guidance,
             }
             for _, family in sorted(pack.families.items())
         ],

@@ -101,8 +101,9 @@ def decode_latents(
         str | None, typer.Option("--sampler", metavar="NAME", help="Solver.")
     ] = None,
     guidance: Annotated[
-        float, typer.Option("--guidance", metavar="W", help="Weight of z against none; 1 is none.")
-    ] = 1.0,
+        float | None,
+        typer.Option("--guidance", metavar="W", help="Weight of z against none; 1 is none."),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", metavar="TEXT", help="Words that steer the decoder.")
     ] = None,

@@ -130,7 +130,7 @@ class Codec:
         steps: int | None = None,
         *,
         sampler: str | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         prompt: str | None = None,
     ) -> tuple[np.ndarray, int]:
         """Decode one sound.
@@ -139,7 +139,7 @@ class Codec:
             data: a `.spr` file's bytes, or a Stream.
             seed: names one of the sound's performances, 0..2^64 - 1.
             steps, sampler: of the solver; None takes the pack's defaults.
-            guidance: weight of z against no z; 1 is none.
+            guidance: weight of z against no z, 1 is none; None takes the pack's default.
             prompt: a text that steers what z leaves open.
 
         Returns:
@@ -224,7 +224,8 @@ class Codec:
             raise UsageError(f"{steps} steps: use 1 to {MAX_STEPS}")
         if not 0 <= options.seed < 1 << 64:
             raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
-        solver = Solver(sampler, steps, options.guidance)
+        guidance = family.guidance if options.guidance is None else options.guidance
+        solver = Solver(sampler, steps, guidance)
         return _Job(key, stream, pack, family, options.seed, solver, options.prompt)
 
     def _decode(self, jobs: list[_Job]) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:

@@ -141,7 +141,8 @@ class ContinuousCodec(Codec):
         if header.silent:
             return Silence(header)
         decoder = _FromLatents(self._decoder_models(pack, family))
-        solver = Solver(sampler, steps, options.guidance)
+        guidance = family.guidance if options.guidance is None else options.guidance
+        solver = Solver(sampler, steps, guidance)
         text = self._text(pack, options.prompt)
         ranges = decoder.plan.stretches(header.frames)
         stretches = (

@@ -54,6 +54,7 @@ class FamilyInfo:
     digest: str  # SHA-256 over the tensors that decode it, 64 hex digits
     sampler: str  # default
     steps: int  # default
+    guidance: float  # default; 1 = none
     encoder: Mapping[str, Any] = field(repr=False)
     adapter: Mapping[str, Any] = field(repr=False)
     qinco2: Mapping[str, Any] = field(repr=False)

@@ -28,7 +28,7 @@ class DecodeOptions:
     seed: int = 0  # of the noise, 0 .. 2^64 - 1
     steps: int | None = None  # of the solver
     sampler: str | None = None
-    guidance: float = 1.0  # 1 = none
+    guidance: float | None = None  # weight of z against none; 1 = no guidance
     prompt: str | None = None
 
 

@@ -57,6 +57,7 @@ class RateSettings:
     vector_frames: int = 500  # latent frames of the crops that the quantiser's vectors come from
     sampler: str = "heun"  # default of the exported pack
     sampler_steps: int = 16
+    guidance: float = 1.0  # on z, likewise
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Family:
     lora: Mapping[str, Tensor] = field(default_factory=dict)
     sampler: str = "heun"
     steps: int = 16
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def export_pack(
             "digest": family_digest(folder, name),
             "sampler": networks.sampler,
             "steps": networks.steps,
+            "guidance": networks.guidance,
             "encoder": asdict(networks.encoder.config),
             "adapter": asdict(networks.adapter.config),
             "qinco2": asdict(networks.qinco2.config),

@@ -49,6 +49,7 @@ def pack_workspace(
             lora_tensors(model.dit),
             own.sampler,
             own.sampler_steps,
+            own.guidance,
         )
     if settings.lora_rank:
         dit = workspace.base_dit()
