@@ -1,5 +1,7 @@
 """The codec on the tiny pack: exact lengths, levels, seeds, channels, and independence of batching."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,18 @@ def test_guidance_prompt_and_every_sampler_change_the_performance(codec, sound):
     for options in ({"guidance": 2.0}, {"sampler": "ipndm3"}, {"sampler": "dpmpp3m"}):
         take = codec.decompress(data, steps=3, **options)[0]
         assert take.shape == plain.shape and not np.array_equal(take, plain)
+
+
+def test_guidance_is_the_packs_unless_asked_for(tiny_path, tmp_path, sound):
+    folder = tmp_path / "pack"
+    shutil.copytree(tiny_path, folder)
+    described = (folder / "pack.json").read_text()
+    (folder / "pack.json").write_text(described.replace('"guidance": 1.0', '"guidance": 2.0'))
+    codec = Codec.load(folder, device="cpu")
+    data = codec.compress(sound(24_000), 48_000)
+    default, same, none = (codec.decompress(data, guidance=w)[0] for w in (None, 2.0, 1.0))
+    assert np.array_equal(default, same)
+    assert not np.array_equal(default, none)
 
 
 def test_cuda_where_there_is_none_is_a_usage_error(tiny_path):
