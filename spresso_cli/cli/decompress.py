@@ -12,6 +12,7 @@ from spresso_cli.cli.options import (
     OUTPUT,
     Device,
     DryRun,
+    Envelope,
     FilesFrom,
     Force,
     Json,
@@ -111,6 +112,7 @@ def decompress(
             rich_help_panel=SOUND,
         ),
     ] = None,
+    envelope: Envelope = True,
     output: Output = None,
     output_dir: OutputDir = None,
     force: Force = False,
@@ -176,7 +178,14 @@ def decompress(
     results = decompress_library(
         jobs,
         loading.codec_factory(pack, device),
-        DecodeOptions(seed=first, steps=steps, sampler=sampler, guidance=guidance, prompt=prompt),
+        DecodeOptions(
+            seed=first,
+            steps=steps,
+            sampler=sampler,
+            guidance=guidance,
+            prompt=prompt,
+            envelope=envelope,
+        ),
         audio_format,
         batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
     )

@@ -9,6 +9,7 @@ import typer
 
 from spresso_cli.cli.options import (
     Device,
+    Envelope,
     Force,
     MaxDuration,
     Output,
@@ -107,6 +108,7 @@ def decode_latents(
     prompt: Annotated[
         str | None, typer.Option("--prompt", metavar="TEXT", help="Words that steer the decoder.")
     ] = None,
+    envelope: Envelope = True,
     output: Output = None,
     output_dir: OutputDir = None,
     force: Force = False,
@@ -129,7 +131,7 @@ def decode_latents(
     suffixes = frozenset({SUFFIX})
     jobs = _jobs(inputs, suffixes, audio_format.suffix, recursive, output, output_dir)
     codec = ContinuousCodec.load(pack, device)
-    options = DecodeOptions(seed, steps, sampler, guidance, prompt)
+    options = DecodeOptions(seed, steps, sampler, guidance, prompt, envelope)
 
     def work(name: str) -> None:
         target = jobs[name]

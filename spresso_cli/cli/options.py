@@ -77,6 +77,14 @@ Pack = Annotated[
     ),
 ]
 
+Envelope = Annotated[
+    bool,
+    typer.Option(
+        "--envelope/--no-envelope",
+        help="Hold the sound to the envelope that the codes describe, or leave it as decoded.",
+    ),
+]
+
 Recursive = Annotated[
     bool, typer.Option("-r", "--recursive", help="Enter folders.", rich_help_panel=BATCH)
 ]

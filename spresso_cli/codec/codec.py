@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spresso_cli.audio.files import ArraySource, AudioSource
 from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver, joined
 from spresso_cli.codec.device import ROUND, Batches, resolve_device, within_memory
 from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
+from spresso_cli.codec.envelope import held_to_envelope
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.codec.protocol import Decoded, DecodeOptions
@@ -27,17 +29,16 @@ from spresso_cli.codec.weights import (
     load_clap,
     load_dit,
     load_encoder,
+    load_envelope,
     load_qinco2,
 )
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
-from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import BadPack, MissingPack, OutOfMemory, SpressoError, UsageError
 from spresso_cli.models.clap import TextTower
 from spresso_cli.models.dit import TextCondition
-
-MAX_STEPS = 1000
+from spresso_cli.models.envelope import EnvelopeFilter
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class _Job:
     seed: int
     solver: Solver
     prompt: str | None
+    envelope: bool
 
     @property
     def together(self) -> tuple[object, ...]:
@@ -132,6 +134,7 @@ class Codec:
         sampler: str | None = None,
         guidance: float | None = None,
         prompt: str | None = None,
+        envelope: bool = True,
     ) -> tuple[np.ndarray, int]:
         """Decode one sound.
 
@@ -141,6 +144,8 @@ class Codec:
             steps, sampler: of the solver; None takes the pack's defaults.
             guidance: weight of z against no z, 1 is none; None takes the pack's default.
             prompt: a text that steers what z leaves open.
+            envelope: hold the sound to the envelope that the codes describe, where the pack
+                knows it.
 
         Returns:
             float32 `[n, C]` in -1..1, exactly the source's samples, and its rate in Hz.
@@ -149,7 +154,7 @@ class Codec:
             CorruptStream, UnsupportedStream, MissingPack, UsageError.
         """
         stream = spr.read(data) if isinstance(data, bytes) else data
-        options = DecodeOptions(seed, steps, sampler, guidance, prompt)
+        options = DecodeOptions(seed, steps, sampler, guidance, prompt, envelope)
         ((_, result),) = self.decompress_many([(None, stream, options)])
         if isinstance(result, SpressoError):
             raise result
@@ -216,17 +221,12 @@ class Codec:
                 f"has {stream.profile.codebooks} codebooks, pack {pack.name} at {rate} Hz only "
                 f"{family.max_codebooks}"
             )
-        sampler = options.sampler or family.sampler
-        steps = options.steps if options.steps is not None else family.steps
-        if sampler not in SAMPLERS:
-            raise UsageError(f"no sampler is called {sampler}: use {', '.join(SAMPLERS)}")
-        if not 1 <= steps <= MAX_STEPS:
-            raise UsageError(f"{steps} steps: use 1 to {MAX_STEPS}")
+        solver = Solver.of(options, family)
         if not 0 <= options.seed < 1 << 64:
             raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
-        guidance = family.guidance if options.guidance is None else options.guidance
-        solver = Solver(sampler, steps, guidance)
-        return _Job(key, stream, pack, family, options.seed, solver, options.prompt)
+        return _Job(
+            key, stream, pack, family, options.seed, solver, options.prompt, options.envelope
+        )
 
     def _decode(self, jobs: list[_Job]) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
         """Results of jobs that agree in `together`, in order."""
@@ -235,6 +235,7 @@ class Codec:
             if voiced:
                 self._decoder_models(voiced[0].pack, voiced[0].family)
                 self._audio_ae(voiced[0].pack)
+                self._envelope(voiced[0].pack, voiced[0].family)
         except (BadPack, OutOfMemory) as error:
             # Nothing can be decoded from this pack; each of its sounds says so.
             yield from ((job.key, error) for job in jobs)
@@ -249,6 +250,7 @@ class Codec:
             return
         decoder = LatentDecoder(self._decoder_models(jobs[0].pack, jobs[0].family))
         audio_ae = self._audio_ae(jobs[0].pack)
+        envelope = self._envelope(jobs[0].pack, jobs[0].family)
         solver, text = jobs[0].solver, self._text(jobs[0].pack, jobs[0].prompt)
         pool = decoder.plan.pool
         short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
@@ -273,7 +275,14 @@ class Codec:
                     for begin, stop in ranges
                 )
                 latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
-            sound = at_source_rate(sound_of(latents, audio_ae), job.stream)
+            sound = sound_of(latents, audio_ae, job.seed)
+            if envelope is not None and job.envelope:
+
+                def z(begin: int, stop: int, codes: np.ndarray = codes) -> Tensor:
+                    return torch.stack([decoder.z(Piece(row[begin:stop], 0)) for row in codes])
+
+                sound = held_to_envelope(sound, z, envelope)
+            sound = at_source_rate(sound, job.stream)
             try:
                 with within_memory(self.device):
                     result = Performance(job.stream, sound)
@@ -302,6 +311,12 @@ class Codec:
             return load_qinco2(pack, family).to(self.device)
 
         return self._kept("qinco2", (pack.path, family.frame_rate), build)
+
+    def _envelope(self, pack: PackInfo, family: FamilyInfo) -> EnvelopeFilter | None:
+        if family.envelope is None:
+            return None
+        where = (pack.path, family.frame_rate)
+        return self._kept("envelope", where, lambda: load_envelope(pack, family).to(self.device))
 
     def _encoder_models(self, family: FamilyInfo) -> EncoderModels:
         where = (self.pack.path, family.frame_rate)

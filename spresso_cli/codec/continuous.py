@@ -17,16 +17,16 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from spresso_cli.audio.files import AudioSource
-from spresso_cli.codec.codec import MAX_STEPS, Codec
+from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
 from spresso_cli.codec.encoder import SoundEncoder, _Sound
+from spresso_cli.codec.envelope import held_to_envelope
 from spresso_cli.codec.packs import pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.codec.protocol import Decoded, DecodeOptions
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Header
-from spresso_cli.diffusion.samplers import SAMPLERS
-from spresso_cli.errors import CorruptStream, MissingPack, SpressoError, UsageError
+from spresso_cli.errors import CorruptStream, MissingPack, SpressoError
 
 FORMAT = "spresso latents 1"
 
@@ -97,7 +97,7 @@ class _ToLatents(SoundEncoder):
 class _FromLatents(LatentDecoder):
     """A decoder whose pieces hold z instead of codes."""
 
-    def _z(self, piece: Piece) -> Tensor:
+    def z(self, piece: Piece) -> Tensor:
         return torch.from_numpy(piece.codes).to(self.models.device)
 
 
@@ -134,15 +134,10 @@ class ContinuousCodec(Codec):
         family = pack.families[rate]
         if family.digest != latents.digest or latents.z.shape[2] != family.adapter["channels"]:
             raise MissingPack(f"made with weights {latents.digest[:8]}, which are not installed")
-        sampler = options.sampler or family.sampler
-        steps = options.steps or family.steps
-        if sampler not in SAMPLERS or not 1 <= steps <= MAX_STEPS:
-            raise UsageError(f"{steps} steps of {sampler}: up to {MAX_STEPS} of {list(SAMPLERS)}")
+        solver = Solver.of(options, family)
         if header.silent:
             return Silence(header)
         decoder = _FromLatents(self._decoder_models(pack, family))
-        guidance = family.guidance if options.guidance is None else options.guidance
-        solver = Solver(sampler, steps, guidance)
         text = self._text(pack, options.prompt)
         ranges = decoder.plan.stretches(header.frames)
         stretches = (
@@ -155,4 +150,9 @@ class ContinuousCodec(Codec):
         )
         pool = decoder.plan.pool
         run = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
-        return Performance(header, at_source_rate(sound_of(run, self._audio_ae(pack)), header))
+        sound = sound_of(run, self._audio_ae(pack), options.seed)
+        envelope = self._envelope(pack, family)
+        if envelope is not None and options.envelope:
+            z = torch.from_numpy(latents.z).to(self.device)
+            sound = held_to_envelope(sound, lambda begin, stop: z[:, begin:stop], envelope)
+        return Performance(header, at_source_rate(sound, header))

@@ -17,11 +17,16 @@ from torch import Tensor
 
 from spresso_cli.audio.windows import Plan, window_weights
 from spresso_cli.codec.device import Batches
+from spresso_cli.codec.packs import FamilyInfo
+from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.diffusion.edm import guided, precondition
 from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
+from spresso_cli.errors import UsageError
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.models.qinco2 import QINCo2
+
+MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,24 @@ class Solver:
     sampler: str
     steps: int
     guidance: float = 1.0
+
+    @classmethod
+    def of(cls, options: DecodeOptions, family: FamilyInfo) -> Solver:
+        """What the options say and, where they say nothing, the pack; raises as `check` does."""
+        solver = cls(
+            options.sampler or family.sampler,
+            family.steps if options.steps is None else options.steps,
+            family.guidance if options.guidance is None else options.guidance,
+        )
+        solver.check()
+        return solver
+
+    def check(self) -> None:
+        """Raises UsageError where there is no such sampler, or no such number of steps."""
+        if self.sampler not in SAMPLERS:
+            raise UsageError(f"no sampler is called {self.sampler}: use {', '.join(SAMPLERS)}")
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise UsageError(f"{self.steps} steps: use 1 to {MAX_STEPS}")
 
 
 @dataclass(frozen=True)
@@ -132,7 +155,7 @@ class LatentDecoder:
 
     def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q)."""
-        z = self._z(piece)
+        z = self.z(piece)
         tokens = self.models.adapter.tokens(z[None])[0]  # [frames k, D]
         pool, k = self.plan.pool, self.models.adapter.config.tokens
         windows = self.plan.decoder_windows(len(z))
@@ -145,7 +168,7 @@ class LatentDecoder:
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
 
-    def _z(self, piece: Piece) -> Tensor:
+    def z(self, piece: Piece) -> Tensor:
         """The quantised latents of a piece, `[frames, 64]` on the device."""
         codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self.models.device)
         return self.models.qinco2.decode(codes)

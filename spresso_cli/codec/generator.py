@@ -82,14 +82,13 @@ class Generator:
             float32 `[n, 1]` at 48 kHz, peak at most 1.
 
         Raises:
-            UsageError: the length is out of range, or there is no such sampler.
+            UsageError: the length is out of range, or there is no such solver.
             OutOfMemory: the device's memory ends.
         """
         if not 0 < seconds <= MAX_SECONDS:
             raise UsageError(f"{seconds:g} s: a sound has up to {MAX_SECONDS:g} s")
         solver = solver or Solver("heun", 32, GUIDANCE)
-        if solver.sampler not in SAMPLERS:
-            raise UsageError(f"no sampler is called {solver.sampler}: use {', '.join(SAMPLERS)}")
+        solver.check()
         samples = max(1, round(seconds * CODEC_RATE))
         patch = self.dit.config.patch
         frames = -(-samples // LATENT_HOP)
@@ -105,7 +104,8 @@ class Generator:
         noise = torch.from_numpy(latent_noise(seed, 0, frames))[None].to(self.device)
         with within_memory(self.device):
             latents = solve(denoise, noise, sigmas, progress)
-            sound = np.concatenate(list(sound_of([latents], self.audio_ae)))[:samples]
+            sound = torch.cat(list(sound_of([latents], self.audio_ae, seed)), 1)
+        sound = sound[:, :samples].T.cpu().numpy()
         return sound / max(1.0, float(np.abs(sound).max()))
 
     def _condition(self, caption: str) -> TextCondition:

@@ -13,6 +13,7 @@ from spresso_cli.audio.resample import resample_blocks, resampled_length
 from spresso_cli.audio.spool import BLOCK, Spool
 from spresso_cli.container.profile import CODEC_RATE
 from spresso_cli.container.stream import Header
+from spresso_cli.diffusion.noise import phase_noise
 from spresso_cli.models.audio_ae import AudioAE
 
 CHUNK_FRAMES = 500  # latent frames that the AudioAE decodes at a time
@@ -64,32 +65,44 @@ class Silence:
 
 
 @torch.inference_mode()
-def sound_of(latents: Iterable[Tensor], audio_ae: AudioAE) -> Iterator[np.ndarray]:
+def sound_of(latents: Iterable[Tensor], audio_ae: AudioAE, seed: int) -> Iterator[Tensor]:
     """Decode latents in chunks with context on both sides.
 
     Args:
         latents: float32 `[C, n, 128]` pieces of one run.
+        seed: of the phases that the AudioAE takes from noise, if it does.
 
     Yields:
-        48 kHz sound, float32 `[480 n, C]`.
+        48 kHz sound, float32 `[C, 480 n]`, on the device.
     """
     context, hop = audio_ae.context, audio_ae.config.hop
     device = audio_ae.latent_mean.device
     held = torch.zeros(0, 0, 0, device=device)
-    lead = 0  # frames at the head of `held` that are context, decoded before
+    begin = lead = (
+        0  # the frame that `held` begins with; frames at its head that were decoded before
+    )
+
+    def decoded(run: Tensor) -> Tensor:
+        phases = None
+        if count := audio_ae.config.phases:
+            noise = phase_noise(seed, begin, run.shape[1], count)
+            phases = torch.from_numpy(noise).to(device)
+        return audio_ae.decode(run, phases)
+
     for piece in latents:
         held = torch.cat((held, piece), 1) if held.numel() else piece
         while held.shape[1] >= lead + CHUNK_FRAMES + context:
             stop = lead + CHUNK_FRAMES
-            sound = audio_ae.decode(held[:, : stop + context])
-            yield sound[:, lead * hop : stop * hop].T.cpu().numpy()
-            held, lead = held[:, stop - context :], context
+            sound = decoded(held[:, : stop + context])
+            yield sound[:, lead * hop : stop * hop]
+            held, begin, lead = held[:, stop - context :], begin + stop - context, context
     if held.shape[1] > lead:
-        yield audio_ae.decode(held)[:, lead * hop :].T.cpu().numpy()
+        yield decoded(held)[:, lead * hop :]
 
 
-def at_source_rate(blocks: Iterable[np.ndarray], header: Header) -> Iterator[np.ndarray]:
-    """48 kHz blocks `[n, C]` -> blocks at the source rate, cut to exactly the header's samples."""
+def at_source_rate(sound: Iterable[Tensor], header: Header) -> Iterator[np.ndarray]:
+    """48 kHz sound `[C, n]` -> blocks `[m, C]` at the source rate, exactly the header's samples."""
+    blocks = (block.T.cpu().numpy() for block in sound)
     needed = resampled_length(header.samples, header.source_rate, CODEC_RATE)
     left = header.samples
     for block in resample_blocks(

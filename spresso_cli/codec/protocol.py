@@ -30,6 +30,7 @@ class DecodeOptions:
     sampler: str | None = None
     guidance: float | None = None  # weight of z against none; 1 = no guidance
     prompt: str | None = None
+    envelope: bool = True  # hold the sound to what the codes say of it, where the pack can
 
 
 class Decoded(Protocol):

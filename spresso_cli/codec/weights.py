@@ -23,6 +23,7 @@ from spresso_cli.errors import BadPack
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
 from spresso_cli.models.clap import CLAP, CLAPConfig
 from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
+from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
 from spresso_cli.models.lora import merge_lora
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
@@ -149,6 +150,13 @@ def load_qinco2(pack: PackInfo, family: FamilyInfo) -> QINCo2:
     return _fill(QINCo2(config), dequantise(read_tensors(path)), path)
 
 
+def load_envelope(pack: PackInfo, family: FamilyInfo) -> EnvelopeFilter:
+    """The envelope filter of one family that has one, float32 on the CPU."""
+    path = pack.path / family.folder / "envelope.safetensors"
+    config = config_of(EnvelopeConfig, family.envelope or {}, f"{family.folder} envelope")
+    return _fill(EnvelopeFilter(config), dequantise(read_tensors(path)), path)
+
+
 def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown | None]:
     """The DiT with one family's LoRA merged, and the family's adapter (None: the base alone)."""
     path = pack.path / "core" / "dit.safetensors"
@@ -176,7 +184,8 @@ def family_digest(pack_path: Path, folder: str) -> str:
     """SHA-256 over exactly the tensors that decode one family, 64 hex digits (format_spec.md).
 
     They are the AudioAE's decoder, the base DiT, the family's adapter (LoRA, f_phi, audio-down
-    Q/K/V) and the QINCo2 decoder, as stored; encoders and shortlist codebooks are free to change.
+    Q/K/V), the QINCo2 decoder and the envelope's read-out if there is one, as stored; encoders and
+    shortlist codebooks are free to change.
     """
     parts = {
         "audio_ae": pack_path / "core" / "audio_ae.safetensors",
@@ -184,6 +193,8 @@ def family_digest(pack_path: Path, folder: str) -> str:
         "adapter": pack_path / folder / "adapter.safetensors",
         "qinco2": pack_path / folder / "qinco2.safetensors",
     }
+    if (envelope := pack_path / folder / "envelope.safetensors").exists():
+        parts["envelope"] = envelope
     tensors: dict[str, np.ndarray] = {}
     for component, path in parts.items():
         for name, tensor in read_tensors(path).items():

@@ -1,4 +1,4 @@
-"""The decoder's noise field, bit for bit the same wherever it is cut (format_spec.md, 7).
+"""The decoder's noise, bit for bit the same wherever it is cut (format_spec.md, 7).
 
 Every element depends on the seed, its latent frame and its channel alone: not on the length of the
 sound, the batch, the window or the device.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 CHANNELS = 128  # of the latent; also the stride of a frame in the counter
+PHASES = 512  # of a frame, at most; the stride of a frame in words
 _WORDS = 4  # 64-bit words in one Philox4x64 block
 _FRAMES = 512  # drawn at a time: the words alone are eight times as large as the noise
 
@@ -28,21 +29,46 @@ def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -
     Raises:
         ValueError: an argument is out of its range.
     """
-    if not 0 <= seed < 1 << 64:
-        raise ValueError(f"seed {seed} is not in 0..2^64 - 1")
     if start < 0 or frames < 0 or not 1 <= channels <= CHANNELS:
         raise ValueError(f"no noise for start {start}, {frames} frames, {channels} channels")
-    # NumPy increments the counter before each block, the first included: start one below.
-    counter = (start * CHANNELS - 1) % (1 << 256)
-    philox = np.random.Philox(
-        key=np.array([seed, 0], dtype=np.uint64),
-        counter=np.array([counter >> 64 * word & (1 << 64) - 1 for word in range(4)], np.uint64),
-    )
+    philox = _philox(seed, 0, start * CHANNELS)
     noise = np.empty((frames, channels), np.float32)
     for first in range(0, frames, _FRAMES):
         some = noise[first : first + _FRAMES]
         some[:] = _normal(philox, len(some), channels)
     return noise
+
+
+def phase_noise(seed: int, start: int, frames: int, count: int) -> np.ndarray:
+    """Draws uniform noise for the phases of the AudioAE's upper bins, in a field of its own.
+
+    Args:
+        seed, start, frames: as in `latent_noise`.
+        count: phases of a frame, 0..512; fewer are the first ones of the same field.
+
+    Returns:
+        float32 [frames, count] in 0..1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    if start < 0 or frames < 0 or not 0 <= count <= PHASES:
+        raise ValueError(f"no noise for start {start}, {frames} frames, {count} phases")
+    philox = _philox(seed, 1, start * PHASES // _WORDS)
+    words = philox.random_raw(frames * PHASES).reshape(frames, PHASES)[:, :count]
+    return ((words >> np.uint64(40)).astype(np.float32) + np.float32(0.5)) * np.float32(2**-24)
+
+
+def _philox(seed: int, field: int, counter: int) -> np.random.Philox:
+    """A generator of 64-bit words whose first block is that of `counter`."""
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed {seed} is not in 0..2^64 - 1")
+    # NumPy increments the counter before each block, the first included: start one below.
+    counter = (counter - 1) % (1 << 256)
+    return np.random.Philox(
+        key=np.array([seed, field], dtype=np.uint64),
+        counter=np.array([counter >> 64 * word & (1 << 64) - 1 for word in range(4)], np.uint64),
+    )
 
 
 def _normal(philox: np.random.Philox, frames: int, channels: int) -> np.ndarray:

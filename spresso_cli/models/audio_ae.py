@@ -3,7 +3,9 @@
 A Vocos-style decoder predicts complex STFT coefficients, the encoder mirrors it, and every layer
 keeps the 100 Hz frame rate. Beyond the paper, `bypass = "mdct"` adds a linear path: the first 128
 MDCT coefficients of each frame are added to the latent and synthesised back, so that the networks
-only have to learn what a linear code misses.
+only have to learn what a linear code misses. And `noise_from` replaces the phases that the decoder
+predicts for high bins by noise: without an adversary it cannot know them, and repeats its guess in
+every frame, which is heard as a buzz at the frame rate.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ SAMPLE_RATE = 48_000
 # The bypass matrices stay orthonormal; the scale between them and the network's latent is a
 # constant outside, because Adam destroys a small synthesis matrix within a few steps.
 BYPASS_SCALE = 8.0
+SMOOTHED = 9  # bins (450 Hz) whose powers are averaged where phases are noise
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,18 @@ class AudioAEConfig:
     n_fft: int = 960
     hop: int = 480
     bypass: str = "mdct"  # "none" | "mdct"
+    noise_from: int | None = None  # STFT bin from which decoding takes given phases; None: none
 
     def __post_init__(self) -> None:
         if self.bypass not in ("none", "mdct"):
             raise ValueError(f"bypass must be 'none' or 'mdct', not {self.bypass!r}")
+        if self.noise_from is not None and not 0 < self.noise_from <= self.n_fft // 2:
+            raise ValueError(f"noise_from must be a bin up to {self.n_fft // 2}")
+
+    @property
+    def phases(self) -> int:
+        """How many phases a frame takes from noise."""
+        return 0 if self.noise_from is None else self.n_fft // 2 + 1 - self.noise_from
 
 
 class ConvNeXtBlock(nn.Module):
@@ -149,19 +160,42 @@ class AudioAE(nn.Module):
             z = z + BYPASS_SCALE * (self._frames(x, "constant") @ self.ana.T)
         return z
 
-    def decode_raw(self, z: Tensor) -> Tensor:
+    def decode_raw(self, z: Tensor, phases: Tensor | None = None) -> Tensor:
         """Latents before standardisation `[B, T, 128]` -> sound `[B, 480 T]` (training)."""
         m, p = self.head(self.dec(z)).chunk(2, dim=-1)  # [B, T, 481] each
         magnitude = torch.exp(m.float() - 4.0).clamp(max=100.0)
+        noise = 0.0
+        if phases is not None and self.config.noise_from is not None:
+            first = self.config.noise_from
+            noise = self._noise(magnitude[..., first:], phases)
+            magnitude, p = magnitude[..., :first], p[..., :first]
         frames = torch.fft.irfft(torch.polar(magnitude, p.float()), n=self.config.n_fft)
         hop, pad = self.config.hop, (self.config.n_fft - self.config.hop) // 2
         sound = overlap_add(frames * self.window, hop)
         envelope = overlap_add((self.window**2).expand(1, z.shape[1], -1), hop)
-        sound = sound[:, pad:-pad] / envelope[:, pad:-pad]
+        sound = sound[:, pad:-pad] / envelope[:, pad:-pad] + noise
         if self.config.bypass == "mdct":
             linear = overlap_add(z @ self.syn.T, hop) / BYPASS_SCALE
             sound = sound + linear[:, pad:-pad]
         return sound
+
+    def _noise(self, magnitude: Tensor, phases: Tensor) -> Tensor:
+        """Noise in the upper bins `[B, 480 T]`.
+
+        Frames with phases of their own add up in power, not in amplitude: they are weighted by the
+        root of what frames that agree are weighted by, and scaled for the window whose spectra the
+        magnitudes are.
+        """
+        n_fft, hop = self.config.n_fft, self.config.hop
+        # The buzz is in the magnitudes, too: every second bin is a multiple of the frame rate.
+        power = F.avg_pool1d(F.pad(magnitude**2, (SMOOTHED // 2,) * 2, "replicate"), SMOOTHED, 1)
+        spectrum = torch.polar(power.sqrt(), 2 * math.pi * phases.expand_as(power))
+        spectrum = F.pad(spectrum, (n_fft // 2 + 1 - power.shape[-1], 0))
+        frames = torch.fft.irfft(spectrum, n=n_fft) / (self.window**2).mean().sqrt()
+        pad = (n_fft - hop) // 2
+        sound = overlap_add(frames * self.window, hop)[:, pad:-pad]
+        envelope = overlap_add((self.window**2).expand(1, frames.shape[1], -1), hop)[:, pad:-pad]
+        return sound / envelope.sqrt()
 
     def encode(self, x: Tensor) -> Tensor:
         """Sound to standardised latents.
@@ -174,6 +208,15 @@ class AudioAE(nn.Module):
         """
         return (self.encode_raw(x) - self.latent_mean) / self.latent_std
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Standardised latents `[B, T, 128]` to 48 kHz sound `[B, 480 T]`."""
-        return self.decode_raw(latents * self.latent_std + self.latent_mean)
+    def decode(self, latents: Tensor, phases: Tensor | None = None) -> Tensor:
+        """Standardised latents to sound.
+
+        Args:
+            latents: `[B, T, 128]`.
+            phases: uniform noise 0 to 1, `[T, config.phases]`, for an AudioAE with `noise_from`;
+                None keeps the phases that the network predicts.
+
+        Returns:
+            48 kHz sound `[B, 480 T]`.
+        """
+        return self.decode_raw(latents * self.latent_std + self.latent_mean, phases)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spresso_cli.models.audio_ae import SAMPLE_RATE, Backbone
+from spresso_cli.models.audio_ae import Backbone
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+from spresso_cli.models.log_mel import mel_filters
 
 
 @dataclass(frozen=True)
@@ -103,20 +104,6 @@ class TextTower(nn.Module):
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit-norm text embeddings `[B, embedding]`."""
         return F.normalize(self.to_embedding(self(texts)[2]), dim=-1)
-
-
-def mel_filters(n_fft: int, bands: int, low: float, high: float) -> Tensor:
-    """Triangular filters evenly spaced on the HTK mel scale, unit peak, `[n_fft/2 + 1, bands]`."""
-
-    def mel(hz: float) -> float:
-        return 2595.0 * math.log10(1 + hz / 700.0)
-
-    points = torch.linspace(mel(low), mel(high), bands + 2, dtype=torch.float64)
-    hz = 700.0 * (10 ** (points / 2595.0) - 1)
-    bins = torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
-    rise = (bins - hz[:-2]) / (hz[1:-1] - hz[:-2])
-    fall = (hz[2:] - bins) / (hz[2:] - hz[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0).float()
 
 
 class AudioTower(nn.Module):

@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from spresso_cli.diffusion.edm import coefficients, draw_sigma
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.models.log_mel import BANDS
 from spresso_cli.training import distributed
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.conditioning import TextBank
-from spresso_cli.training.envelope import Envelope, EnvelopeConfig
-from spresso_cli.training.latents import MEL_BANDS, LatentPool
+from spresso_cli.training.envelope import Envelope
+from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.randomness import normal
 from spresso_cli.training.run import Report, Run, cosine_rate
 
@@ -54,6 +56,12 @@ class StepOneTraining:
     envelope_weight: float = 0.0  # of the encoders' loss after the warm-up; paper: 0
     align_weight: float = 0.0  # of the envelope in the trunk's hidden states; paper: 0
     level_floor: float | None = None  # see `level_weights`; paper: none
+
+    @property
+    def asks_for_envelopes(self) -> bool:
+        """Whether any part of the training needs the envelopes' principal components."""
+        weights = self.envelope_weight or self.align_weight
+        return bool(self.warmup_steps or weights or self.z_distortion)
 
 
 def diffusion_loss(
@@ -129,7 +137,7 @@ class StepOne(nn.Module):
             {str(t): Envelope(EnvelopeConfig(t, e.config.channels)) for t, e in encoders.items()}
         )
         self.align = nn.Sequential(  # a training aid
-            nn.LayerNorm(dit.config.width), nn.Linear(dit.config.width, MEL_BANDS)
+            nn.LayerNorm(dit.config.width), nn.Linear(dit.config.width, BANDS)
         )
 
     def pools(self) -> list[int]:
@@ -193,7 +201,7 @@ def train(
     pools = model.pools()
     patch = model.dit.config.patch
     lengths, odds = zip(*training.crops, strict=True)
-    if run.step == 0 and (training.warmup_steps or training.align_weight):
+    if run.step == 0 and training.asks_for_envelopes:
         for part in model.envelopes.values():
             part.fit(pool, run.generator)
     while run.wants_more():

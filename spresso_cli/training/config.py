@@ -58,6 +58,7 @@ class RateSettings:
     sampler: str = "heun"  # default of the exported pack
     sampler_steps: int = 16
     guidance: float = 1.0  # on z, likewise
+    envelope_windows: int = 20_000  # code frames that the read-out is fitted to; 0: none is
 
 
 @dataclass(frozen=True)

@@ -10,32 +10,12 @@ takes over from there. Because their variances are known, so is what a quantiser
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from spresso_cli.training.latents import MEL_BANDS, LatentPool
-
-BLOCKS = 25  # at most, of time within a window
-
-
-@dataclass(frozen=True)
-class EnvelopeConfig:
-    """Pooling factor and channels of z."""
-
-    pool: int
-    channels: int = 64
-
-    @property
-    def block(self) -> int:
-        """Latent frames that are averaged before anything else."""
-        return max(1, self.pool // BLOCKS)
-
-    @property
-    def inputs(self) -> int:
-        """Numbers that describe one window."""
-        return self.pool // self.block * MEL_BANDS
+from spresso_cli.models.envelope import EnvelopeConfig
+from spresso_cli.models.log_mel import BANDS
+from spresso_cli.training.latents import LatentPool
 
 
 class Envelope(nn.Module):
@@ -49,11 +29,6 @@ class Envelope(nn.Module):
         self.register_buffer("variances", torch.ones(config.channels))  # of the targets
         self.register_buffer("spread", torch.ones(()))  # standard deviation of the windows' numbers
 
-    def windows(self, mel: Tensor) -> Tensor:
-        """Log-mels `[B, n t, 64]` -> windows in blocks `[B, n, inputs]`."""
-        blocks = mel.unflatten(1, (-1, self.config.block)).mean(2)
-        return blocks.unflatten(1, (-1, self.config.pool // self.config.block)).flatten(2)
-
     @torch.no_grad()
     def fit(self, pool: LatentPool, generator: torch.Generator, count: int = 20_000) -> None:
         """Components of `count` random windows, scaled so that the targets have unit mean square.
@@ -62,7 +37,7 @@ class Envelope(nn.Module):
         """
         t, have, parts = self.config.pool, 0, []
         while have < count:
-            parts.append(self.windows(pool.crops(256, 2 * t, generator).mel).flatten(0, 1))
+            parts.append(self.config.windows(pool.crops(256, 2 * t, generator).mel).flatten(0, 1))
             have += len(parts[-1])
         x = torch.cat(parts).double()
         values, vectors = torch.linalg.eigh(torch.cov(x.T))
@@ -77,11 +52,11 @@ class Envelope(nn.Module):
 
     def targets(self, mel: Tensor) -> Tensor:
         """Log-mels `[B, n t, 64]` -> what z should be, `[B, n, channels]`."""
-        return (self.windows(mel) - self.mean) @ self.components
+        return (self.config.windows(mel) - self.mean) @ self.components
 
     def per_patch(self, mel: Tensor, patch: int) -> Tensor:
         """Mean log-mel of each patch, about unit variance: `[B, T, 64]` -> `[B, T / patch, 64]`."""
-        bands = self.mean.unflatten(0, (-1, MEL_BANDS)).mean(0)
+        bands = self.mean.unflatten(0, (-1, BANDS)).mean(0)
         return (mel.unflatten(1, (-1, patch)).mean(2) - bands) / self.spread
 
     def loss(self, z: Tensor, mel: Tensor) -> Tensor:
@@ -91,7 +66,7 @@ class Envelope(nn.Module):
         is predicted at all.
         """
         deviations = self.variances.sqrt()
-        weights = 1 / deviations.clamp(min=1e-3 * float(deviations.max()))
+        weights = 1 / deviations.maximum(1e-3 * deviations.max())
         errors = ((z - self.targets(mel)) ** 2).mean((0, 1))
         return (weights * errors).sum() / deviations.sum()
 

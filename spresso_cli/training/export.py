@@ -19,6 +19,7 @@ from spresso_cli.codec.weights import family_digest, quantise, write_tensors
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.clap import CLAP
 from spresso_cli.models.dit import AudioDown, DiT
+from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
 
@@ -30,6 +31,7 @@ class Family:
     encoder: LatentEncoder
     adapter: AudioDown
     qinco2: QINCo2
+    envelope: EnvelopeFilter | None = None
     lora: Mapping[str, Tensor] = field(default_factory=dict)
     sampler: str = "heun"
     steps: int = 16
@@ -53,6 +55,10 @@ class Description:
 
 def _everything(name: str) -> bool:
     return True
+
+
+def _nothing(name: str) -> bool:
+    return False
 
 
 def _networks(name: str) -> bool:
@@ -104,6 +110,10 @@ def export_pack(
         write_tensors(
             quantise(networks.qinco2.state_dict(), _networks), folder / name / "qinco2.safetensors"
         )
+        where = folder / name / "envelope.safetensors"
+        where.unlink(missing_ok=True)
+        if networks.envelope is not None:
+            write_tensors(quantise(networks.envelope.state_dict(), _nothing), where)
         described[name] = {
             "frame_rate": known.frame_rate,
             "pool": pool,
@@ -116,6 +126,7 @@ def export_pack(
             "encoder": asdict(networks.encoder.config),
             "adapter": asdict(networks.adapter.config),
             "qinco2": asdict(networks.qinco2.config),
+            "envelope": None if networks.envelope is None else asdict(networks.envelope.config),
         }
     pack = {
         "format": FORMAT,

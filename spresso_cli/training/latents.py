@@ -18,13 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.log_mel import FLOOR, LogMel
 from spresso_cli.training.augment import change_speed, random_eq, set_peak
 from spresso_cli.training.corpus import Corpus
-from spresso_cli.training.losses import mel_filters
 
-MEL_BANDS = 64
-MEL_WINDOW = 2048
-MEL_FLOOR = 3e-4  # of magnitudes under filters of unit area; white noise of 1e-5 is below it
 TAIL_FRAMES = 20  # zeros encoded behind a clip, so that its end sounds like a file's end
 
 
@@ -34,21 +31,6 @@ class Crops(NamedTuple):
     latents: Tensor
     mel: Tensor
     clip: Tensor
-
-
-class LogMel(torch.nn.Module):
-    """Natural log of a mel spectrum, one frame for each latent: `[B, 480 T]` -> `[B, T, 64]`."""
-
-    def __init__(self, hop: int) -> None:
-        super().__init__()
-        self.hop = hop
-        self.register_buffer("filters", mel_filters(MEL_WINDOW, MEL_BANDS, torch.device("cpu")))
-        self.register_buffer("window", torch.hann_window(MEL_WINDOW))
-
-    def forward(self, x: Tensor) -> Tensor:
-        centred = F.pad(x, ((MEL_WINDOW - self.hop) // 2,) * 2)  # frame j around 480 (j + 0.5)
-        spectrum = torch.fft.rfft(centred.unfold(-1, MEL_WINDOW, self.hop) * self.window)
-        return (spectrum.abs() @ self.filters).clamp(min=MEL_FLOOR).log()
 
 
 @dataclass
@@ -82,7 +64,7 @@ class LatentPool:
         inside = (position < end[:, None]).to(self.latents.device)[..., None]
         position = position.clamp(max=len(self.latents) - 1).to(self.latents.device)
         latents = torch.where(inside, self.latents[position].float(), self.silence)
-        mel = torch.where(inside, self.mel[position].float(), math.log(MEL_FLOOR))
+        mel = torch.where(inside, self.mel[position].float(), math.log(FLOOR))
         return Crops(latents, mel, self.clip[entries])
 
     @classmethod

@@ -46,6 +46,7 @@ def pack_workspace(
             model.encoders[str(t)],
             model.adapters[str(t)],
             workspace.qinco2(rate),
+            workspace.envelope(rate),
             lora_tensors(model.dit),
             own.sampler,
             own.sampler_steps,

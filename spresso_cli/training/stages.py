@@ -9,7 +9,7 @@ import torch
 from spresso_cli.codec.weights import load_audio_ae
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import DiT
-from spresso_cli.training import audio_ae, autoencoder, clap, dit, finetune, quantizer
+from spresso_cli.training import audio_ae, autoencoder, clap, dit, finetune, quantizer, read_out
 from spresso_cli.training.acceleration import accelerate
 from spresso_cli.training.corpus import held_out
 from spresso_cli.training.preparation import Call, latents
@@ -94,7 +94,7 @@ def train_autoencoder(call: Call) -> None:
 
 
 def train_quantizer(call: Call) -> None:
-    """Step 2, one rate after another; a time box is shared out evenly."""
+    """Step 2 and the envelope's read-out, one rate after another in equal shares of the time."""
     workspace, settings = call.workspace, call.workspace.settings
     rates = workspace.rates(call.rates, step_one_done=True)
     pool, _ = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
@@ -103,6 +103,11 @@ def train_quantizer(call: Call) -> None:
         own = settings.rates[rate]
         model = workspace.step_one(workspace.group_of(rate), "autoencoder")
         encoder = model.encoders[str(own.encoder.pool)]
+        if own.envelope_windows:
+            envelope = read_out.fit(
+                pool, encoder, own.envelope_windows, own.vector_frames, call.seed
+            )
+            workspace.keep_envelope(rate, envelope)
         vectors = own.quantizer_training.vectors
         z = quantizer.draw_vectors(pool, encoder, vectors, own.vector_frames, call.seed)
         quantizer.train(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spresso_cli.codec.packs import PackInfo
@@ -26,9 +27,11 @@ from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.clap import CLAP
 from spresso_cli.models.dit import AudioDown, DiT
+from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.lora import add_lora
 from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.training import distributed
 from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.config import Settings
 from spresso_cli.training.run import checkpoints, ema_weights, part
@@ -150,6 +153,25 @@ class Workspace:
         """One rate's quantiser, frozen."""
         network = QINCo2(self.settings.rates[rate].qinco2)
         return self._frozen(network, self.weights(f"quantizer/{rate}hz", "qinco2"))
+
+    def envelope(self, rate: int) -> EnvelopeFilter | None:
+        """One rate's envelope filter; None where none was fitted."""
+        path = self._envelope_path(rate)
+        if not path.exists():
+            return None
+        own = self.settings.rates[rate].encoder
+        network = EnvelopeFilter(EnvelopeConfig(own.pool, own.channels))
+        return self._frozen(network, load_file(path))
+
+    def keep_envelope(self, rate: int, envelope: EnvelopeFilter) -> None:
+        """Store what was fitted beside the rate's quantiser."""
+        if distributed.rank() == 0:
+            path = self._envelope_path(rate)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({k: v.cpu() for k, v in envelope.state_dict().items()}, path)
+
+    def _envelope_path(self, rate: int) -> Path:
+        return self.folder / "quantizer" / f"{rate}hz" / "envelope.safetensors"
 
     def _from_pack(self, stage: str) -> bool:
         return self.pack is not None and not self.trained(stage)

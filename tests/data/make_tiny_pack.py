@@ -17,6 +17,7 @@ from spresso_cli.codec.packs import OperatingPoint
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
 from spresso_cli.models.clap import CLAP, CLAPConfig
 from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
+from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
 from spresso_cli.models.lora import add_lora, lora_tensors
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
@@ -39,6 +40,14 @@ def randomised(qinco2: QINCo2) -> QINCo2:
             step.shortlist.copy_(step.codebook)
             step.p_out.weight.normal_(std=0.02)
     return qinco2
+
+
+def slanted() -> EnvelopeFilter:
+    """At 1 Hz, the one number of z tilts the spectrum. 11 Hz does without an envelope."""
+    envelope = EnvelopeFilter(EnvelopeConfig(100, CHANNELS))
+    blocks = envelope.config.inputs // 64
+    envelope.read_out.copy_(torch.linspace(-1, 1, 64).repeat(blocks)[None])
+    return envelope
 
 
 def main() -> None:
@@ -88,6 +97,7 @@ def main() -> None:
                     )
                 )
             ),
+            slanted() if pool == 100 else None,
             lora,
             sampler="heun",
             steps=2,

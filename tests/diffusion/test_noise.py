@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spresso_cli.diffusion.noise import latent_noise
+from spresso_cli.diffusion.noise import latent_noise, phase_noise
 
 MASK = (1 << 64) - 1
 ONES = MASK
@@ -130,3 +130,26 @@ def test_no_frames_is_an_empty_field() -> None:
 def test_arguments_out_of_range_are_refused(arguments: tuple) -> None:
     with pytest.raises(ValueError):
         latent_noise(*arguments)
+
+
+def test_phases_are_uniform_and_the_same_wherever_they_are_cut() -> None:
+    whole = phase_noise(3, 0, 50, 353)
+    assert whole.dtype == np.float32
+    assert 0 < whole.min() < 0.01 and 0.99 < whole.max() < 1
+    assert whole.mean() == pytest.approx(0.5, abs=0.01)
+    assert np.array_equal(phase_noise(3, 20, 7, 353), whole[20:27])
+    assert np.array_equal(phase_noise(3, 0, 50, 10), whole[:, :10])
+    assert not np.array_equal(phase_noise(4, 0, 50, 353), whole)
+
+
+def test_phases_are_a_field_of_their_own() -> None:
+    """The first words of the two fields of a seed have nothing in common."""
+    normal = latent_noise(0, 0, 200).ravel()
+    phases = phase_noise(0, 0, 50, 512).ravel()
+    assert abs(np.corrcoef(normal, phases)[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("arguments", [(-1, 0, 1, 8), (0, -1, 1, 8), (0, 0, -1, 8), (0, 0, 1, 513)])
+def test_phases_that_are_not_there_are_refused(arguments: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError):
+        phase_noise(*arguments)

@@ -90,3 +90,51 @@ def test_digital_silence_has_finite_latents_and_gradients() -> None:
 def test_another_bypass_is_refused() -> None:
     with pytest.raises(ValueError, match="'none' or 'mdct'"):
         AudioAEConfig(bypass="pca")
+
+
+def with_noise(**changes) -> AudioAE:
+    torch.manual_seed(0)
+    sizes = {"dim": 8, "encoder_blocks": 1, "decoder_blocks": 1, "bypass": "none"}
+    return AudioAE(AudioAEConfig(**sizes, **changes)).eval()
+
+
+def test_phases_from_noise_leave_the_lower_bins_alone() -> None:
+    audio_ae = with_noise(noise_from=128)
+    assert audio_ae.config.phases == 481 - 128
+    z = torch.randn(1, 60, 128, generator=torch.Generator().manual_seed(1))
+    phases = torch.rand(60, audio_ae.config.phases, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        own, noisy = audio_ae.decode(z), audio_ae.decode(z, phases)
+    own, noisy = (torch.fft.rfft(x[0]) for x in (own, noisy))
+    low = int(5800 / 24_000 * len(own))
+    torch.testing.assert_close(noisy[10:low], own[10:low], rtol=0.1, atol=0.05 * own.abs().max())
+    assert (noisy[2 * low :] - own[2 * low :]).abs().mean() > 0.5 * own[2 * low :].abs().mean()
+
+
+def test_phases_from_noise_keep_the_power_and_end_the_buzz() -> None:
+    """A head that repeats one frame has lines at multiples of 100 Hz; noise has none."""
+    audio_ae = with_noise(noise_from=100)
+    with torch.no_grad():
+        audio_ae.head.weight.zero_()
+        audio_ae.head.bias[:481] = 4.0  # magnitude 1 in every bin
+        audio_ae.head.bias[481:] = 6.28 * torch.rand(
+            481, generator=torch.Generator().manual_seed(3)
+        )
+    frames = 400
+    phases = torch.rand(frames, 381, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        noisy = audio_ae.decode(torch.zeros(1, frames, 128), phases)[0]
+    spectrum = torch.fft.rfft(noisy).abs()[: frames * 240].square()
+    high = spectrum[frames * 60 :]  # above 6 kHz
+    on, off = high.unflatten(0, (-1, 400))[:, :4].mean(), high.mean()  # bins of 0.25 Hz
+    assert on < 3 * off
+    # White noise whose windowed spectra have magnitude 1: variance 1 / sum of the squared window.
+    wanted = 1 / audio_ae.window.square().sum()
+    band = (high.mean() / (frames * 480)).item()
+    assert band == pytest.approx(wanted.item(), rel=0.1)
+
+
+def test_noise_begins_at_a_bin_there_is() -> None:
+    for bin_ in (0, 481):
+        with pytest.raises(ValueError, match="noise_from"):
+            AudioAEConfig(noise_from=bin_)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spresso_cli.training.envelope import Envelope, EnvelopeConfig
-from spresso_cli.training.latents import LatentPool, LogMel
+from spresso_cli.models.envelope import EnvelopeConfig
+from spresso_cli.training.envelope import Envelope
+from spresso_cli.training.latents import LatentPool
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +72,3 @@ def test_a_distorted_z_loses_the_share_asked_for_from_the_quietest_directions_fi
     if share:  # as of a good quantiser, the error is not correlated with the result
         shared = ((result - z) * result).mean((0, 1))
         assert shared.abs().max() < 0.05
-
-
-def test_log_mel_has_a_frame_for_every_latent_at_its_middle() -> None:
-    sound = torch.zeros(1, 480 * 50)
-    sound[0, 480 * 20 + 240] = 1.0  # a click in the middle of frame 20
-    mel = LogMel(480)(sound)
-    assert mel.shape == (1, 50, 64)
-    assert int(mel[0].mean(1).argmax()) == 20

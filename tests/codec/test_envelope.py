@@ -1,0 +1,54 @@
+"""Decoded sounds are held to the envelope of their codes, in whatever pieces they stream by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spresso_cli.audio.files import ArraySource
+from spresso_cli.codec import envelope as streaming
+from spresso_cli.codec.continuous import ContinuousCodec
+from spresso_cli.codec.envelope import held_to_envelope
+from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
+
+
+@pytest.mark.parametrize("pool", [9, 100])
+@pytest.mark.parametrize("block", [4_321, 60_000, 10**7])
+def test_a_stream_is_filtered_as_the_whole_sound_is(
+    monkeypatch: pytest.MonkeyPatch, pool: int, block: int
+) -> None:
+    monkeypatch.setattr(streaming, "CHUNK_FRAMES", 200)
+    generator = torch.Generator().manual_seed(0)
+    envelope = EnvelopeFilter(EnvelopeConfig(pool, 3))
+    envelope.read_out.copy_(torch.randn(envelope.read_out.shape, generator=generator))
+    windows = 1300 // pool
+    sound = 0.1 * torch.randn(2, windows * pool * 480, generator=generator)
+    z = 0.3 * torch.randn(2, windows, 3, generator=generator)
+    blocks = list(
+        held_to_envelope(sound.split(block, 1), lambda begin, stop: z[:, begin:stop], envelope)
+    )
+    assert sum(part.shape[1] for part in blocks) == sound.shape[1]
+    torch.testing.assert_close(torch.cat(blocks, 1), envelope(sound, z), rtol=0, atol=1e-5)
+
+
+def test_the_envelope_can_be_left_out_where_the_pack_has_one(codec, sound) -> None:
+    """The tiny pack has one at 1 Hz and none at 11 Hz."""
+    x = sound(100_000, channels=2)
+    for kbps, matters in ((0.096, True), (1.32, False)):
+        data = codec.compress(x, 48_000, kbps=kbps)
+        held, left = (codec.decompress(data, envelope=chosen)[0] for chosen in (True, False))
+        assert held.shape == left.shape
+        assert np.array_equal(held, left) != matters
+
+
+def test_continuous_latents_are_held_to_the_envelope_too(tiny_path, sound) -> None:
+    codec = ContinuousCodec.load(tiny_path, device="cpu")
+    latents = codec.encode(ArraySource(sound(100_000), 48_000), 1)
+    takes = []
+    for chosen in (True, False):
+        take = codec.decode(latents, DecodeOptions(envelope=chosen))
+        takes.append(np.concatenate(list(take.blocks())))
+    assert takes[0].shape == takes[1].shape == (100_000, 1)
+    assert not np.array_equal(*takes)

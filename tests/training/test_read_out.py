@@ -1,0 +1,58 @@
+"""Least squares from z to the envelope of its window."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spresso_cli.models.latent_encoder import LatentEncoderConfig
+from spresso_cli.training import read_out
+from spresso_cli.training.latents import LatentPool
+
+POOL = 4
+
+
+class Averaging(nn.Module):
+    """An encoder whose z is the mean of the first three latents, and a channel of zeros."""
+
+    config = LatentEncoderConfig(POOL, 1, width=8, heads=1, channels=4, unit_rms=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x[..., :3].unflatten(1, (-1, POOL)).mean(2)
+        return torch.cat((z, torch.zeros_like(z[..., :1])), -1)
+
+
+@pytest.fixture(scope="module")
+def pool() -> LatentPool:
+    """Log-mels are a linear function of the first three latents, which change every 4 frames, and
+    a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    count = 1000
+    latents = torch.randn(count, 128, generator=generator).repeat_interleave(POOL, 0)
+    ways = torch.randn(3, 64, generator=generator)
+    mel = latents[:, :3] @ ways - 2 + 0.05 * torch.randn(len(latents), 64, generator=generator)
+    offsets = torch.tensor([0, len(latents)])
+    return LatentPool(latents, mel, offsets, torch.tensor([0]), torch.zeros(128))
+
+
+def test_the_read_out_finds_what_z_says_of_the_envelope(
+    pool: LatentPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = pool.crops  # at whole windows, as the latents change
+    aligned = LatentPool(pool.latents, pool.mel, pool.offsets, pool.clip, pool.silence)
+
+    def at_windows(count: int, frames: int, generator: torch.Generator):
+        starts = torch.randint(0, 900, (count,), generator=generator) * POOL
+        places = starts[:, None] + torch.arange(frames)
+        return crops(count, frames, generator)._replace(
+            latents=pool.latents[places], mel=pool.mel[places]
+        )
+
+    monkeypatch.setattr(aligned, "crops", at_windows)
+    envelope = read_out.fit(aligned, Averaging(), windows=3000, frames=40)
+    some = at_windows(16, 40, torch.Generator().manual_seed(9))
+    error = (envelope.described(Averaging()(some.latents)) - some.mel).std()
+    assert error == pytest.approx(0.05, rel=0.1)
+    assert envelope.read_out[3].abs().max() < 1e-3
+    assert envelope.directions().shape == (POOL * 64, 3)
