@@ -107,13 +107,8 @@ def main() -> None:
         rows.append({"name": name, "parameters": count, **scores(model.to(device), clips)})
         print(f"{name} done", file=sys.stderr, flush=True)
     table = Table(COLUMNS, tuple(rows))
-    print(f"{len(clips)} clips of {options.clips.name}, up to 5 s each, peak {NETWORK_PEAK}")
-    print(support.machine())
-    print()
-    print(table.render("markdown" if options.markdown else "text"), end="")
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "audio_ae.csv").write_text(table.render("csv"), encoding="utf-8")
+    head = f"{len(clips)} clips of {options.clips.name}, up to 5 s each, peak {NETWORK_PEAK}"
+    support.publish("audio_ae", head, table, options)
 
 
 def _arguments() -> argparse.Namespace:

@@ -116,13 +116,8 @@ def main() -> None:
                  "ratio": ratio, "count": count}
             )  # fmt: skip
     table = Table(COLUMNS, tuple(rows))
-    print(f"{len(clips)} clips of {options.corpus.name}, split {options.split}")
-    print(support.machine())
-    print()
-    print(table.render("markdown" if options.markdown else "text"), end="")
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "clap.csv").write_text(table.render("csv"), encoding="utf-8")
+    head = f"{len(clips)} clips of {options.corpus.name}, split {options.split}"
+    support.publish("clap", head, table, options)
 
 
 def _arguments() -> argparse.Namespace:

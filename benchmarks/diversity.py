@@ -52,7 +52,7 @@ def main() -> None:
     info = find_pack(options.pack)
     codec = Codec.load(options.pack, options.device)
     rows = []
-    for kbps in options.rates or sorted(point.kbps for point in info.points):
+    for kbps in support.rates(options, info):
         profile = info.choose(kbps)
         streams = support.compress(codec, clips, profile)
         takes = []  # of each seed, [clips, n]

@@ -57,7 +57,7 @@ def main() -> None:
         return systems.scored(coded, references, embedders)
 
     rows = []
-    for kbps in options.rates or sorted(point.kbps for point in infos[0].points):
+    for kbps in support.rates(options, infos[0]):
         for found in compare(*(scores(codec, kbps) for codec in codecs)):
             metric = metric_of(found.key)
             rows.append(

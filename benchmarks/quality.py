@@ -5,13 +5,15 @@
 Every clip is cut or zero-padded to 5 s, mixed to mono at 48 kHz, coded, decoded, resampled back to
 48 kHz and measured by the same code as `spresso evaluate`. Known codec delays are removed. Rates
 are averages over all clips: payload counts codes alone, file counts every byte. Beside our rates
-stand their bounds: z of each frame rate without quantisation, and the AudioAE alone. Peers that are
-not installed are skipped with a line; neural ones need their weights in --weights.
+stand their bounds: sound not held to the envelope of its codes, z of each frame rate without
+quantisation, and the AudioAE alone. Peers that are not installed are skipped with a line; neural
+ones need their weights in --weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,15 +80,20 @@ def _systems(
             continue
         yield other.name.partition(" ")[0], other.name, _by_peer(other, clips)
     info = find_pack(options.pack)
-    rates = options.rates or sorted(point.kbps for point in info.points)
+    rates = support.rates(options, info)
     codec = ContinuousCodec.load(options.pack, options.device)
     decode = DecodeOptions(steps=options.steps, sampler=options.sampler)
+    unheld = dataclasses.replace(decode, envelope=False)
     profiles = [info.choose(kbps) for kbps in rates]
     for profile in profiles:
         series = f"{OWN} {profile.frame_rate} Hz"
         yield series, f"{OWN} {profile.kbps:g}", systems.by_us(codec, clips, profile, decode)
     if options.no_bounds:
         return
+    for profile in profiles:
+        if info.families[profile.frame_rate].envelope is not None:
+            name = f"{OWN} {profile.kbps:g}, no envelope"
+            yield "bounds", name, systems.by_us(codec, clips, profile, unheld)
     for rate in sorted({profile.frame_rate for profile in profiles}):
         name = f"{OWN} {rate} Hz, continuous z"
         yield "bounds", name, systems.by_z(codec, clips, rate, decode)
@@ -155,21 +162,17 @@ def _plot(path: Path, rows: list[systems.Row]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, required=True, help="folder of sounds")
-    parser.add_argument("--limit", type=int, help="at most this many clips, evenly spaced by name")
+    support.common_arguments(parser, "quality.csv and quality.png")
     parser.add_argument("--seconds", type=float, default=5.0, help="clip length; 0: whole sounds")
-    parser.add_argument("--rates", type=float, nargs="*", help="kbps; default: the pack's points")
     parser.add_argument("--steps", type=int, help="solver steps; default: the pack's")
     parser.add_argument("--sampler", help="default: the pack's")
-    parser.add_argument("--no-bounds", action="store_true", help="leave out z and the AudioAE")
+    parser.add_argument(
+        "--no-bounds", action="store_true", help="leave out what stands beside our rates"
+    )
     parser.add_argument("--peers", default=f"{TOOLS},{NEURAL},{CONTINUOUS}", help="with commas")
     parser.add_argument("--weights", type=Path, help="folder of the neural peers' weights")
     parser.add_argument("--vggish", type=Path, help="ONNX file (extra eval)")
     parser.add_argument("--laion-clap", type=Path, help="ONNX file (extra eval)")
-    parser.add_argument("--pack", help="name or folder")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
-    parser.add_argument("--output", type=Path, help="folder for quality.csv and quality.png")
     return parser.parse_args()
 
 

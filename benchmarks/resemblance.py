@@ -47,10 +47,14 @@ def main() -> None:
     info = find_pack(options.pack)
     codec = Codec.load(options.pack, options.device)
     decode = DecodeOptions(
-        steps=options.steps, sampler=options.sampler, guidance=options.guidance, seed=options.seed
+        steps=options.steps,
+        sampler=options.sampler,
+        guidance=options.guidance,
+        seed=options.seed,
+        envelope=not options.no_envelope,
     )
     rows = []
-    for kbps in options.rates or sorted(point.kbps for point in info.points):
+    for kbps in support.rates(options, info):
         streams = support.compress(codec, clips, info.choose(kbps))
         decodes = at_equal_loudness(support.decodes(codec, streams, decode))
         shuffled = at_equal_loudness(support.decodes(codec, _traded(streams), decode))
@@ -88,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     support.common_arguments(parser, "resemblance.csv")
     parser.add_argument("--seconds", type=float, default=2.0, help="common length")
+    parser.add_argument("--no-envelope", action="store_true", help="sound as it is decoded")
     parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--steps", type=int, help="solver steps; default: the pack's")
     parser.add_argument("--sampler", help="default: the pack's")

@@ -54,18 +54,11 @@ COLUMNS = (
 def main() -> None:
     options = _arguments()
     info = find_pack(options.pack)
-    rates = options.rates or sorted(point.kbps for point in info.points)
+    rates = support.rates(options, info)
     rows = _cold(options, rates[0]) + _warm(options, rates)
     table = Table(COLUMNS, tuple(rows))
-    print(
-        f"{options.seconds:g} s sounds, device {options.device}, pack {info.name}, {options.runs} runs"
-    )
-    print(support.machine())
-    print()
-    print(table.render("markdown" if options.markdown else "text"), end="")
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "speed.csv").write_text(table.render("csv"), encoding="utf-8")
+    head = f"{options.seconds:g} s sounds, device {options.device}, pack {info.name}"
+    support.publish("speed", f"{head}, {options.runs} runs", table, options)
 
 
 def _cold(options: argparse.Namespace, kbps: float) -> list[dict]:

@@ -121,7 +121,7 @@ def main() -> None:
     embedders = project_embedders(options.pack)
     judge = Judge(clips, embedders)
     rows = []
-    for kbps in options.rates or sorted(point.kbps for point in info.points):
+    for kbps in support.rates(options, info):
         profile = info.choose(kbps)
         streams = support.compress(codec, clips, profile)
         timed = dict(list(streams.items())[: options.timed])

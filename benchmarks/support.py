@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from spresso_cli.audio.files import ArraySource
+from spresso_cli.codec.packs import PackInfo
 from spresso_cli.codec.protocol import CodecProtocol, DecodeOptions
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
@@ -123,6 +124,11 @@ def publish(
 def every_column(rows: Sequence[dict]) -> Table:
     """All that the first row has a key for, in its order, as a table for a file."""
     return Table(tuple(Column(key, key) for key in rows[0]), tuple(rows))
+
+
+def rates(options: argparse.Namespace, info: PackInfo) -> list[float]:
+    """kbps that `--rates` names, or all of the pack's points."""
+    return options.rates or sorted(point.kbps for point in info.points)
 
 
 def common_arguments(parser: argparse.ArgumentParser, files: str) -> None:
