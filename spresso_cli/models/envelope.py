@@ -4,8 +4,8 @@ z says how the log-mel spectrum of its window goes, up to what its numbers can h
 decoder that is young, small or in a hurry keeps to it only roughly. A linear read-out, fitted by
 least squares after step 1, says which envelope z means. The filter looks at a decoded sound through
 the directions in which such envelopes can differ, and makes up for the difference by gains on a
-short-time spectrum. What lies outside these directions, the fine structure, stays as the decoder
-made it.
+short-time spectrum; the mean spectrum of a window it holds to z's band by band. What lies outside
+these directions, the fine structure in time, stays as the decoder made it.
 """
 
 from __future__ import annotations
@@ -62,16 +62,26 @@ class EnvelopeFilter(nn.Module):
         self.log_mel = LogMel(hop)
         self.register_buffer("mean", torch.zeros(config.inputs))
         self.register_buffer("read_out", torch.zeros(config.channels, config.inputs))
+        # What is held: all that z can describe, and what is constant in time; orthonormal columns.
+        self.register_buffer("basis", torch.zeros(config.inputs, 0), persistent=False)
         self.register_buffer("to_bins", _interpolation(self.log_mel.filters), persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module._find_basis())
+
+    def fill(self, read_out: Tensor, mean: Tensor) -> EnvelopeFilter:
+        """Take a read-out `[channels, inputs]` and the envelope of a z of zeros, `[inputs]`."""
+        self.read_out.copy_(read_out)
+        self.mean.copy_(mean)
+        self._find_basis()
+        return self
+
+    def _find_basis(self) -> None:
+        blocks = self.config.inputs // BANDS
+        constant = torch.eye(BANDS, device=self.mean.device).repeat(1, blocks) / blocks**0.5
+        self.basis = _span(torch.cat((_span(self.read_out), constant))).T  # [inputs, rank]
 
     def described(self, z: Tensor) -> Tensor:
         """z `[B, n, channels]` -> the envelope it describes, log-mel `[B, n t, 64]`."""
         return self.config.frames(z @ self.read_out + self.mean)
-
-    def directions(self) -> Tensor:
-        """Orthonormal basis of what z can describe, `[inputs, at most channels]`."""
-        _, strength, rows = torch.linalg.svd(self.read_out, full_matrices=False)
-        return rows[strength > 1e-4 * strength.max().clamp(min=1e-12)].T
 
     def forward(self, sound: Tensor, z: Tensor) -> Tensor:
         """Hold a decoded sound to the envelope of its z.
@@ -83,14 +93,19 @@ class EnvelopeFilter(nn.Module):
         Returns:
             The filtered sound, like `sound`.
         """
-        basis = self.directions()
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
         for _ in range(PASSES):
             spectrum = self.log_mel.spectrum(sound)
             missing = wanted - self.config.windows(self.log_mel.of(spectrum))
-            gains = self.config.frames((missing @ basis) @ basis.T).clamp(-LIMIT, LIMIT)
+            gains = self.config.frames((missing @ self.basis) @ self.basis.T).clamp(-LIMIT, LIMIT)
             sound = self.log_mel.sound(spectrum * (gains @ self.to_bins).exp())
         return sound
+
+
+def _span(rows: Tensor) -> Tensor:
+    """Orthonormal rows that span the same space, without directions that are next to nothing."""
+    _, strength, basis = torch.linalg.svd(rows, full_matrices=False)
+    return basis[strength > 1e-4 * strength.max().clamp(min=1e-12)]
 
 
 def _interpolation(filters: Tensor) -> Tensor:

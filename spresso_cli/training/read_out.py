@@ -46,7 +46,4 @@ def fit(
     variance = moments.diagonal()[:-1].mean() / seen - mean.square().mean()
     moments[:-1, :-1] += seen * (RIDGE * variance + 1e-12) * torch.eye(len(mean), device=device)
     solution = torch.linalg.solve(moments, products).float()
-    envelope = EnvelopeFilter(config).to(device)
-    envelope.read_out.copy_(solution[:-1])
-    envelope.mean.copy_(solution[-1])
-    return envelope
+    return EnvelopeFilter(config).to(device).fill(solution[:-1], solution[-1])

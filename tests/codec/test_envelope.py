@@ -22,7 +22,8 @@ def test_a_stream_is_filtered_as_the_whole_sound_is(
     monkeypatch.setattr(streaming, "CHUNK_FRAMES", 200)
     generator = torch.Generator().manual_seed(0)
     envelope = EnvelopeFilter(EnvelopeConfig(pool, 3))
-    envelope.read_out.copy_(torch.randn(envelope.read_out.shape, generator=generator))
+    read_out = torch.randn(envelope.read_out.shape, generator=generator)
+    envelope.fill(read_out, envelope.mean)
     windows = 1300 // pool
     sound = 0.1 * torch.randn(2, windows * pool * 480, generator=generator)
     z = 0.3 * torch.randn(2, windows, 3, generator=generator)

@@ -46,8 +46,7 @@ def slanted() -> EnvelopeFilter:
     """At 1 Hz, the one number of z tilts the spectrum. 11 Hz does without an envelope."""
     envelope = EnvelopeFilter(EnvelopeConfig(100, CHANNELS))
     blocks = envelope.config.inputs // 64
-    envelope.read_out.copy_(torch.linspace(-1, 1, 64).repeat(blocks)[None])
-    return envelope
+    return envelope.fill(torch.linspace(-1, 1, 64).repeat(blocks)[None], envelope.mean)
 
 
 def main() -> None:

@@ -55,4 +55,3 @@ def test_the_read_out_finds_what_z_says_of_the_envelope(
     error = (envelope.described(Averaging()(some.latents)) - some.mel).std()
     assert error == pytest.approx(0.05, rel=0.1)
     assert envelope.read_out[3].abs().max() < 1e-3
-    assert envelope.directions().shape == (POOL * 64, 3)
