@@ -25,7 +25,7 @@ from spresso_cli.container.profile import (
     code_frames,
     latent_frames,
 )
-from spresso_cli.diffusion.noise import latent_noise
+from spresso_cli.diffusion.noise import latent_noise, phase_noise
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "format_spec.md").read_text(encoding="utf-8")
@@ -160,6 +160,16 @@ def test_noise() -> None:
         assert f"{expected:.9g}" == value
         noise = latent_noise(int(seed), int(frame), 1)[0, int(channel)]
         np.testing.assert_array_max_ulp(noise, expected, maxulp=1)
+
+
+def test_phases() -> None:
+    table = list(rows(section("7 Decoder noise"), 6))
+    assert len(table) >= 5
+    for seed, frame, j, word, value, bits in table:
+        phase = phase_noise(int(seed), int(frame), 1, 512)[0, int(j)]
+        assert int(phase.view(np.uint32)) == int(bits, 16)
+        assert float(value) == pytest.approx(float(phase), rel=1e-7)
+        assert phase == ((int(word, 16) >> 41) + 0.5) * 2.0**-23
 
 
 def test_limits() -> None:

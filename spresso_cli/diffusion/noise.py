@@ -56,7 +56,7 @@ def phase_noise(seed: int, start: int, frames: int, count: int) -> np.ndarray:
         raise ValueError(f"no noise for start {start}, {frames} frames, {count} phases")
     philox = _philox(seed, 1, start * PHASES // _WORDS)
     words = philox.random_raw(frames * PHASES).reshape(frames, PHASES)[:, :count]
-    return ((words >> np.uint64(40)).astype(np.float32) + np.float32(0.5)) * np.float32(2**-24)
+    return ((words >> np.uint64(41)).astype(np.float32) + np.float32(0.5)) * np.float32(2**-23)
 
 
 def _philox(seed: int, field: int, counter: int) -> np.random.Philox:
