@@ -1,13 +1,14 @@
 """Solver steps against quality and seconds: what a pack's default sampler and steps come from.
 
     python benchmarks/steps.py --clips DIR [--rates 0.096 1.32] [--guidance 1 1.5]
-        [--ranges 0.004:160 0.02:20] [--limit N] --output benchmarks/results
+        [--ranges 0.004:160 0.02:20] [--envelope left held] [--limit N] --output benchmarks/results
 
 Protocol: clips cut to a common length, shorter ones left out, coded once at each rate and decoded
 with one seed by every setting. Heun runs over the pack's range of noise levels, the multistep
 samplers over every range asked for. Evaluations are calls of the network for one window: guidance
 doubles them. MS-mel and the level error compare a decode with its source; "to Heun" is the MS-mel
 distance from the decode by the most Heun steps at the same guidance, the error of the solver alone.
+A sound that is held to the envelope of its codes hides much of what the solver does: `left` shows it.
 Cosine and first among 20 are `resemblance.py`'s: equal loudness, the sources' mean removed.
 Seconds are of all clips; the ratio is measured on `--timed` clips, each setting right after
 16 Heun steps without guidance, so that a busy machine slows both.
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,7 @@ class Setting:
     steps: int
     guidance: float
     sigmas: Range
+    held: bool = True  # to the envelope of the codes
 
     @property
     def evaluations(self) -> int:
@@ -60,7 +63,7 @@ class Setting:
 
     def options(self, seed: int) -> DecodeOptions:
         """What the codec is asked for."""
-        return DecodeOptions(seed, self.steps, self.sampler, self.guidance)
+        return DecodeOptions(seed, self.steps, self.sampler, self.guidance, envelope=self.held)
 
 
 class Judge:
@@ -102,14 +105,14 @@ class Judge:
 
 
 def settings(options: argparse.Namespace, own: Range) -> Iterator[Setting]:
-    """Every setting of the table; of each guidance the most Heun steps come first."""
-    for guidance in options.guidance:
+    """Every setting of the table; of each envelope and guidance the most Heun steps come first."""
+    for held, guidance in product((name == "held" for name in options.envelope), options.guidance):
         for steps in sorted(options.heun, reverse=True):
-            yield Setting("heun", steps, guidance, own)
+            yield Setting("heun", steps, guidance, own, held)
         for sampler in options.samplers:
             for sigmas in options.ranges or [own]:
                 for steps in sorted(options.multistep, reverse=True):
-                    yield Setting(sampler, steps, guidance, sigmas)
+                    yield Setting(sampler, steps, guidance, sigmas, held)
 
 
 def main() -> None:
@@ -141,6 +144,7 @@ def main() -> None:
             rows.append(
                 {
                     "kbps": profile.kbps,
+                    "envelope": "held" if setting.held else "left",
                     "sampler": setting.sampler,
                     "steps": setting.steps,
                     "evaluations": setting.evaluations,
@@ -164,6 +168,7 @@ def main() -> None:
 
 COLUMNS = (
     Column("kbps", "kbps", 3),
+    Column("envelope", "envelope"),
     Column("sampler", "sampler"),
     Column("steps", "steps"),
     Column("evaluations", "evaluations"),
@@ -196,7 +201,8 @@ def _plot(path: Path, rows: list[dict]) -> None:
     from spresso_cli.evaluation.plots import Point, curves_figure
 
     panels = []
-    plain = [row for row in rows if row["guidance"] == 1]
+    last = rows[-1]["envelope"]
+    plain = [row for row in rows if row["guidance"] == 1 and row["envelope"] == last]
     for kbps in dict.fromkeys(row["kbps"] for row in plain):
         for key, title in (("ms_mel", "MS-mel (lower is better)"), ("share", "first among 20")):
             points = [
@@ -235,6 +241,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--multistep", type=int, nargs="+", default=[4, 5, 6, 8, 10, 12, 16],
                         help="steps of the samplers beside Heun")  # fmt: skip
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 1.5])
+    parser.add_argument("--envelope", nargs="+", choices=("held", "left"), default=["held"],
+                        help="whether sounds are held to the envelope of their codes")  # fmt: skip
     parser.add_argument("--ranges", type=_range, nargs="*", metavar="LOW:HIGH",
                         help="noise levels of the multistep samplers; default: the pack's")  # fmt: skip
     parser.add_argument("--timed", type=int, default=4, help="clips that the ratio is timed on")

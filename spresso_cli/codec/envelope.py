@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spresso_cli.models.envelope import EnvelopeFilter
 
-CHUNK_FRAMES = 2000  # latent frames that are filtered at a time, about
+CHUNK_FRAMES = 1000  # latent frames that are filtered at a time, about
 
 
 @torch.inference_mode()
@@ -26,7 +26,7 @@ def held_to_envelope(
         float32 `[C, m]`, together as long.
     """
     window = envelope.config.pool * envelope.log_mel.hop  # samples of a code frame
-    step, context = max(1, CHUNK_FRAMES // envelope.config.pool), envelope.CONTEXT
+    step, context = max(1, CHUNK_FRAMES // envelope.config.pool), envelope.context
     held, first, done = torch.zeros(0, 0), 0, 0  # `held` begins with code frame `first`
 
     def filtered(stop: int, until: int) -> Tensor:

@@ -10,16 +10,22 @@ these directions, the fine structure in time, stays as the decoder made it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spresso_cli.models.log_mel import BANDS, LogMel
 
 BLOCKS = 25  # at most, of time within a window
 PASSES = 2  # overlapping frames disagree about a gain: what the first leaves, the second corrects
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
+SMOOTHED = 5  # frames: gains change no faster
+# Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
+# border, gains follow the envelope band by band as well, at the border by this share.
+EDGE, EDGE_SHARE = 6, 0.5
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,15 @@ class EnvelopeConfig:
         return blocks.unflatten(1, (-1, self.pool // self.block)).flatten(2)
 
     def frames(self, windows: Tensor) -> Tensor:
-        """The reverse: every frame of a block gets the block's numbers, `[B, n t, 64]`."""
-        blocks = windows.unflatten(2, (-1, BANDS)).flatten(1, 2)
-        return blocks.repeat_interleave(self.block, 1)
+        """The reverse, linear between the middles of blocks: `[B, n t, 64]`."""
+        blocks = windows.unflatten(2, (-1, BANDS)).flatten(1, 2).transpose(1, 2)
+        if self.block > 1:
+            blocks = F.interpolate(blocks, scale_factor=self.block, mode="linear")
+        return blocks.transpose(1, 2)
 
 
 class EnvelopeFilter(nn.Module):
     """One frame rate's read-out, as buffers, and the filter that uses it."""
-
-    # Windows on either side of a sound's end that the filter's output there depends on.
-    CONTEXT = 2 * PASSES
 
     def __init__(self, config: EnvelopeConfig, hop: int = 480):
         super().__init__()
@@ -79,6 +84,11 @@ class EnvelopeFilter(nn.Module):
         constant = torch.eye(BANDS, device=self.mean.device).repeat(1, blocks) / blocks**0.5
         self.basis = _span(torch.cat((_span(self.read_out), constant))).T  # [inputs, rank]
 
+    @property
+    def context(self) -> int:
+        """Windows on either side of a cut that the filter's output there depends on."""
+        return PASSES * (1 + math.ceil(10 / self.config.pool))
+
     def described(self, z: Tensor) -> Tensor:
         """z `[B, n, channels]` -> the envelope it describes, log-mel `[B, n t, 64]`."""
         return self.config.frames(z @ self.read_out + self.mean)
@@ -94,12 +104,34 @@ class EnvelopeFilter(nn.Module):
             The filtered sound, like `sound`.
         """
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
+        course = _smoothed(self.config.frames(wanted))  # [B, n t, 64]
+        edges = self._edges(z.shape[1])
         for _ in range(PASSES):
             spectrum = self.log_mel.spectrum(sound)
-            missing = wanted - self.config.windows(self.log_mel.of(spectrum))
-            gains = self.config.frames((missing @ self.basis) @ self.basis.T).clamp(-LIMIT, LIMIT)
+            mel = self.log_mel.of(spectrum)
+            missing = wanted - self.config.windows(mel)
+            gains = _smoothed(self.config.frames((missing @ self.basis) @ self.basis.T))
+            gains = torch.lerp(gains, course - mel, edges).clamp(-LIMIT, LIMIT)
             sound = self.log_mel.sound(spectrum * (gains @ self.to_bins).exp())
         return sound
+
+    def _edges(self, windows: int) -> Tensor:
+        """How much each frame counts as the border of two windows, `[n t, 1]`."""
+        pool = self.config.pool
+        reach = min(EDGE, max(1, pool // 3))
+        place = torch.arange(windows * pool, device=self.mean.device) + 0.5
+        distance = (place % pool).minimum(pool - place % pool) / reach
+        share = EDGE_SHARE * (0.5 + 0.5 * torch.cos(math.pi * distance.clamp(max=1)))
+        outside = (place < reach) | (place > windows * pool - reach)
+        return share.masked_fill(outside, 0.0)[:, None]
+
+
+def _smoothed(frames: Tensor) -> Tensor:
+    """Averaged in time under a Hann window of `SMOOTHED` frames, `[B, T, 64]`."""
+    window = torch.hann_window(SMOOTHED + 2, periodic=False, device=frames.device)[1:-1]
+    kernel = (window / window.sum()).expand(BANDS, 1, -1)
+    padded = F.pad(frames.transpose(1, 2), (SMOOTHED // 2,) * 2, "replicate")
+    return F.conv1d(padded, kernel, groups=BANDS).transpose(1, 2)
 
 
 def _span(rows: Tensor) -> Tensor:
