@@ -15,6 +15,9 @@ LOWEST, HIGHEST = 50.0, 20_000.0  # Hz, ends of the outer bands
 WINDOW = 2048
 FLOOR = 1e-2  # of a band's summed magnitudes; a full-scale sine has 512, white noise of 1e-5 less
 
+# All that the numbers depend on: what was computed by another definition is not to be mixed in.
+DEFINITION = (BANDS, LOWEST, HIGHEST, WINDOW, FLOOR)
+
 
 def mel_filters(n_fft: int, bands: int, low: float, high: float) -> Tensor:
     """Triangular filters evenly spaced on the HTK mel scale, unit peak, `[n_fft/2 + 1, bands]`."""

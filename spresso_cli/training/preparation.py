@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.log_mel import DEFINITION
 from spresso_cli.training import distributed
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.corpus import Clip
@@ -93,7 +94,8 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
     pools = []
     for index in range(passes):
         own = windows.clips(index)
-        mark = fingerprint(audio_ae, index, call.seed, [str(clip.path) for clip in own])
+        paths = [str(clip.path) for clip in own]
+        mark = fingerprint(audio_ae, index, call.seed, paths, DEFINITION)
         path = workspace.folder / "latents" / f"{index}-{mark}.safetensors"
         if not path.exists() and distributed.rank() == 0:
             call.note(f"encoding {len(own)} sounds, pass {index + 1} of {passes}")
