@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from spresso_cli.audio.files import ArraySource, AudioSource
 from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver, joined
@@ -277,11 +276,7 @@ class Codec:
                 latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
             sound = sound_of(latents, audio_ae, job.seed)
             if envelope is not None and job.envelope:
-
-                def z(begin: int, stop: int, codes: np.ndarray = codes) -> Tensor:
-                    return torch.stack([decoder.z(Piece(row[begin:stop], 0)) for row in codes])
-
-                sound = held_to_envelope(sound, z, envelope)
+                sound = held_to_envelope(sound, decoder.excerpts(codes), envelope)
             sound = at_source_rate(sound, job.stream)
             try:
                 with within_memory(self.device):

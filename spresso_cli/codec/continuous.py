@@ -97,8 +97,8 @@ class _ToLatents(SoundEncoder):
 class _FromLatents(LatentDecoder):
     """A decoder whose pieces hold z instead of codes."""
 
-    def z(self, piece: Piece) -> Tensor:
-        return torch.from_numpy(piece.codes).to(self.models.device)
+    def z(self, codes: np.ndarray) -> Tensor:
+        return torch.from_numpy(codes).to(self.models.device)
 
 
 class ContinuousCodec(Codec):
@@ -153,6 +153,5 @@ class ContinuousCodec(Codec):
         sound = sound_of(run, self._audio_ae(pack), options.seed)
         envelope = self._envelope(pack, family)
         if envelope is not None and options.envelope:
-            z = torch.from_numpy(latents.z).to(self.device)
-            sound = held_to_envelope(sound, lambda begin, stop: z[:, begin:stop], envelope)
+            sound = held_to_envelope(sound, decoder.excerpts(latents.z), envelope)
         return Performance(header, at_source_rate(sound, header))

@@ -155,7 +155,7 @@ class LatentDecoder:
 
     def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q)."""
-        z = self.z(piece)
+        z = self.z(piece.codes)
         tokens = self.models.adapter.tokens(z[None])[0]  # [frames k, D]
         pool, k = self.plan.pool, self.models.adapter.config.tokens
         windows = self.plan.decoder_windows(len(z))
@@ -168,10 +168,15 @@ class LatentDecoder:
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
 
-    def z(self, piece: Piece) -> Tensor:
-        """The quantised latents of a piece, `[frames, 64]` on the device."""
-        codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self.models.device)
-        return self.models.qinco2.decode(codes)
+    def z(self, codes: np.ndarray) -> Tensor:
+        """The quantised latents of codes `[frames, M]`, `[frames, 64]` on the device."""
+        return self.models.qinco2.decode(
+            torch.from_numpy(codes.astype(np.int64)).to(self.models.device)
+        )
+
+    def excerpts(self, channels: np.ndarray) -> Callable[[int, int], Tensor]:
+        """z of any code frames `begin` to `stop - 1` of all channels, for `held_to_envelope`."""
+        return lambda begin, stop: torch.stack([self.z(codes[begin:stop]) for codes in channels])
 
     def _denoiser(
         self, windows: list[_Window], text: TextCondition | None, micro: int, null: bool
