@@ -19,6 +19,11 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Its functions' default group is the one of the moment they are imported. Imported first by an
+# optimiser, in the middle of a run, they would keep that run's group and its threads alive behind
+# its end, and such a thread can abort the process on its way out.
+import torch.distributed.nn
 from torch import Tensor, nn
 
 from spresso_cli.errors import UsageError
