@@ -25,7 +25,7 @@ from spresso_cli.container.profile import (
     code_frames,
     latent_frames,
 )
-from spresso_cli.diffusion.noise import latent_noise, phase_noise
+from spresso_cli.diffusion.noise import latent_noise, phase_noise, variation_noise
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "format_spec.md").read_text(encoding="utf-8")
@@ -148,17 +148,18 @@ def test_weights_tag() -> None:
 
 def test_noise() -> None:
     table = list(rows(section("7 Decoder noise"), 7))
-    assert len(table) == 9
-    for seed, frame, channel, w0, w1, value, bits in table:
+    assert len(table) == 9 + 5
+    for row, (seed, frame, channel, w0, w1, value, bits) in enumerate(table):
+        field, drawn = (0, latent_noise) if row < 9 else (2, variation_noise)
         index = int(frame) * 128 + int(channel)
         before = (index - 1) % (1 << 256)
         words = np.array([before >> 64 * word & (1 << 64) - 1 for word in range(4)], np.uint64)
-        key = np.array([int(seed), 0], np.uint64)
+        key = np.array([int(seed), field], np.uint64)
         raw = np.random.Philox(key=key, counter=words).random_raw(2)
         assert [f"{int(word):016x}" for word in raw] == [w0, w1]
         expected = np.uint32(int(bits, 16)).view(np.float32)
         assert f"{expected:.9g}" == value
-        noise = latent_noise(int(seed), int(frame), 1)[0, int(channel)]
+        noise = drawn(int(seed), int(frame), 1, 128)[0, int(channel)]
         np.testing.assert_array_max_ulp(noise, expected, maxulp=1)
 
 

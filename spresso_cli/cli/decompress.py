@@ -26,8 +26,10 @@ from spresso_cli.cli.options import (
     Report,
     Resume,
     Shard,
+    Variety,
     Verbose,
 )
+from spresso_cli.codec.protocol import VARIETY
 
 app = typer.Typer(add_completion=False)
 
@@ -113,6 +115,7 @@ def decompress(
         ),
     ] = None,
     envelope: Envelope = True,
+    variety: Variety = VARIETY,
     output: Output = None,
     output_dir: OutputDir = None,
     force: Force = False,
@@ -185,6 +188,7 @@ def decompress(
             guidance=guidance,
             prompt=prompt,
             envelope=envelope,
+            variety=variety,
         ),
         audio_format,
         batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),

@@ -85,6 +85,17 @@ Envelope = Annotated[
     ),
 ]
 
+Variety = Annotated[
+    float,
+    typer.Option(
+        "--variety",
+        metavar="V",
+        min=0,
+        max=1,
+        help="How far takes differ: the share of what the codes leave open that the seed fills in.",
+    ),
+]
+
 Recursive = Annotated[
     bool, typer.Option("-r", "--recursive", help="Enter folders.", rich_help_panel=BATCH)
 ]

@@ -18,10 +18,10 @@ from spresso_cli.audio.files import ArraySource, AudioSource
 from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver, joined
 from spresso_cli.codec.device import ROUND, Batches, resolve_device, within_memory
 from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
-from spresso_cli.codec.envelope import held_to_envelope
+from spresso_cli.codec.envelope import held_to_envelope, varied
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
-from spresso_cli.codec.protocol import Decoded, DecodeOptions
+from spresso_cli.codec.protocol import VARIETY, Decoded, DecodeOptions
 from spresso_cli.codec.weights import (
     family_digest,
     load_audio_ae,
@@ -52,6 +52,7 @@ class _Job:
     solver: Solver
     prompt: str | None
     envelope: bool
+    variety: float
 
     @property
     def together(self) -> tuple[object, ...]:
@@ -134,6 +135,7 @@ class Codec:
         guidance: float | None = None,
         prompt: str | None = None,
         envelope: bool = True,
+        variety: float = VARIETY,
     ) -> tuple[np.ndarray, int]:
         """Decode one sound.
 
@@ -145,6 +147,8 @@ class Codec:
             prompt: a text that steers what z leaves open.
             envelope: hold the sound to the envelope that the codes describe, where the pack
                 knows it.
+            variety: how far that envelope follows the seed, 0 to 1: of what the codes leave open,
+                the share that is filled in.
 
         Returns:
             float32 `[n, C]` in -1..1, exactly the source's samples, and its rate in Hz.
@@ -153,7 +157,7 @@ class Codec:
             CorruptStream, UnsupportedStream, MissingPack, UsageError.
         """
         stream = spr.read(data) if isinstance(data, bytes) else data
-        options = DecodeOptions(seed, steps, sampler, guidance, prompt, envelope)
+        options = DecodeOptions(seed, steps, sampler, guidance, prompt, envelope, variety)
         ((_, result),) = self.decompress_many([(None, stream, options)])
         if isinstance(result, SpressoError):
             raise result
@@ -223,8 +227,18 @@ class Codec:
         solver = Solver.of(options, family)
         if not 0 <= options.seed < 1 << 64:
             raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
+        if not 0 <= options.variety <= 1:
+            raise UsageError(f"variety {options.variety:g}: use 0 to 1")
         return _Job(
-            key, stream, pack, family, options.seed, solver, options.prompt, options.envelope
+            key,
+            stream,
+            pack,
+            family,
+            options.seed,
+            solver,
+            options.prompt,
+            options.envelope,
+            options.variety,
         )
 
     def _decode(self, jobs: list[_Job]) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
@@ -276,7 +290,10 @@ class Codec:
                 latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
             sound = sound_of(latents, audio_ae, job.seed)
             if envelope is not None and job.envelope:
-                sound = held_to_envelope(sound, decoder.excerpts(codes), envelope)
+                z, books = decoder.excerpts(codes), job.stream.profile.codebooks
+                if job.variety and books <= len(envelope.spread):
+                    z = varied(z, job.variety * envelope.spread[books - 1], job.seed)
+                sound = held_to_envelope(sound, z, envelope)
             sound = at_source_rate(sound, job.stream)
             try:
                 with within_memory(self.device):

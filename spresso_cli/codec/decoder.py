@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spresso_cli.audio.windows import Plan, window_weights
 from spresso_cli.codec.device import Batches
+from spresso_cli.codec.envelope import Excerpts
 from spresso_cli.codec.packs import FamilyInfo
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.diffusion.edm import guided, precondition
@@ -174,8 +175,8 @@ class LatentDecoder:
             torch.from_numpy(codes.astype(np.int64)).to(self.models.device)
         )
 
-    def excerpts(self, channels: np.ndarray) -> Callable[[int, int], Tensor]:
-        """z of any code frames `begin` to `stop - 1` of all channels, for `held_to_envelope`."""
+    def excerpts(self, channels: np.ndarray) -> Excerpts:
+        """z of any code frames of all channels, for `held_to_envelope`."""
         return lambda begin, stop: torch.stack([self.z(codes[begin:stop]) for codes in channels])
 
     def _denoiser(

@@ -26,6 +26,7 @@ from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import AudioError, OutOfMemory, SpressoError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.models.log_mel import LogMel
 from spresso_cli.models.qinco2 import QINCo2
 
 # The networks see every sound with this peak, the middle of the levels they were trained on.
@@ -83,6 +84,7 @@ class SoundEncoder:
         self.profile = profile
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
+        self._log_mel = LogMel(LATENT_HOP).to(models.device) if models.encoder.needs_mel else None
 
     def run(
         self,
@@ -205,9 +207,11 @@ class SoundEncoder:
             some = np.stack(pcm[start : start + size])
             batch = torch.zeros(size, some.shape[1])
             batch[: len(some)] = torch.from_numpy(some)
-            latents = self.models.audio_ae.encode(batch.to(self.models.device))
-            latents = latents[:, lead : lead + codes * self.profile.pool]
-            z.extend(self.models.encoder(latents)[: len(some)].cpu().numpy())
+            batch = batch.to(self.models.device)
+            core = slice(lead, lead + codes * self.profile.pool)
+            latents = self.models.audio_ae.encode(batch)[:, core]
+            mel = self._log_mel(batch)[:, core] if self._log_mel else None
+            z.extend(self.models.encoder(latents, mel)[: len(some)].cpu().numpy())
         return z
 
     def _finished(self, waiting: list[_Sound]) -> Iterator[tuple[Hashable, Stream | SpressoError]]:

@@ -7,20 +7,39 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from spresso_cli.diffusion.noise import variation_noise
 from spresso_cli.models.envelope import EnvelopeFilter
 
 CHUNK_FRAMES = 1000  # latent frames that are filtered at a time, about
 
+Excerpts = Callable[[int, int], Tensor]  # z of code frames `begin` to `stop - 1`, [C, n, channels]
+
+
+def varied(z: Excerpts, spread: Tensor, seed: int) -> Excerpts:
+    """z as the seed's performance has it: noise stands for what the codes leave open.
+
+    Args:
+        z: what the codes say.
+        spread: standard deviation of the noise in each channel of z, `[channels]`.
+        seed: 0..2^64 - 1; the channels of a sound share the noise.
+    """
+
+    def excerpt(begin: int, stop: int) -> Tensor:
+        noise = variation_noise(seed, begin, stop - begin, len(spread))
+        return z(begin, stop) + spread * torch.from_numpy(noise).to(spread)
+
+    return excerpt
+
 
 @torch.inference_mode()
 def held_to_envelope(
-    sound: Iterable[Tensor], z: Callable[[int, int], Tensor], envelope: EnvelopeFilter
+    sound: Iterable[Tensor], z: Excerpts, envelope: EnvelopeFilter
 ) -> Iterator[Tensor]:
     """Filter a sound in chunks of whole code frames, with as many on both sides as matter.
 
     Args:
         sound: float32 `[C, n]` blocks at 48 kHz and network level, together whole code frames.
-        z: gives z of the code frames `begin` to `stop - 1`, float32 `[C, stop - begin, channels]`.
+        z: float32.
 
     Yields:
         float32 `[C, m]`, together as long.

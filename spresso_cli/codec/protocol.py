@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound=Hashable)
 
+# Of what the codes leave open, the share that a seed fills in. 1 would make takes as unlike each
+# other as each is unlike the source.
+VARIETY = 0.5
+
 
 @dataclass(frozen=True)
 class DecodeOptions:
@@ -31,6 +35,7 @@ class DecodeOptions:
     guidance: float | None = None  # weight of z against none; 1 = no guidance
     prompt: str | None = None
     envelope: bool = True  # hold the sound to what the codes say of it, where the pack can
+    variety: float = VARIETY  # how far the held envelope of a take follows its seed; 0: not at all
 
 
 class Decoded(Protocol):

@@ -29,9 +29,24 @@ def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -
     Raises:
         ValueError: an argument is out of its range.
     """
+    return _normal_field(seed, 0, start, frames, channels)
+
+
+def variation_noise(seed: int, start: int, frames: int, channels: int) -> np.ndarray:
+    """Draws standard normal noise for what the codes of code frames leave open, in a field of its own.
+
+    Args and raises: as in `latent_noise`, with code frames in the place of latent frames.
+
+    Returns:
+        float32 [frames, channels].
+    """
+    return _normal_field(seed, 2, start, frames, channels)
+
+
+def _normal_field(seed: int, field: int, start: int, frames: int, channels: int) -> np.ndarray:
     if start < 0 or frames < 0 or not 1 <= channels <= CHANNELS:
         raise ValueError(f"no noise for start {start}, {frames} frames, {channels} channels")
-    philox = _philox(seed, 0, start * CHANNELS)
+    philox = _philox(seed, field, start * CHANNELS)
     noise = np.empty((frames, channels), np.float32)
     for first in range(0, frames, _FRAMES):
         some = noise[first : first + _FRAMES]

@@ -162,9 +162,16 @@ class AudioAE(nn.Module):
 
     def decode_raw(self, z: Tensor, phases: Tensor | None = None) -> Tensor:
         """Latents before standardisation `[B, T, 128]` -> sound `[B, 480 T]` (training)."""
+        return self.decode_parts(z, phases)[0]
+
+    def decode_parts(self, z: Tensor, phases: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The sound, and the part of it whose phases are the network's own, `[B, 480 T]` each.
+
+        `phases` `[T, phases]` or `[B, T, phases]`; without them the two are the same.
+        """
         m, p = self.head(self.dec(z)).chunk(2, dim=-1)  # [B, T, 481] each
         magnitude = torch.exp(m.float() - 4.0).clamp(max=100.0)
-        noise = 0.0
+        noise = None
         if phases is not None and self.config.noise_from is not None:
             first = self.config.noise_from
             noise = self._noise(magnitude[..., first:], phases)
@@ -173,11 +180,11 @@ class AudioAE(nn.Module):
         hop, pad = self.config.hop, (self.config.n_fft - self.config.hop) // 2
         sound = overlap_add(frames * self.window, hop)
         envelope = overlap_add((self.window**2).expand(1, z.shape[1], -1), hop)
-        sound = sound[:, pad:-pad] / envelope[:, pad:-pad] + noise
+        sound = sound[:, pad:-pad] / envelope[:, pad:-pad]
         if self.config.bypass == "mdct":
             linear = overlap_add(z @ self.syn.T, hop) / BYPASS_SCALE
             sound = sound + linear[:, pad:-pad]
-        return sound
+        return sound if noise is None else sound + noise, sound
 
     def _noise(self, magnitude: Tensor, phases: Tensor) -> Tensor:
         """Noise in the upper bins `[B, 480 T]`.

@@ -30,10 +30,11 @@ EDGE, EDGE_SHARE = 6, 0.5
 
 @dataclass(frozen=True)
 class EnvelopeConfig:
-    """Pooling factor and channels of z."""
+    """Pooling factor and channels of z, and of how many codebooks it is known what they leave open."""
 
     pool: int
     channels: int = 64
+    codebooks: int = 0
 
     @property
     def block(self) -> int:
@@ -67,6 +68,8 @@ class EnvelopeFilter(nn.Module):
         self.log_mel = LogMel(hop)
         self.register_buffer("mean", torch.zeros(config.inputs))
         self.register_buffer("read_out", torch.zeros(config.channels, config.inputs))
+        # Root mean square of what a code of 1, 2, ... codebooks misses of each channel of z.
+        self.register_buffer("spread", torch.zeros(config.codebooks, config.channels))
         # What is held: all that z can describe, and what is constant in time; orthonormal columns.
         self.register_buffer("basis", torch.zeros(config.inputs, 0), persistent=False)
         self.register_buffer("to_bins", _interpolation(self.log_mel.filters), persistent=False)
@@ -104,21 +107,27 @@ class EnvelopeFilter(nn.Module):
             The filtered sound, like `sound`.
         """
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
-        course = _smoothed(self.config.frames(wanted))  # [B, n t, 64]
+        # Smoother where it counts, so that it does not jump between windows itself.
+        course = _smoothed(self.config.frames(wanted), 2 * self._reach + 1)  # [B, n t, 64]
         edges = self._edges(z.shape[1])
         for _ in range(PASSES):
             spectrum = self.log_mel.spectrum(sound)
             mel = self.log_mel.of(spectrum)
             missing = wanted - self.config.windows(mel)
-            gains = _smoothed(self.config.frames((missing @ self.basis) @ self.basis.T))
+            gains = self.config.frames((missing @ self.basis) @ self.basis.T)
+            gains = _smoothed(gains, SMOOTHED)
             gains = torch.lerp(gains, course - mel, edges).clamp(-LIMIT, LIMIT)
             sound = self.log_mel.sound(spectrum * (gains @ self.to_bins).exp())
         return sound
 
+    @property
+    def _reach(self) -> int:
+        """Frames on either side of a border that gains follow the envelope in, as well."""
+        return min(EDGE, max(1, self.config.pool // 3))
+
     def _edges(self, windows: int) -> Tensor:
         """How much each frame counts as the border of two windows, `[n t, 1]`."""
-        pool = self.config.pool
-        reach = min(EDGE, max(1, pool // 3))
+        pool, reach = self.config.pool, self._reach
         place = torch.arange(windows * pool, device=self.mean.device) + 0.5
         distance = (place % pool).minimum(pool - place % pool) / reach
         share = EDGE_SHARE * (0.5 + 0.5 * torch.cos(math.pi * distance.clamp(max=1)))
@@ -126,11 +135,11 @@ class EnvelopeFilter(nn.Module):
         return share.masked_fill(outside, 0.0)[:, None]
 
 
-def _smoothed(frames: Tensor) -> Tensor:
-    """Averaged in time under a Hann window of `SMOOTHED` frames, `[B, T, 64]`."""
-    window = torch.hann_window(SMOOTHED + 2, periodic=False, device=frames.device)[1:-1]
+def _smoothed(frames: Tensor, over: int) -> Tensor:
+    """Averaged in time under a Hann window of `over` frames, an odd number, `[B, T, 64]`."""
+    window = torch.hann_window(over + 2, periodic=False, device=frames.device)[1:-1]
     kernel = (window / window.sum()).expand(BANDS, 1, -1)
-    padded = F.pad(frames.transpose(1, 2), (SMOOTHED // 2,) * 2, "replicate")
+    padded = F.pad(frames.transpose(1, 2), (over // 2,) * 2, "replicate")
     return F.conv1d(padded, kernel, groups=BANDS).transpose(1, 2)
 
 

@@ -1,7 +1,9 @@
 """Latent encoder g_psi: AudioAE latents at 100 Hz -> 64 numbers at 25, 11, 5 or 1 Hz (S-PRESSO 2.3).
 
 Transformer blocks with RoPE, a linear layer to 64 channels, average pooling over t frames. Beyond
-the paper, by configuration: `unit_rms` scales every vector to unit RMS, which bounds what
+the paper, by configuration: `bypass` adds a linear map of the window's log-mel envelope, as the
+AudioAE has one of its MDCT, so that z describes the envelope before anything is trained and the
+network learns what that misses; `unit_rms` scales every vector to unit RMS, which bounds what
 quantisation noise can do, `window_positions` tells tokens where in their window they lie, and
 `log_input` shows the network the logarithm of its input's power beside the input.
 """
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
 
 POWER_FLOOR = 1e-4  # of `log_input`: 40 dB below an average latent
@@ -40,8 +43,11 @@ class LatentEncoderConfig:
     # Loudness is heard, and quantised best, on a logarithmic scale that a small network takes long
     # to build from amplitudes of either sign.
     log_input: bool = False
+    bypass: str = "none"  # or "envelope": principal components of the log-mels, beside the network
 
     def __post_init__(self) -> None:
+        if self.bypass not in ("none", "envelope"):
+            raise ValueError(f"bypass {self.bypass!r}: use none or envelope")
         if self.pool % self.stride:
             raise ValueError(f"stride {self.stride} does not divide the pooling factor {self.pool}")
 
@@ -79,17 +85,39 @@ class LatentEncoder(nn.Module):
         if config.window_positions:
             places = config.pool // config.stride
             self.place = nn.Parameter(0.02 * torch.randn(places, config.width))
+        if config.bypass == "envelope":
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
+            self.envelope = EnvelopeConfig(config.pool, config.channels)
+            self.register_buffer("mean", torch.zeros(self.envelope.inputs))
+            self.register_buffer("components", torch.zeros(self.envelope.inputs, config.channels))
 
-    def forward(self, x0: Tensor) -> Tensor:
+    @property
+    def needs_mel(self) -> bool:
+        """Whether `forward` asks for the log-mels."""
+        return self.config.bypass != "none"
+
+    def fill_bypass(self, mean: Tensor, components: Tensor) -> None:
+        """Take the mean envelope `[inputs]` and the map from what differs `[inputs, 64]`."""
+        self.mean.copy_(mean)
+        self.components.copy_(components)
+
+    def forward(self, x0: Tensor, mel: Tensor | None = None) -> Tensor:
         """Encode whole pooling windows.
 
         Args:
             x0: standardised AudioAE latents `[B, n t, 128]`.
+            mel: the sound's log-mel spectrum `[B, n t, 64]` (log_mel.py), which a bypass needs.
 
         Returns:
             z `[B, n, 64]`, unit RMS per vector where the config says so.
+
+        Raises:
+            ValueError: the log-mels are missing.
         """
         config = self.config
+        if self.needs_mel and mel is None:
+            raise ValueError("an encoder with a bypass needs the log-mels as well")
         if config.log_input:
             x0 = torch.cat((x0, ((x0 * x0 + POWER_FLOOR).log() + 4.0) / 3.0), -1)
         x = self.embed(x0.unflatten(1, (-1, config.stride)).flatten(2))  # [B, N, D]
@@ -104,4 +132,6 @@ class LatentEncoder(nn.Module):
         # The linear layer and the mean commute; pooling first is t times cheaper.
         pooled = self.norm(x).unflatten(1, (-1, config.pool // config.stride)).mean(2)
         z = self.out(pooled)  # [B, n, 64]
+        if self.needs_mel:
+            z = z + (self.envelope.windows(mel) - self.mean) @ self.components
         return F.rms_norm(z, z.shape[-1:], eps=1e-6) if config.unit_rms else z

@@ -26,6 +26,7 @@ from spresso_cli.training.randomness import chance
 from spresso_cli.training.run import Report, Run, cosine_rate
 from spresso_cli.training.streaming import CorpusWindows
 
+ENCODER = ("enc.", "to_latent.", "ana")  # what latents depend on
 _SPEEDS = 4  # groups of a batch that are resampled together
 _NETWORK_LEVEL = (-9.0, -3.0)  # dBFS of peaks that later stages and the codec encode at
 
@@ -61,6 +62,8 @@ class AudioAETraining:
     speed_probability: float = 0.5
     eq_probability: float = 0.4
     mix_probability: float = 0.3
+    # The decoder alone: the latents stay those that later stages have learnt. DAC: false
+    encoder_frozen: bool = False
     latent_frames: int = 100_000  # that mean and std of the latents are measured on
     discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -126,12 +129,19 @@ def sounds(
     return x / x.abs().amax(-1, keepdim=True).clamp(min=1.0)
 
 
-def reconstruction(y: Tensor, x: Tensor, training: AudioAETraining) -> dict[str, Tensor]:
-    """The weighted reconstruction losses of decoded `y` against `x`, `[B, n]` each."""
+def reconstruction(
+    y: Tensor, clear: Tensor, x: Tensor, training: AudioAETraining
+) -> dict[str, Tensor]:
+    """The weighted reconstruction losses of decoded `y` against `x`; `clear` is `y` without what
+    has its phases from noise, `[B, n]` each.
+
+    Noise can have the level of what it stands for, never its phase: losses that compare phases do
+    not hear it, or the best noise would be none.
+    """
     return {
         "mel": training.mel_weight * losses.mel_loss(y, x),
-        "stft": training.stft_weight * losses.stft_loss(y, x),
-        "waveform": training.waveform_weight * losses.waveform_loss(y, x),
+        "stft": training.stft_weight * losses.stft_loss(clear, x),
+        "waveform": training.waveform_weight * losses.waveform_loss(clear, x),
     }
 
 
@@ -143,8 +153,13 @@ class Stage:
         self.training = training
         device = audio_ae.latent_mean.device
         self.judges = Discriminators(training.discriminators).to(device)
-        bypass = [p for name, p in audio_ae.named_parameters() if name in ("ana", "syn")]
-        rest = [p for name, p in audio_ae.named_parameters() if name not in ("ana", "syn")]
+        if training.encoder_frozen:
+            for name, parameter in audio_ae.named_parameters():
+                parameter.requires_grad_(not name.startswith(ENCODER))
+        learning = [(n, p) for n, p in audio_ae.named_parameters() if p.requires_grad]
+        self.learning = [p for _, p in learning]
+        bypass = [p for name, p in learning if name in ("ana", "syn")]
+        rest = [p for name, p in learning if name not in ("ana", "syn")]
         self.optimizer = torch.optim.AdamW(
             [{"params": rest}, {"params": bypass, "weight_decay": 0.0}],
             training.rate,
@@ -174,20 +189,25 @@ class Stage:
         network["lr"] = rate
         bypass["lr"] = training.bypass_rate * rate * (step >= training.bypass_frozen_steps)
 
-    def reconstruct(self, x: Tensor) -> dict[str, Tensor]:
-        """A step of the first phase on `x` `[B, n]`."""
-        y = self.audio_ae.decode_raw(self.audio_ae.encode_raw(x))
-        parts = reconstruction(y, x, self.training)
+    def decoded(self, x: Tensor, phases: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`x` `[B, n]` through the AudioAE, see `AudioAE.decode_parts`."""
+        with torch.set_grad_enabled(not self.training.encoder_frozen):
+            z = self.audio_ae.encode_raw(x)
+        return self.audio_ae.decode_parts(z, phases)
+
+    def reconstruct(self, x: Tensor, phases: Tensor | None = None) -> dict[str, Tensor]:
+        """A step of the first phase on `x` `[B, n]`, with `phases` `[B, T, phases]` to decode by."""
+        parts = reconstruction(*self.decoded(x, phases), x, self.training)
         self.optimizer.zero_grad(set_to_none=True)
         sum(parts.values()).backward()
         self._update(self.optimizer, self.audio_ae, self.training.clip_norm)
         return parts
 
-    def compete(self, x: Tensor, ramp: float) -> dict[str, Tensor]:
+    def compete(self, x: Tensor, ramp: float, phases: Tensor | None = None) -> dict[str, Tensor]:
         """A step of the second phase; `ramp` 0..1 scales what the discriminators say."""
         training = self.training
-        y = self.audio_ae.decode_raw(self.audio_ae.encode_raw(x))
-        parts = reconstruction(y, x, training)
+        y, clear = self.decoded(x, phases)
+        parts = reconstruction(y, clear, x, training)
         with autocast(x.device):
             real, fake = self.judges(x), self.judges(y)
         judged = losses.discriminator_loss(real, fake)
@@ -197,7 +217,7 @@ class Stage:
         self.judging.zero_grad(set_to_none=True)
         # Each loss reaches its own weights only; autograd skips what leads elsewhere.
         judged.backward(inputs=list(self.judges.parameters()), retain_graph=True)
-        sum(parts.values()).backward(inputs=list(self.audio_ae.parameters()))
+        sum(parts.values()).backward(inputs=self.learning)
         self._update(self.judging, self.judges, training.discriminator_clip_norm)
         self._update(self.optimizer, self.audio_ae, training.clip_norm)
         return parts | {"discriminator": judged}
@@ -221,7 +241,7 @@ def train(
     """Train in `folder`; continues where a former call stopped.
 
     Ends, also at the end of a time box, by measuring the latents' mean and std with the averaged
-    weights: the checkpoint then holds an AudioAE that can be used.
+    weights, unless the encoder is frozen: the checkpoint then holds an AudioAE that can be used.
     """
     for batch in (training.batch, training.adversarial_batch):
         distributed.check_batch(batch)
@@ -247,13 +267,17 @@ def train(
         samples = max(1, round(seconds * SAMPLE_RATE / hop)) * hop
         corpus = windows.at(run.step)
         x = sounds(corpus, count, samples, training.level, training, run.generator)
-        x = distributed.share(x)
+        x, phases = distributed.share(x), None
+        if noisy := audio_ae.config.phases:
+            phases = torch.rand(count, samples // hop, noisy, generator=run.generator)
+            phases = distributed.share(phases.to(x.device))
         if late < 0:
-            parts = stage.reconstruct(x)
+            parts = stage.reconstruct(x, phases)
         else:
-            parts = stage.compete(x, min(1.0, late / max(1, training.ramp_steps)))
+            parts = stage.compete(x, min(1.0, late / max(1, training.ramp_steps)), phases)
         run.finish_step({name: distributed.mean(value) for name, value in parts.items()})
-    standardise(run, audio_ae, windows, training, seed)
+    if not training.encoder_frozen:
+        standardise(run, audio_ae, windows, training, seed)
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ class StepOneTraining:
     z_drop: float = 0.1  # paper: 0
     z_noise: Mapping[int, float] | None = None  # by pooling factor; paper: none
     # By pooling factor: range of the share of z's variance that is lost as a quantiser would lose
-    # it, drawn log-uniformly for each example (envelope.py; needs a warm-up). Paper: none.
+    # it, drawn log-uniformly for each example (envelope.py). Paper: none.
     z_distortion: Mapping[int, tuple[float, float]] | None = None
     envelope_weight: float = 0.0  # of the encoders' loss after the warm-up; paper: 0
     align_weight: float = 0.0  # of the envelope in the trunk's hidden states; paper: 0
@@ -140,6 +140,20 @@ class StepOne(nn.Module):
             nn.LayerNorm(dit.config.width), nn.Linear(dit.config.width, BANDS)
         )
 
+    @property
+    def has_bypass(self) -> bool:
+        """Whether any encoder has a linear path from the envelope."""
+        return any(encoder.needs_mel for encoder in self.encoders.values())
+
+    def fit_envelopes(self, pool: LatentPool, generator: torch.Generator) -> None:
+        """Principal components of all rates' envelopes, where the model does not bring them, and
+        the bypasses that consist of them."""
+        for t, envelope in self.envelopes.items():
+            if not envelope.fitted:
+                envelope.fit(pool, generator)
+            if self.encoders[t].needs_mel:
+                self.encoders[t].fill_bypass(envelope.mean, envelope.components)
+
     def pools(self) -> list[int]:
         """Pooling factors, in the order of the configuration."""
         return [int(t) for t in self.encoders]
@@ -201,9 +215,8 @@ def train(
     pools = model.pools()
     patch = model.dit.config.patch
     lengths, odds = zip(*training.crops, strict=True)
-    if run.step == 0 and training.asks_for_envelopes:
-        for part in model.envelopes.values():
-            part.fit(pool, run.generator)
+    if run.step == 0 and (training.asks_for_envelopes or model.has_bypass):
+        model.fit_envelopes(pool, run.generator)
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
@@ -218,7 +231,7 @@ def train(
         envelope = model.envelopes[str(t)]
         x0, mel = map(distributed.share, (crops.latents, crops.mel))
         with autocast(device):
-            z = encoder(x0).float()
+            z = encoder(x0, mel).float()
         losses = {f"dimensions_t{t}": distributed.mean(effective_dimensions(z))}
         total = torch.zeros((), device=device)
         if warming or training.envelope_weight:

@@ -29,6 +29,11 @@ class Envelope(nn.Module):
         self.register_buffer("variances", torch.ones(config.channels))  # of the targets
         self.register_buffer("spread", torch.ones(()))  # standard deviation of the windows' numbers
 
+    @property
+    def fitted(self) -> bool:
+        """Whether the components have been found."""
+        return bool(self.components.any())
+
     @torch.no_grad()
     def fit(self, pool: LatentPool, generator: torch.Generator, count: int = 20_000) -> None:
         """Components of `count` random windows, scaled so that the targets have unit mean square.

@@ -93,12 +93,12 @@ def train(
         t = pools[run.step % len(pools)]
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
-        x0, _, clips = pool.crops(training.batch, frames, run.generator)
+        x0, mel, clips = pool.crops(training.batch, frames, run.generator)
         options = (training.codebooks or {}).get(t, (quantisers[t].config.codebooks,))
         m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
         mine = distributed.share(x0)
         with torch.no_grad(), autocast(device):
-            z = model.encoders[str(t)](mine).float()
+            z = model.encoders[str(t)](mine, distributed.share(mel)).float()
         z_q = quantised(z, quantisers[t], m, training.shortlist, training.beam)
         whole = torch.rand(len(x0), generator=run.generator) < training.keep_z
         z = torch.where(distributed.share(whole).to(device)[:, None, None], z, z_q)

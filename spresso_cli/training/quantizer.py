@@ -48,8 +48,8 @@ def draw_vectors(
     frames = frames // t * t
     vectors, have = [], 0
     while have < count:
-        x0, _, _ = pool.crops(32, frames, generator)
-        z = encoder(x0).flatten(0, 1)
+        crops = pool.crops(32, frames, generator)
+        z = encoder(crops.latents, crops.mel).flatten(0, 1)
         vectors.append(z)
         have += len(z)
     z = torch.cat(vectors)[:count]

@@ -15,6 +15,8 @@ from spresso_cli.training.corpus import held_out
 from spresso_cli.training.preparation import Call, latents
 from spresso_cli.training.workspace import group_name
 
+_OPEN_VECTORS = 1024  # held-out z that say what codes leave open
+
 
 def train_audio_ae(call: Call) -> None:
     """The AudioAE; a pack that was named gives it its first weights."""
@@ -97,17 +99,14 @@ def train_quantizer(call: Call) -> None:
     """Step 2 and the envelope's read-out, one rate after another in equal shares of the time."""
     workspace, settings = call.workspace, call.workspace.settings
     rates = workspace.rates(call.rates, step_one_done=True)
-    pool, _ = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
+    trained_on, spared = held_out(call.corpus)
+    pool, _ = latents(call, trained_on, settings.corpus.passes)
+    validation, _ = latents(call, spared, 1)
     for index, rate in enumerate(rates):
         call.note(f"quantiser at {rate} Hz")
         own = settings.rates[rate]
         model = workspace.step_one(workspace.group_of(rate), "autoencoder")
         encoder = model.encoders[str(own.encoder.pool)]
-        if own.envelope_windows:
-            envelope = read_out.fit(
-                pool, encoder, own.envelope_windows, own.vector_frames, call.seed
-            )
-            workspace.keep_envelope(rate, envelope)
         vectors = own.quantizer_training.vectors
         z = quantizer.draw_vectors(pool, encoder, vectors, own.vector_frames, call.seed)
         quantizer.train(
@@ -119,6 +118,20 @@ def train_quantizer(call: Call) -> None:
             call.report,
             call.seed,
         )
+        if own.envelope_windows:
+            envelope = read_out.fit(
+                pool,
+                encoder,
+                own.envelope_windows,
+                own.vector_frames,
+                call.seed,
+                own.qinco2.codebooks,
+            )
+            z = quantizer.draw_vectors(
+                validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
+            )
+            envelope.spread.copy_(read_out.left_open(workspace.qinco2(rate), z))
+            workspace.keep_envelope(rate, envelope)
 
 
 def train_finetune(call: Call) -> None:

@@ -159,8 +159,9 @@ class Workspace:
         path = self._envelope_path(rate)
         if not path.exists():
             return None
-        own = self.settings.rates[rate].encoder
-        network = EnvelopeFilter(EnvelopeConfig(own.pool, own.channels))
+        own = self.settings.rates[rate]
+        sizes = own.encoder.pool, own.encoder.channels, own.qinco2.codebooks
+        network = EnvelopeFilter(EnvelopeConfig(*sizes))
         return self._frozen(network, load_file(path))
 
     def keep_envelope(self, rate: int, envelope: EnvelopeFilter) -> None:

@@ -79,3 +79,22 @@ def test_pieces_of_one_recording_are_not_neighbours(script) -> None:
     audio = np.array([[1.0, 0.0], [1.0, 0.01], [0.8, 0.6], [0.0, 1.0]])
     # Nearest of another recording: dog, dog, rain, dog.
     assert clap.agreement(audio, clips)[0] == 0.0
+
+
+def test_prompts_ranks_every_sounds_own_caption(
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = script("prompts")
+    # Sounds that lie where their captions lie, but for two that changed places.
+    texts = np.random.default_rng(0).standard_normal((16, 8))
+    rank, cosine = prompts.ranks(texts[[1, 0, *range(2, 16)]], texts)
+    assert (rank[2:] == 1).all() and (rank[:2] > 1).all()
+    assert cosine[2:] == pytest.approx(np.ones(14))
+    monkeypatch.setattr("sys.argv", ["prompts", "--pack", str(TINY_PACK), "--seconds", "0.5",
+                                     "--steps", "1", "--output", str(tmp_path)])  # fmt: skip
+    prompts.main()
+    assert "16 captions, 0.5 s" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "prompts.csv").open()))
+    assert [row["caption"] for row in rows] == list(prompts.CAPTIONS)
+    assert all(1 <= int(row["rank"]) <= 16 for row in rows)
+    assert (tmp_path / "prompts.png").read_bytes().startswith(b"\x89PNG")

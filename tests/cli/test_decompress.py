@@ -104,9 +104,10 @@ def test_every_choice_reaches_the_codec(
 ) -> None:
     spresso(
         "decompress", door, "--seed", 5, "--steps", 4, "--sampler", "heun", "--guidance", 2,
-        "--prompt", "a heavy door", "--no-envelope", "--pack", "mine", "--device", "cpu",
+        "--prompt", "a heavy door", "--no-envelope", "--variety", 0.25, "--pack", "mine",
+        "--device", "cpu",
     )  # fmt: skip
-    assert asked == [DecodeOptions(5, 4, "heun", 2.0, "a heavy door", envelope=False)]
+    assert asked == [DecodeOptions(5, 4, "heun", 2.0, "a heavy door", envelope=False, variety=0.25)]
     assert bench.loads == [("mine", "cpu")]
 
 

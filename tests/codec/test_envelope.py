@@ -9,8 +9,9 @@ import torch
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec import envelope as streaming
 from spresso_cli.codec.continuous import ContinuousCodec
-from spresso_cli.codec.envelope import held_to_envelope
+from spresso_cli.codec.envelope import held_to_envelope, varied
 from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.errors import UsageError
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 
 
@@ -42,6 +43,33 @@ def test_the_envelope_can_be_left_out_where_the_pack_has_one(codec, sound) -> No
         held, left = (codec.decompress(data, envelope=chosen)[0] for chosen in (True, False))
         assert held.shape == left.shape
         assert np.array_equal(held, left) != matters
+
+
+def test_a_seed_fills_in_what_the_codes_leave_open_as_far_as_asked(codec, sound, tmp_path) -> None:
+    data = codec.compress(sound(200_000), 48_000, kbps=0.096)
+
+    def take(**options: float) -> np.ndarray:
+        return codec.decompress(data, **options)[0]
+
+    still, moved, far = (take(variety=v).astype(np.float64) for v in (0.0, 0.5, 1.0))
+    assert np.array_equal(take(), moved.astype(np.float32))  # the default
+    assert 0 < np.abs(moved - still).mean() < np.abs(far - still).mean()
+    assert np.array_equal(take(envelope=False), take(envelope=False, variety=1.0))
+    with pytest.raises(UsageError, match=r"variety 1.5: use 0 to 1"):
+        take(variety=1.5)
+
+
+@pytest.mark.parametrize("step", [3, 10])
+def test_variation_does_not_depend_on_the_excerpts_it_is_asked_for(step: int) -> None:
+    z = torch.randn(2, 10, 4)
+    spread = torch.tensor([0.0, 0.1, 1.0, 2.0])
+    whole = varied(lambda begin, stop: z[:, begin:stop], spread, seed=3)
+    cuts = [whole(begin, min(10, begin + step)) for begin in range(0, 10, step)]
+    moved = torch.cat(cuts, 1) - z
+    torch.testing.assert_close(moved, whole(0, 10) - z)
+    assert not moved[..., 0].any() and torch.equal(moved[0] > 0, moved[1] > 0)
+    other = varied(lambda begin, stop: z[:, begin:stop], spread, seed=4)
+    assert not torch.equal(other(0, 10), whole(0, 10))
 
 
 def test_continuous_latents_are_held_to_the_envelope_too(tiny_path, sound) -> None:

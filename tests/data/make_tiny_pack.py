@@ -42,9 +42,28 @@ def randomised(qinco2: QINCo2) -> QINCo2:
     return qinco2
 
 
+def encoder(pool: int, stride: int) -> LatentEncoder:
+    """At 11 Hz, beside what the network says, z hears how bright the sound is (a bypass)."""
+    bypass = "envelope" if pool == 9 else "none"
+    network = LatentEncoder(
+        LatentEncoderConfig(
+            pool, 1, width=8, heads=1, channels=CHANNELS, stride=stride, unit_rms=False,
+            bypass=bypass,
+        )
+    )  # fmt: skip
+    if network.needs_mel:
+        generator = torch.Generator().manual_seed(1)
+        torch.nn.init.normal_(network.out.weight, std=0.1, generator=generator)
+        inputs = network.envelope.inputs
+        tilt = torch.linspace(-1, 1, 64).repeat(inputs // 64)[:, None].expand(-1, CHANNELS)
+        network.fill_bypass(torch.zeros(inputs), tilt / 64)
+    return network
+
+
 def slanted() -> EnvelopeFilter:
     """At 1 Hz, the one number of z tilts the spectrum. 11 Hz does without an envelope."""
-    envelope = EnvelopeFilter(EnvelopeConfig(100, CHANNELS))
+    envelope = EnvelopeFilter(EnvelopeConfig(100, CHANNELS, codebooks=8))
+    envelope.spread.fill_(0.5)
     blocks = envelope.config.inputs // 64
     return envelope.fill(torch.linspace(-1, 1, 64).repeat(blocks)[None], envelope.mean)
 
@@ -74,11 +93,7 @@ def main() -> None:
         add_lora(wrapped, 1, 1.0, lambda name: name.startswith("audio."))
         lora = {k: torch.randn_like(v) * 0.05 for k, v in lora_tensors(wrapped).items()}
         families[pool] = Family(
-            LatentEncoder(
-                LatentEncoderConfig(
-                    pool, 1, width=8, heads=1, channels=CHANNELS, stride=stride, unit_rms=False
-                )
-            ),
+            encoder(pool, stride),
             AudioDown(
                 AudioDownConfig(pool, channels=CHANNELS, lora_rank=1, lora_alpha=1.0), dit_config
             ),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spresso_cli.diffusion.noise import latent_noise, phase_noise
+from spresso_cli.diffusion.noise import latent_noise, phase_noise, variation_noise
 
 MASK = (1 << 64) - 1
 ONES = MASK
@@ -153,3 +153,15 @@ def test_phases_are_a_field_of_their_own() -> None:
 def test_phases_that_are_not_there_are_refused(arguments: tuple[int, ...]) -> None:
     with pytest.raises(ValueError):
         phase_noise(*arguments)
+
+
+def test_variation_is_normal_in_a_field_of_its_own_and_the_same_wherever_it_is_cut() -> None:
+    whole = variation_noise(3, 0, 400, 64)
+    assert whole.dtype == np.float32
+    assert whole.mean() == pytest.approx(0, abs=0.02) and whole.std() == pytest.approx(1, abs=0.02)
+    assert np.array_equal(variation_noise(3, 20, 7, 64), whole[20:27])
+    assert np.array_equal(variation_noise(3, 0, 400, 10), whole[:, :10])
+    assert not np.array_equal(variation_noise(4, 0, 400, 64), whole)
+    assert abs(np.corrcoef(latent_noise(3, 0, 400, 64).ravel(), whole.ravel())[0, 1]) < 0.02
+    with pytest.raises(ValueError):
+        variation_noise(0, -1, 1, 64)

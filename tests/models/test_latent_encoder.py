@@ -48,6 +48,26 @@ def test_log_input_makes_a_quiet_sound_as_visible_as_a_loud_one() -> None:
     assert spread(encoder(unit_rms=False)) < 0.1
 
 
+def test_a_bypass_describes_the_envelope_before_anything_is_trained() -> None:
+    network = encoder(pool=20, stride=4, unit_rms=False, bypass="envelope")
+    mel = torch.randn(2, 60, 64)
+    x0 = torch.randn(2, 60, 128)
+    windows = mel.unflatten(1, (3, 20)).flatten(2)  # [2, 3, 1280]
+    mean, components = torch.randn(1280), torch.randn(1280, 64)
+    network.fill_bypass(mean, components)
+    torch.testing.assert_close(network(x0, mel), (windows - mean) @ components)
+    # What the network learns comes on top.
+    network.out.bias.fill_(0.5)
+    torch.testing.assert_close(network(x0, mel), (windows - mean) @ components + 0.5)
+    with pytest.raises(ValueError, match="needs the log-mels"):
+        network(x0)
+
+
+def test_there_is_no_other_bypass() -> None:
+    with pytest.raises(ValueError, match="use none or envelope"):
+        LatentEncoderConfig(pool=9, depth=1, bypass="mdct")
+
+
 def test_tokens_hold_whole_windows() -> None:
     with pytest.raises(ValueError, match="does not divide"):
         LatentEncoderConfig(pool=9, depth=1, stride=2)

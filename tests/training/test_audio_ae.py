@@ -110,6 +110,33 @@ def test_the_bypass_is_frozen_first_and_then_learns_slowly() -> None:
     assert not torch.equal(stage.audio_ae.ana, start)
 
 
+@pytest.mark.parametrize(("heard_by", "learns"), [("mel", True), ("waveform", False)])
+def test_noise_learns_its_level_from_what_has_no_phase(heard_by: str, learns: bool) -> None:
+    """Any noise is further from a waveform than silence is."""
+    weights = {"mel_weight": 0.0, "stft_weight": 0.0, "waveform_weight": 0.0}
+    training = AudioAETraining(**weights | {f"{heard_by}_weight": 1.0})
+    stage = Stage(network(noise_from=300), training)
+    stage.set_rates(0)
+    stage.reconstruct(noise(), torch.rand(2, 10, stage.audio_ae.config.phases))
+    loudness = stage.audio_ae.head.bias.grad[:481]
+    assert loudness[:300].any()
+    assert bool(loudness[300:].any()) == learns
+
+
+def test_a_frozen_encoder_keeps_its_latents_while_the_decoder_learns() -> None:
+    training = AudioAETraining(steps=10, adversarial_from=5, encoder_frozen=True,
+                               bypass_frozen_steps=0)  # fmt: skip
+    stage = Stage(network(), training)
+    latents = stage.audio_ae.encode(noise())
+    before = stage.audio_ae.decode(latents)
+    stage.set_rates(2)
+    stage.reconstruct(noise())
+    stage.set_rates(7)
+    stage.compete(noise(), ramp=1.0)
+    assert torch.equal(stage.audio_ae.encode(noise()), latents)
+    assert not torch.equal(stage.audio_ae.decode(latents), before)
+
+
 def test_training_sounds_keep_quiet_passages_quiet_and_never_clip(
     sounds: Path, tiny: Settings
 ) -> None:

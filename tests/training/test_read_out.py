@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from spresso_cli.models.latent_encoder import LatentEncoderConfig
-from spresso_cli.training import read_out
+from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+from spresso_cli.training import quantizer, read_out
 from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.quantizer import QuantizerTraining
 
 POOL = 4
 
@@ -18,7 +20,7 @@ class Averaging(nn.Module):
 
     config = LatentEncoderConfig(POOL, 1, width=8, heads=1, channels=4, unit_rms=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mel: Tensor) -> Tensor:
         z = x[..., :3].unflatten(1, (-1, POOL)).mean(2)
         return torch.cat((z, torch.zeros_like(z[..., :1])), -1)
 
@@ -52,6 +54,20 @@ def test_the_read_out_finds_what_z_says_of_the_envelope(
     monkeypatch.setattr(aligned, "crops", at_windows)
     envelope = read_out.fit(aligned, Averaging(), windows=3000, frames=40)
     some = at_windows(16, 40, torch.Generator().manual_seed(9))
-    error = (envelope.described(Averaging()(some.latents)) - some.mel).std()
+    error = (envelope.described(Averaging()(some.latents, some.mel)) - some.mel).std()
     assert error == pytest.approx(0.05, rel=0.1)
     assert envelope.read_out[3].abs().max() < 1e-3
+    assert envelope.spread.shape == (0, 4)
+
+
+def test_what_codes_leave_open_is_the_error_of_each_channel() -> None:
+    torch.manual_seed(0)
+    model = QINCo2(QINCo2Config(dim=4, codebook_bits=6, codebooks=3, embed=8, hidden=8, blocks=1))
+    z = torch.randn(500, 4) * torch.tensor([4.0, 2.0, 1.0, 0.0])
+    quantizer.initialise(model, z, QuantizerTraining(initial_iterations=4))
+    model.requires_grad_(False)
+    left = read_out.left_open(model, z)
+    assert left.shape == (3, 4)
+    assert (left[1:] < left[:-1])[:, :2].all()  # more codebooks leave less open
+    error = model.decode(model.encode(z)) - z
+    torch.testing.assert_close(left[-1], error.square().mean(0).sqrt())

@@ -1,0 +1,31 @@
+"""An encoder with a bypass sees the log-mels of the sound, whatever windows it sees it through."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from spresso_cli.audio.files import ArraySource
+from spresso_cli.codec.continuous import ContinuousCodec
+from spresso_cli.codec.encoder import NETWORK_PEAK
+from spresso_cli.codec.weights import load_encoder
+from spresso_cli.models.log_mel import LogMel
+
+
+def test_windows_of_a_long_sound_have_the_log_mels_of_the_whole(tiny_path, sound, monkeypatch):
+    """The tiny pack has a bypass at 11 Hz."""
+    x = sound(12 * 48_000)  # three windows
+    codec = ContinuousCodec.load(tiny_path, device="cpu")
+    network = load_encoder(codec.pack, codec.pack.families[11])
+    assert network.needs_mel
+    torch.nn.init.zeros_(network.out.weight)  # nothing but the bypass
+    monkeypatch.setattr("spresso_cli.codec.codec.load_encoder", lambda pack, family: network)
+    z = torch.from_numpy(codec.encode(ArraySource(x, 48_000), 11).z)
+
+    frames = z.shape[1]
+    whole = torch.zeros(1, frames * 9 * 480)
+    whole[0, : len(x)] = torch.from_numpy(x[:, 0] * (NETWORK_PEAK / np.abs(x).max()))
+    windows = network.envelope.windows(LogMel(480)(whole))
+    expected = (windows - network.mean) @ network.components + network.out.bias
+    torch.testing.assert_close(z, expected, rtol=0, atol=1e-4)
+    assert float(z.std()) > 0.01
