@@ -33,7 +33,7 @@ RunFolder = Annotated[
 Config = Annotated[
     str,
     typer.Option(
-        "--config", metavar="NAME|FILE.toml", help="tiny, preview, base, paper or a file of yours."
+        "--config", metavar="NAME|FILE.toml", help="tiny, preview, adapt, base, paper or your own file."
     ),
 ]
 Minutes = Annotated[
@@ -191,6 +191,8 @@ def export(
         raise OutputError(f"{shown(target)} holds a pack already: -f replaces it")
     workspace = _workspace(run, config, resolve_device("cpu"), origin)
     chosen = workspace.rates(rates or (), step_one_done=True)
+    if not rates:
+        chosen = tuple(sorted({*chosen, *workspace.rates_of_pack()}))
     pack_workspace(workspace, chosen, target, corpus, finetuned)
     terminal.note(f"{shown(target)}: {', '.join(f'{rate} Hz' for rate in chosen)}")
 

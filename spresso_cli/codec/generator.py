@@ -49,8 +49,7 @@ class Generator:
         """Read a pack's networks; raises BadPack for a damaged one."""
         place = resolve_device(device)
         lowest = pack.families[min(pack.families)]
-        trained_alone = all(f.adapter.get("lora_rank", 0) for f in pack.families.values())
-        dit, null = load_dit(pack, None if trained_alone else lowest)
+        dit, null = load_dit(pack, None if pack.text_base else lowest)
         return cls(
             load_audio_ae(pack).to(place),
             load_clap(pack).text.to(place),

@@ -86,6 +86,7 @@ class PackInfo:
     default_kbps: float
     families: Mapping[int, FamilyInfo]  # by frame rate
     points: tuple[OperatingPoint, ...]  # best rank first
+    text_base: bool  # whether the DiT has learnt from captions alone, without any code
     audio_ae: Mapping[str, Any] = field(repr=False)
     dit: Mapping[str, Any] = field(repr=False)
     clap: Mapping[str, Any] = field(repr=False)

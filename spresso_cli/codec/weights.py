@@ -129,6 +129,12 @@ def load_audio_ae(pack: PackInfo) -> AudioAE:
     return _fill(AudioAE(config), dequantise(read_tensors(path)), path)
 
 
+def audio_ae_is_int8(pack: PackInfo) -> bool:
+    """Whether a pack stores the matrices of its AudioAE as int8, or all of it as float16."""
+    stored = read_tensors(pack.path / "core" / "audio_ae.safetensors")
+    return any(name.endswith(SCALE) for name in stored)
+
+
 def load_clap(pack: PackInfo) -> CLAP:
     """Both CLAP towers of a pack, float32 on the CPU."""
     path = pack.path / "core" / "clap.safetensors"
@@ -164,10 +170,8 @@ def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown 
     base = dequantise(read_tensors(path))
     if family is None:
         return _fill(DiT(config), base, path), None
-    where = pack.path / family.folder / "adapter.safetensors"
-    stored = dequantise(read_tensors(where))
-    lora = {name[5:]: value for name, value in stored.items() if name.startswith("lora.")}
-    rest = {name: value for name, value in stored.items() if not name.startswith("lora.")}
+    where = _adapter_path(pack, family)
+    lora, rest = _adapter_tensors(where)
     down_config = config_of(AudioDownConfig, family.adapter, f"{family.folder} adapter")
     try:
         merged = merge_lora(base, lora, down_config.lora_alpha)
@@ -175,6 +179,23 @@ def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown 
         raise BadPack(f"{where}: adapters do not fit the base model ({error})") from None
     adapter = _fill(AudioDown(down_config, config), rest, where)
     return _fill(DiT(config), merged, path), adapter
+
+
+def load_lora_tensors(pack: PackInfo, family: FamilyInfo) -> dict[str, Tensor]:
+    """What one family adds to the base DiT, `<linear>.a` and `.b`, float32; empty without LoRA."""
+    return _adapter_tensors(_adapter_path(pack, family))[0]
+
+
+def _adapter_path(pack: PackInfo, family: FamilyInfo) -> Path:
+    return pack.path / family.folder / "adapter.safetensors"
+
+
+def _adapter_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """LoRA of the DiT, and the tensors of the family's AudioDown."""
+    stored = dequantise(read_tensors(path))
+    lora = {name[5:]: value for name, value in stored.items() if name.startswith("lora.")}
+    rest = {name: value for name, value in stored.items() if not name.startswith("lora.")}
+    return lora, rest
 
 
 _AE_DECODER = ("dec.", "head.", "syn", "latent_mean", "latent_std")

@@ -1,7 +1,7 @@
 """Training configurations: TOML files that name every size and hyper-parameter of all stages.
 
-`tiny` is for tests, `preview` for a CPU, `base` for what ships, `paper` for S-PRESSO's own sizes
-and durations. A file of the user's may leave out what has a default; nothing may be in it that no
+`tiny` is for tests, `preview` and `adapt` (which builds on a pack) for a CPU, `base` for what
+ships, `paper` for S-PRESSO's own sizes and durations. A file of the user's may leave out what has a default; nothing may be in it that no
 stage knows.
 """
 

@@ -81,6 +81,7 @@ def export_pack(
     families: Mapping[int, Family],
     points: Sequence[OperatingPoint],
     audio_ae_int8: Callable[[str], bool] = _everything,
+    text_base: bool = True,
 ) -> None:
     """Write a whole pack into `folder`.
 
@@ -88,6 +89,7 @@ def export_pack(
         families: by pooling factor t.
         points: operating points with their ranks (lower is better).
         audio_ae_int8: which AudioAE matrices become int8 (the rest stay float16).
+        text_base: whether the DiT has learnt from captions alone, without any code.
     """
     write_tensors(
         quantise(audio_ae.state_dict(), audio_ae_int8), folder / "core" / "audio_ae.safetensors"
@@ -132,6 +134,7 @@ def export_pack(
         "format": FORMAT,
         **asdict(description),
         "families": described,
+        "text_base": text_base,
         "points": [asdict(point) for point in points],
         "audio_ae": asdict(audio_ae.config),
         "dit": asdict(dit.config),

@@ -7,6 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from spresso_cli.codec.packs import FamilyInfo, PackInfo
+from spresso_cli.codec.weights import (
+    load_dit,
+    load_encoder,
+    load_envelope,
+    load_lora_tensors,
+    load_qinco2,
+)
 from spresso_cli.errors import UsageError
 from spresso_cli.models.lora import lora_tensors
 from spresso_cli.training.autoencoder import StepOne
@@ -25,6 +33,8 @@ def pack_workspace(
 ) -> None:
     """Write a pack of some frame rates into `folder`.
 
+    A frame rate of the workspace's pack that nothing was trained for goes along as it is.
+
     Args:
         corpus: where the weights' training sounds lie; the credits in its manifest go along.
         finetuned: take step 3 where it was trained; False: step 1, for a rate where step 3 loses.
@@ -35,10 +45,15 @@ def pack_workspace(
     settings = workspace.settings
     models: dict[tuple[int, ...], StepOne] = {}
     families = {}
+    int8 = workspace.audio_ae_int8()
     for rate in rates:
         group = workspace.group_of(rate)
+        there = finetuned and workspace.trained(f"finetune/{group_name(group)}")
+        untouched = not there and not workspace.trained(f"quantizer/{rate}hz")
+        if untouched and (known := workspace.family_of_pack(rate)):
+            families[known.pool] = _unchanged(workspace.pack, known)
+            continue
         if group not in models:
-            there = finetuned and workspace.trained(f"finetune/{group_name(group)}")
             models[group] = workspace.step_one(group, "finetune" if there else "autoencoder")
         model, own = models[group], settings.rates[rate]
         t = own.encoder.pool
@@ -52,9 +67,9 @@ def pack_workspace(
             own.sampler_steps,
             own.guidance,
         )
-    if settings.lora_rank:
+    if settings.lora_rank or not models:
         dit = workspace.base_dit()
-    elif len(models) == 1:
+    elif len(models) == 1 and not any(map(workspace.family_of_pack, rates)):
         dit = next(iter(models.values())).dit
     else:
         raise UsageError("without a pretrained DiT, one pack holds rates of one trunk: name them")
@@ -76,10 +91,25 @@ def pack_workspace(
         workspace.clap(),
         families,
         points,
-        audio_ae_int8=lambda name: settings.audio_ae_int8,
+        audio_ae_int8=lambda name: int8,
+        text_base=workspace.text_base(),
     )
     if corpus is not None and (corpus / "manifest.csv").exists():
         _write_credits(corpus / "manifest.csv", folder / "ATTRIBUTION.csv")
+
+
+def _unchanged(pack: PackInfo, family: FamilyInfo) -> Family:
+    """A pack's family; what is stored of it stays the same to the bit."""
+    return Family(
+        load_encoder(pack, family),
+        load_dit(pack, family)[1],
+        load_qinco2(pack, family),
+        load_envelope(pack, family) if family.envelope else None,
+        load_lora_tensors(pack, family),
+        family.sampler,
+        family.steps,
+        family.guidance,
+    )
 
 
 def _write_credits(manifest: Path, target: Path) -> None:

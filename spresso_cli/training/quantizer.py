@@ -131,15 +131,22 @@ def train(
     minutes: float | None,
     report: Report | None = None,
     seed: int = 0,
+    start: QINCo2 | None = None,
 ) -> None:
-    """Train a quantiser on `z` `[N, 64]` in `folder`; continues where a former call stopped."""
+    """Train a quantiser on `z` `[N, 64]` in `folder`; continues where a former call stopped.
+
+    Args:
+        start: a quantiser of the same encoder to go on from; None: residual k-means of z.
+    """
     distributed.check_batch(training.batch)
     torch.manual_seed(seed)
     model = QINCo2(config).to(z.device)
     optimizer = torch.optim.AdamW(
         model.parameters(), training.rate, weight_decay=training.weight_decay
     )
-    if not checkpoints(folder):
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    elif not checkpoints(folder):
         initialise(model, z, training, seed)
     used = torch.zeros(config.codebooks, config.entries, dtype=torch.bool, device=z.device)
     run = Run(

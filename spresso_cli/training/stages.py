@@ -109,6 +109,7 @@ def train_quantizer(call: Call) -> None:
         encoder = model.encoders[str(own.encoder.pool)]
         vectors = own.quantizer_training.vectors
         z = quantizer.draw_vectors(pool, encoder, vectors, own.vector_frames, call.seed)
+        fresh = workspace.family_of_pack(rate) is None
         quantizer.train(
             z.clone(),  # out of inference mode
             workspace.folder / "quantizer" / f"{rate}hz",
@@ -117,6 +118,7 @@ def train_quantizer(call: Call) -> None:
             call.minutes_left(1 / (len(rates) - index)),
             call.report,
             call.seed,
+            None if fresh else workspace.qinco2(rate),
         )
         if own.envelope_windows:
             envelope = read_out.fit(

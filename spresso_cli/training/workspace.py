@@ -7,11 +7,13 @@
     DIR/latents                                cached latents of the corpus
     DIR/pack                                   what was exported
 
-A network of an earlier stage that was not trained here comes from a pack, if one is named.
+A network of an earlier stage that was not trained here comes from a pack, if one is named; so do
+whole frame rates, which step 2 and step 3 then go on from.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +23,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from spresso_cli.codec.packs import PackInfo
-from spresso_cli.codec.weights import load_audio_ae, load_clap, load_dit
+from spresso_cli.codec.packs import FamilyInfo, PackInfo
+from spresso_cli.codec.weights import (
+    audio_ae_is_int8,
+    load_audio_ae,
+    load_clap,
+    load_dit,
+    load_encoder,
+    load_envelope,
+    load_lora_tensors,
+    load_qinco2,
+)
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.clap import CLAP
 from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
-from spresso_cli.models.lora import add_lora
+from spresso_cli.models.lora import add_lora, load_lora
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.training import distributed
 from spresso_cli.training.autoencoder import StepOne
@@ -75,6 +86,11 @@ class Workspace:
         network = AudioAE(self.settings.audio_ae)
         return self._frozen(network, self.weights("audio-ae", "audio_ae"))
 
+    def audio_ae_int8(self) -> bool:
+        """Whether the exported AudioAE's matrices become int8; a pack's stay as it stores them."""
+        given = self._from_pack("audio-ae")
+        return audio_ae_is_int8(self.pack) if given else self.settings.audio_ae_int8
+
     def clap(self) -> CLAP:
         """Both CLAP towers, frozen."""
         if self._from_pack("clap"):
@@ -88,7 +104,11 @@ class Workspace:
         return self._frozen(DiT(self.settings.dit), self.weights("dit", "dit"))
 
     def fresh_step_one(self, rates: Sequence[int]) -> StepOne:
-        """Untrained encoders and adapters of some rates, on the pretrained trunk if there is one."""
+        """Untrained encoders and adapters of some rates, on the pretrained trunk if there is one.
+
+        Only f_phi knows what a rate's z means; the other parts of an adapter on a pack's trunk
+        start as those of the pack's nearest rate.
+        """
         chosen = [self.settings.rates[rate] for rate in rates]
         if self.settings.lora_rank:
             dit = self.base_dit()
@@ -96,14 +116,66 @@ class Workspace:
         else:
             dit = DiT(self.settings.dit)
         adapters = {c.adapter.pool: AudioDown(c.adapter, dit.config) for c in chosen}
+        if self.settings.lora_rank and self._from_pack("dit"):
+            for pool, adapter in adapters.items():
+                self._start_adapter(adapter, pool)
         encoders = {c.encoder.pool: LatentEncoder(c.encoder) for c in chosen}
         return StepOne(dit, adapters, encoders).to(self.device)
 
     def step_one(self, rates: Sequence[int], stage: str) -> StepOne:
         """The networks of `autoencoder` or `finetune` for rates that were trained together."""
+        if stage == "autoencoder" and len(rates) == 1 and (family := self.family_of_pack(rates[0])):
+            return self._step_one_of_pack(family).eval()
         model = self.fresh_step_one(rates)
         model.load_state_dict(self.weights(f"{stage}/{group_name(rates)}", "model"))
         return model.eval()
+
+    def family_of_pack(self, rate: int) -> FamilyInfo | None:
+        """The pack's family of a frame rate whose step 1 was not trained here."""
+        if self.pack is None or any(rate in rates for rates in self.groups()):
+            return None
+        return self.pack.families.get(rate)
+
+    def _start_adapter(self, adapter: AudioDown, pool: int) -> None:
+        """All but f_phi from the pack's family of the nearest frame rate."""
+        nearest = min(self.pack.families.values(), key=lambda f: abs(math.log(f.pool / pool)))
+        given = load_dit(self.pack, nearest)[1].state_dict()
+        own = adapter.state_dict()
+        taken = {
+            name: value
+            for name, value in given.items()
+            if not name.startswith("f_phi") and name in own and own[name].shape == value.shape
+        }
+        adapter.load_state_dict(own | taken)
+
+    def rates_of_pack(self) -> list[int]:
+        """The configuration's frame rates that the pack has and step 1 was not trained for here."""
+        return [rate for rate in sorted(self.settings.rates) if self.family_of_pack(rate)]
+
+    def text_base(self) -> bool:
+        """Whether `base_dit` has learnt from captions alone."""
+        return self.pack.text_base if self._from_pack("dit") else bool(self.settings.lora_rank)
+
+    def _step_one_of_pack(self, family: FamilyInfo) -> StepOne:
+        """Encoder and adapter of a pack; LoRA that goes on from the pack's, or starts from nothing.
+
+        Raises:
+            UsageError: the configuration has no LoRA, or adapters of other sizes.
+        """
+        where, rate = f"pack {self.pack.name}, {family.frame_rate} Hz", family.frame_rate
+        if not self.settings.lora_rank:
+            raise UsageError(f"{where}: its DiT stays as it is; the configuration needs lora_rank")
+        model = self.fresh_step_one((rate,))
+        t = str(family.pool)
+        model.encoders[t] = load_encoder(self.pack, family).to(self.device)
+        adapter, lora = load_dit(self.pack, family)[1], load_lora_tensors(self.pack, family)
+        try:
+            model.adapters[t].load_state_dict(adapter.state_dict())
+            if lora:
+                load_lora(model.dit, lora)
+        except (KeyError, RuntimeError):
+            raise UsageError(f"{where}: other sizes than rates.{rate}.adapter") from None
+        return model
 
     def groups(self) -> list[tuple[int, ...]]:
         """The groups of rates that step 1 has trained, the latest first."""
@@ -117,19 +189,24 @@ class Workspace:
     def group_of(self, rate: int) -> tuple[int, ...]:
         """The rates that step 1 trained together with this one; the latest group, if several.
 
+        A rate of the pack is a group of its own.
+
         Raises:
             UsageError: step 1 has not trained this rate.
         """
         for rates in self.groups():
             if rate in rates:
                 return rates
+        if self.family_of_pack(rate):
+            return (rate,)
         raise UsageError(f"{self.folder}: no autoencoder at {rate} Hz; train it first")
 
     def rates(self, asked: Sequence[int], step_one_done: bool) -> tuple[int, ...]:
         """The frame rates that a stage works on, ascending.
 
         Args:
-            asked: by the user; if none, all that step 1 has trained, or all of the configuration.
+            asked: by the user; if none, all that step 1 has trained here, else all of the pack; or
+                all of the configuration.
             step_one_done: whether the stage builds on step 1.
 
         Raises:
@@ -145,12 +222,16 @@ class Workspace:
         if not step_one_done:
             return tuple(sorted(known))
         trained = {rate for rates in self.groups() for rate in rates}
+        trained = trained or set(self.rates_of_pack())
         if not trained:
             raise UsageError(f"{self.folder}: no autoencoder; train it first")
         return tuple(sorted(trained))
 
     def qinco2(self, rate: int) -> QINCo2:
         """One rate's quantiser, frozen."""
+        family = self.family_of_pack(rate)
+        if family and not self.trained(f"quantizer/{rate}hz"):
+            return self._frozen(load_qinco2(self.pack, family))
         network = QINCo2(self.settings.rates[rate].qinco2)
         return self._frozen(network, self.weights(f"quantizer/{rate}hz", "qinco2"))
 
@@ -158,6 +239,9 @@ class Workspace:
         """One rate's envelope filter; None where none was fitted."""
         path = self._envelope_path(rate)
         if not path.exists():
+            family = self.family_of_pack(rate)
+            if family and family.envelope and not self.trained(f"quantizer/{rate}hz"):
+                return self._frozen(load_envelope(self.pack, family))
             return None
         own = self.settings.rates[rate]
         sizes = own.encoder.pool, own.encoder.channels, own.qinco2.codebooks

@@ -43,7 +43,7 @@ def written(tmp_path: Path, old: str, new: str, times: int = 1) -> str:
 
 
 def test_the_configurations_are_these() -> None:
-    assert config.names() == ["base", "paper", "preview", "tiny"]
+    assert config.names() == ["adapt", "base", "paper", "preview", "tiny"]
 
 
 @pytest.mark.parametrize("name", config.names())
@@ -66,7 +66,7 @@ def lines_of(name: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["base", "preview"])
+@pytest.mark.parametrize("name", ["adapt", "base", "preview"])
 def test_a_value_that_is_not_the_papers_has_the_papers_beside_it(name: str) -> None:
     ours, paper = lines_of(name), lines_of("paper")
     differing = {

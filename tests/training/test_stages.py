@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from spresso_cli.codec.packs import PackInfo, read_pack
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.latent_encoder import LatentEncoder
@@ -24,6 +25,7 @@ from spresso_cli.training.run import checkpoints
 from spresso_cli.training.streaming import CorpusWindows
 
 STEPS = 30
+TINY_PACK = Path(__file__).parents[1] / "data" / "tiny_pack"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,17 +163,23 @@ def test_all_stages_in_a_row_make_a_pack_that_codes_sounds(
         assert result.code == 0, result.stderr
 
 
-def test_rates_can_be_trained_apart_and_shipped_without_step_three(
-    spresso: Callable, sounds: Path, hurried: Path, tmp_path: Path
-) -> None:
-    model, tiny_pack = tmp_path / "model", Path(__file__).parents[1] / "data" / "tiny_pack"
-    # Earlier stages come from a pack whose sizes the configuration repeats.
+@pytest.fixture(scope="module")
+def like_tiny_pack(hurried: Path) -> Path:
+    """The same with the sizes of the tests' pack, so that this gives the earlier stages."""
     text = hurried.read_text()
     for key, value in (("width = 32", "width = 16"), ("text_width = 16", "text_width = 8")):
         text = text.replace(key, value)
-    own = tmp_path / "own.toml"
-    own.write_text(text)
-    common = (sounds, "--run", model, "--config", own, "--from", tiny_pack, "--frame-rate", 11)
+    path = hurried.with_name("like_tiny_pack.toml")
+    path.write_text(text)
+    return path
+
+
+def test_rates_can_be_trained_apart_and_shipped_without_step_three(
+    spresso: Callable, sounds: Path, like_tiny_pack: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    common = (sounds, "--run", model, "--config", like_tiny_pack, "--from", TINY_PACK)
+    common += ("--frame-rate", 11)
     for stage in ("autoencoder", "quantizer"):
         result = spresso("train", stage, *common, "--device", "cpu")
         assert result.code == 0, result.stderr
@@ -179,6 +187,39 @@ def test_rates_can_be_trained_apart_and_shipped_without_step_three(
     result = spresso("train", "export", *common, "--no-finetuned")
     assert result.code == 0, result.stderr
     assert [p.name for p in (model / "pack").glob("*hz")] == ["11hz"]
+
+
+def test_a_pack_is_built_upon_rate_by_rate(
+    spresso: Callable, sounds: Path, like_tiny_pack: Path, tmp_path: Path
+) -> None:
+    def built(name: str, origin: Path, *stages: str) -> PackInfo:
+        """What a fresh model's folder makes of a pack, training 11 Hz alone."""
+        common = (sounds, "--run", tmp_path / name, "--config", like_tiny_pack, "--from", origin)
+        for stage in stages:
+            options = ("--frame-rate", 11, "--device", "cpu")
+            result = spresso("train", stage, *common, *options)
+            assert result.code == 0, result.stderr
+        result = spresso("train", "export", *common)
+        assert result.code == 0, result.stderr
+        return read_pack(tmp_path / name / "pack")
+
+    def weights(pack: PackInfo, part: str) -> bytes:
+        return (pack.path / pack.families[11].folder / f"{part}.safetensors").read_bytes()
+
+    given = read_pack(TINY_PACK)
+    same = built("same", given.path)
+    assert {r: f.digest for r, f in same.families.items()} == {
+        r: f.digest for r, f in given.families.items()
+    }
+    fresh = built("fresh", given.path, "autoencoder", "quantizer")
+    requantised = built("requantised", fresh.path, "quantizer")
+    finetuned = built("finetuned", fresh.path, "finetune")
+    for pack in (fresh, requantised, finetuned):
+        assert pack.families[1].digest == given.families[1].digest
+        assert pack.text_base
+    for pack, changed in ((requantised, "qinco2"), (finetuned, "adapter")):
+        for part in ("encoder", "adapter", "qinco2"):
+            assert (weights(pack, part) == weights(fresh, part)) is (part != changed), part
 
 
 def test_a_frame_rate_that_is_not_configured_is_refused(
