@@ -33,7 +33,9 @@ RunFolder = Annotated[
 Config = Annotated[
     str,
     typer.Option(
-        "--config", metavar="NAME|FILE.toml", help="tiny, preview, adapt, base, paper or your own file."
+        "--config",
+        metavar="NAME|FILE.toml",
+        help="tiny, preview, adapt, base, paper or your own file.",
     ),
 ]
 Minutes = Annotated[
