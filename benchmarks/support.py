@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -80,20 +80,33 @@ def decompress(
         yield name, samples
 
 
-def run_process(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident MB of a process that must succeed.
+# Linux counts to a process what its parent has ever had in use at once. So the parent of one that is
+# measured is small.
+_LAUNCHER = """
+import os, sys, time
+start = time.perf_counter()
+child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(child, 0)
+with os.fdopen(int(sys.argv[1]), "w") as tell:
+    print(time.perf_counter() - start, usage.ru_maxrss, file=tell)
+sys.exit(status != 0)
+"""
 
-    Linux counts what the caller had in use before the process was its own: measure before
-    importing much.
-    """
-    start = time.perf_counter()
-    child = os.posix_spawn(command[0], command, os.environ)
-    _, status, usage = os.wait4(child, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        sys.exit(f"{Path(sys.argv[0]).stem}: failed: {' '.join(command)}")
+
+def run_process(command: list[str]) -> tuple[float, float]:
+    """Wall seconds and peak resident MB of a process that must succeed."""
+    reader, writer = os.pipe()
+    with open(reader) as told:
+        try:
+            launcher = [sys.executable, "-S", "-c", _LAUNCHER, str(writer), *command]
+            failed = subprocess.run(launcher, pass_fds=(writer,), check=False).returncode
+        finally:
+            os.close(writer)
+        if failed:
+            sys.exit(f"{Path(sys.argv[0]).stem}: failed: {' '.join(command)}")
+        seconds, peak = map(float, told.read().split())
     unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, usage.ru_maxrss * unit / 1e6
+    return seconds, peak * unit / 1e6
 
 
 def decodes(

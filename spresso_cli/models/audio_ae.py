@@ -174,35 +174,31 @@ class AudioAE(nn.Module):
         noise = None
         if phases is not None and self.config.noise_from is not None:
             first = self.config.noise_from
-            noise = self._noise(magnitude[..., first:], phases)
+            noise = self._noise(magnitude[..., first:], phases)  # [B, T, 960]
             magnitude, p = magnitude[..., :first], p[..., :first]
         frames = torch.fft.irfft(torch.polar(magnitude, p.float()), n=self.config.n_fft)
         hop, pad = self.config.hop, (self.config.n_fft - self.config.hop) // 2
         sound = overlap_add(frames * self.window, hop)
-        envelope = overlap_add((self.window**2).expand(1, z.shape[1], -1), hop)
-        sound = sound[:, pad:-pad] / envelope[:, pad:-pad]
+        weights = overlap_add((self.window**2).expand(1, z.shape[1], -1), hop)[:, pad:-pad]
+        sound = sound[:, pad:-pad] / weights
         if self.config.bypass == "mdct":
             linear = overlap_add(z @ self.syn.T, hop) / BYPASS_SCALE
             sound = sound + linear[:, pad:-pad]
-        return sound if noise is None else sound + noise, sound
+        if noise is None:
+            return sound, sound
+        # Frames with phases of their own add up in power, not in amplitude.
+        noise = overlap_add(noise * self.window, hop)[:, pad:-pad] / weights.sqrt()
+        return sound + noise, sound
 
     def _noise(self, magnitude: Tensor, phases: Tensor) -> Tensor:
-        """Noise in the upper bins `[B, 480 T]`.
-
-        Frames with phases of their own add up in power, not in amplitude: they are weighted by the
-        root of what frames that agree are weighted by, and scaled for the window whose spectra the
-        magnitudes are.
-        """
-        n_fft, hop = self.config.n_fft, self.config.hop
+        """Noise in the upper bins, frames `[B, T, 960]` scaled for the window whose spectra the
+        magnitudes `[B, T, 481 - noise_from]` are."""
+        n_fft = self.config.n_fft
         # The buzz is in the magnitudes, too: every second bin is a multiple of the frame rate.
         power = F.avg_pool1d(F.pad(magnitude**2, (SMOOTHED // 2,) * 2, "replicate"), SMOOTHED, 1)
         spectrum = torch.polar(power.sqrt(), 2 * math.pi * phases.expand_as(power))
         spectrum = F.pad(spectrum, (n_fft // 2 + 1 - power.shape[-1], 0))
-        frames = torch.fft.irfft(spectrum, n=n_fft) / (self.window**2).mean().sqrt()
-        pad = (n_fft - hop) // 2
-        sound = overlap_add(frames * self.window, hop)[:, pad:-pad]
-        envelope = overlap_add((self.window**2).expand(1, frames.shape[1], -1), hop)[:, pad:-pad]
-        return sound / envelope.sqrt()
+        return torch.fft.irfft(spectrum, n=n_fft) / (self.window**2).mean().sqrt()
 
     def encode(self, x: Tensor) -> Tensor:
         """Sound to standardised latents.

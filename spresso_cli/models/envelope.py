@@ -92,10 +92,6 @@ class EnvelopeFilter(nn.Module):
         """Windows on either side of a cut that the filter's output there depends on."""
         return PASSES * (1 + math.ceil(10 / self.config.pool))
 
-    def described(self, z: Tensor) -> Tensor:
-        """z `[B, n, channels]` -> the envelope it describes, log-mel `[B, n t, 64]`."""
-        return self.config.frames(z @ self.read_out + self.mean)
-
     def forward(self, sound: Tensor, z: Tensor) -> Tensor:
         """Hold a decoded sound to the envelope of its z.
 

@@ -101,7 +101,8 @@ def train_quantizer(call: Call) -> None:
     rates = workspace.rates(call.rates, step_one_done=True)
     trained_on, spared = held_out(call.corpus)
     pool, _ = latents(call, trained_on, settings.corpus.passes)
-    validation, _ = latents(call, spared, 1)
+    fitting = any(settings.rates[rate].envelope_windows for rate in rates)
+    validation = latents(call, spared, 1)[0] if fitting else None
     for index, rate in enumerate(rates):
         call.note(f"quantiser at {rate} Hz")
         own = settings.rates[rate]
