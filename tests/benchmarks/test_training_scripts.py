@@ -98,3 +98,44 @@ def test_prompts_ranks_every_sounds_own_caption(
     assert [row["caption"] for row in rows] == list(prompts.CAPTIONS)
     assert all(1 <= int(row["rank"]) <= 16 for row in rows)
     assert (tmp_path / "prompts.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_denoiser_tells_what_conditions_are_worth_at_every_noise_level(
+    script, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["denoiser", "--corpus", str(corpus), "--crops", "3", "--pack",
+                                     str(TINY_PACK), "--output", str(tmp_path)])  # fmt: skip
+    script("denoiser").main()
+    rows = list(csv.DictReader((tmp_path / "denoiser.csv").open()))
+    assert [(row["frame_rate"], row["told"]) for row in rows] == [
+        ("", "nothing"), ("", "caption"),
+        *((rate, told) for rate in ("1", "11") for told in ("nothing", "caption", "codes", "z")),
+    ]  # fmt: skip
+    for row in rows:
+        levels = [float(value) for name, value in row.items() if name[0].isdecimal()]
+        assert len(levels) == 7
+        assert float(row["mean"]) == pytest.approx(sum(levels) / 7, rel=1e-3)
+    # Every condition reaches the network; codes of an untrained quantiser may say what z says.
+    means = [row["mean"] for row in rows if row["told"] != "codes"]
+    assert len(set(means)) == len(means)
+
+
+def test_a_denoiser_that_says_nothing_errs_by_the_power_of_the_latents(script) -> None:
+    import torch
+
+    from spresso_cli.models.dit import DiT, DiTConfig, TextCondition
+
+    denoiser = script("denoiser")
+    dit = DiT(DiTConfig(width=16, heads=2, joint_blocks=1, audio_blocks=1, text_width=8)).eval()
+    torch.nn.init.zeros_(dit.out.weight)
+    torch.nn.init.zeros_(dit.out.bias)
+    latents, noise = torch.randn(2, 4, 200, 128, generator=torch.Generator().manual_seed(0))
+    no_text = TextCondition(
+        torch.zeros(4, 1, 8), torch.ones(4, 1) > 0, torch.zeros(4, 8), torch.ones(4) > 0
+    )
+    found = denoiser.errors(
+        dit, denoiser.Crops(latents, latents, noise, no_text), None, None, False
+    )
+    assert found["mean"] == pytest.approx(1, abs=0.02)
+    half = denoiser.Crops(0.5 * latents, latents, noise, no_text)
+    assert denoiser.errors(dit, half, None, None, False)["40"] == pytest.approx(0.25, abs=0.02)
