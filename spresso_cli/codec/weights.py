@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from spresso_cli.codec.packs import FamilyInfo, PackInfo
@@ -107,9 +107,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_tensors(stored: Mapping[str, Tensor], path: Path) -> None:
-    """Write a stored form as safetensors."""
+    """Write a stored form as safetensors, readable by whom the umask lets: packs are shared."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in stored.items()}, path)
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in stored.items()}))
 
 
 def _fill(network: Network, tensors: Mapping[str, Tensor], where: Path) -> Network:

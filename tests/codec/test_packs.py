@@ -9,7 +9,13 @@ from safetensors.torch import load_file, save_file
 
 from spresso_cli.codec import packs
 from spresso_cli.codec.codec import Codec
-from spresso_cli.codec.weights import dequantise, family_digest, quantise
+from spresso_cli.codec.weights import (
+    dequantise,
+    family_digest,
+    quantise,
+    read_tensors,
+    write_tensors,
+)
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import BadPack, MissingPack, UsageError
 
@@ -140,3 +146,11 @@ def test_int8_rows_keep_a_matrix_within_half_a_step():
     step = weight.abs().amax(1, keepdim=True) / 127
     assert ((back["w"] - weight).abs() <= 0.51 * step + 1e-6).all()
     assert back["b"].dtype == torch.float32
+
+
+def test_written_weights_are_as_readable_as_other_files(tmp_path):
+    write_tensors({"a": torch.ones(2, 2)[:, :1]}, tmp_path / "new" / "a.safetensors")
+    (tmp_path / "other").touch()
+    mode = (tmp_path / "other").stat().st_mode
+    assert (tmp_path / "new" / "a.safetensors").stat().st_mode == mode
+    assert read_tensors(tmp_path / "new" / "a.safetensors")["a"].tolist() == [[1.0], [1.0]]
