@@ -1,11 +1,12 @@
 """QINCo2 against residual quantisation on the same held-out vectors: which quantiser ships.
 
-    python benchmarks/quantizers.py --corpus DIR [--frame-rates 1 11] [--run DIR --config NAME]
+    python benchmarks/quantizers.py --corpus DIR [--frame-rates 1 11]
+        [--run DIR --config NAME [--from PACK]]
         [--fresh-steps N] [--curve 10000 100000 1000000] --output benchmarks/results
 
 Protocol: z of random crops of the corpus's training and dev clips (its manifest's split; the
 training ones a second time with augmentation), by the encoder of a pack or of a run, drawn as step
-2 of training draws them. Every quantiser of one line of the learning curve is made from the same
+2 of training draws them; a run's latents are those that it keeps. Every quantiser of one line of the learning curve is made from the same
 first training vectors; the pack's or run's own QINCo2 is the exception and has no number there.
 RVQ and iRVQ are k-means codebooks (training/rvq.py, training/irvq.py). MSE is per dimension in
 original units, on held-out vectors; relative: over their variance. With a beam, every number of
@@ -45,6 +46,7 @@ from spresso_cli.training.config import Settings, load
 from spresso_cli.training.corpus import Clip, Corpus, held_out
 from spresso_cli.training.irvq import IRVQ
 from spresso_cli.training.latents import LatentPool, build_pool
+from spresso_cli.training.preparation import Call, latents
 from spresso_cli.training.run import ema_weights, part
 from spresso_cli.training.rvq import RVQ
 from spresso_cli.training.workspace import Workspace
@@ -80,16 +82,17 @@ class Source:
     """Where z comes from: a pack, or a run of `spresso train`."""
 
     name: str
-    audio_ae: AudioAE
     encoders: dict[int, LatentEncoder]  # by frame rate
     quantizers: dict[int, QINCo2]  # those that there are
     configs: dict[int, QINCo2Config]
+    pool: Callable[[list[Clip], int], LatentPool]  # latents of clips, so many passes
 
 
 def source(options: argparse.Namespace, settings: Settings, device: torch.device) -> Source:
     """The networks that the options name."""
     if options.run is not None:
-        run = Workspace(options.run, settings, device)
+        origin = None if options.origin is None else find_pack(options.origin)
+        run = Workspace(options.run, settings, device, origin)
         rates = run.rates(options.frame_rates or (), step_one_done=True)
         encoders = {}
         for rate in rates:
@@ -97,7 +100,12 @@ def source(options: argparse.Namespace, settings: Settings, device: torch.device
             encoders[rate] = model.encoders[str(settings.rates[rate].encoder.pool)]
         trained = {r: run.qinco2(r) for r in rates if run.trained(f"quantizer/{r}hz")}
         configs = {rate: settings.rates[rate].qinco2 for rate in rates}
-        return Source(options.run.name, run.audio_ae(), encoders, trained, configs)
+        call = Call(
+            workspace=run, corpus=options.corpus, minutes=None, seed=options.seed, rates=(),
+            compiled=False, report=lambda numbers: None, note=lambda text: None, began=0.0,
+        )  # fmt: skip
+        pool = partial(_kept_latents, call)
+        return Source(options.run.name, encoders, trained, configs, pool)
     info = find_pack(options.pack)
     rates = options.frame_rates or sorted(info.families)
     if missing := set(rates) - set(info.families):
@@ -106,14 +114,18 @@ def source(options: argparse.Namespace, settings: Settings, device: torch.device
     quantizers = {rate: load_qinco2(info, f).to(device) for rate, f in families.items()}
     return Source(
         info.name,
-        load_audio_ae(info).to(device),
         {rate: load_encoder(info, f).to(device) for rate, f in families.items()},
         quantizers,
         {rate: model.config for rate, model in quantizers.items()},
+        partial(_latents, load_audio_ae(info).to(device), options.seed),
     )
 
 
-def pool_of(clips: list[Clip], audio_ae: AudioAE, passes: int, seed: int) -> LatentPool:
+def _kept_latents(call: Call, clips: list[Clip], passes: int) -> LatentPool:
+    return latents(call, clips, passes)[0]
+
+
+def _latents(audio_ae: AudioAE, seed: int, clips: list[Clip], passes: int) -> LatentPool:
     """Latents of the clips, plain and then augmented."""
     corpus = Corpus(clips, audio_ae.latent_mean.device)
     return LatentPool.join(
@@ -212,8 +224,7 @@ def main() -> None:
     settings = load(options.config)
     where = source(options, settings, device)
     trained_on, spared = (spaced(clips, options.limit) for clips in held_out(options.corpus))
-    train_pool = pool_of(trained_on, where.audio_ae, options.passes, options.seed)
-    test_pool = pool_of(spared, where.audio_ae, 1, options.seed)
+    train_pool, test_pool = where.pool(trained_on, options.passes), where.pool(spared, 1)
     rows: list[dict] = []
     for rate, encoder in where.encoders.items():
         config = where.configs[rate]
@@ -259,6 +270,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pack", help="name or folder of the pack that makes z")
     parser.add_argument("--run", type=Path, help="a model's folder, in the place of a pack")
     parser.add_argument("--config", default="base", help="of --run, and of the fresh training")
+    parser.add_argument("--from", dest="origin", help="pack that --run builds on")
     parser.add_argument("--frame-rates", type=int, nargs="*", help="Hz; default: all there are")
     parser.add_argument("--curve", type=int, nargs="+", default=[200_000], metavar="N",
                         help="numbers of training vectors")  # fmt: skip

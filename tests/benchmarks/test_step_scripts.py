@@ -6,8 +6,12 @@ import csv
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from spresso_cli.cli import app as front
 from spresso_cli.errors import UsageError
+from spresso_cli.training import config
+from tests.benchmarks.conftest import TINY_PACK
 
 
 def test_steps_compares_samplers_at_equal_noise(run, clips: Path, tmp_path: Path) -> None:
@@ -58,6 +62,33 @@ def test_quantizers_measures_all_of_them_on_the_same_vectors(
     first, last = (r for r in rows if r["name"] == "iRVQ" and r["vectors"] == "600"
                    and r["codebooks"] in ("1", "12"))  # fmt: skip
     assert float(last["relative"]) <= float(first["relative"])
+
+
+def test_quantizers_takes_latents_and_quantiser_of_a_run(run, corpus: Path, tmp_path: Path) -> None:
+    manifest, model, own = corpus / "manifest.csv", tmp_path / "model", tmp_path / "own.toml"
+    manifest.write_text(manifest.read_text().replace("dev,a", "train,a"))
+    text = (config.FOLDER / "tiny.toml").read_text()
+    for old, new in (("\nsteps = 50", "\nsteps = 2"), ("\nsteps = 25", "\nsteps = 2"),
+                     ("width = 32", "width = 16"), ("text_width = 16", "text_width = 8")):  # fmt: skip
+        assert old in text
+        text = text.replace(old, new)
+    own.write_text(text)
+    common = ("--run", model, "--config", own, "--from", TINY_PACK)
+    for stage in ("autoencoder", "quantizer"):
+        line = map(str, ("train", stage, corpus, *common, "--frame-rate", 11, "--device", "cpu"))
+        assert CliRunner().invoke(front.app, [*line]).exit_code == 0
+    kept = sorted((model / "latents").iterdir())
+    run("quantizers", "--corpus", corpus, *common, "--frame-rates", 11, "--passes", 1,
+        "--curve", 300, "--held-out", 64, "--timed", 16, "--iterations", 1,
+        "--output", tmp_path / "out")  # fmt: skip
+    assert sorted((model / "latents").iterdir()) == kept  # nothing was encoded again
+    names = [r["name"] for r in csv.DictReader((tmp_path / "out" / "quantizers.csv").open())]
+    assert list(dict.fromkeys(names)) == [
+        "RVQ greedy",
+        "RVQ beam 2",
+        "iRVQ",
+        "QINCo2 of model beam 2",
+    ]
 
 
 def test_diversity_has_a_row_for_every_rate_and_embedding(run, clips: Path, tmp_path: Path) -> None:
