@@ -54,7 +54,7 @@ From = Annotated[
         "--from",
         metavar="PACK",
         help="Take what this folder has not trained from a pack: first weights of the AudioAE, "
-        "networks of earlier stages.",
+        "networks of earlier stages, whole frame rates.",
     ),
 ]
 Rates = Annotated[
@@ -142,11 +142,12 @@ def _by_rate(stage: str, summary: str, more: str) -> None:
 
 
 _simple("audio-ae", "Sound to 128 latents at 100 Hz and back: what caps all else.",
-        "  spresso train audio-ae sounds --run my-model --from preview1\n")  # fmt: skip
+        "  spresso train audio-ae sounds --run my-model --from preview4\n")  # fmt: skip
 _simple("clap", "Captions and sounds in one space: the text condition and an embedding.")
 _simple("dit", "The base model: latents from captions. Needs audio-ae and clap.")
 _by_rate("autoencoder", "Step 1: latent encoders and the decoder's condition. Needs dit.",
-         "  spresso train autoencoder sounds --run my-model --frame-rate 1 --frame-rate 11\n")  # fmt: skip
+         "  spresso train autoencoder sounds --run my-model --frame-rate 1 --frame-rate 11\n"
+         "  spresso train autoencoder sounds --run more --config adapt --from preview4 --frame-rate 5\n")  # fmt: skip
 _by_rate("quantizer", "Step 2: QINCo2 on the encoders' output. Needs autoencoder.",
          "  spresso train quantizer sounds --run my-model --frame-rate 1\n")  # fmt: skip
 _by_rate("finetune", "Step 3: the decoder on quantised latents. Needs quantizer.",
