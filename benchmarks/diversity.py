@@ -53,7 +53,7 @@ def main() -> None:
     codec = Codec.load(options.pack, options.device)
     rows = []
     for kbps in support.rates(options, info):
-        profile = info.choose(kbps)
+        profile = support.point(info, kbps)
         streams = support.compress(codec, clips, profile)
         takes = []  # of each seed, [clips, n]
         for seed in range(options.takes):

@@ -53,7 +53,7 @@ def main() -> None:
     decode = DecodeOptions(options.seed, options.steps, options.sampler, options.guidance)
 
     def scores(codec: ContinuousCodec, kbps: float) -> list[ClipScore]:
-        coded = systems.by_us(codec, clips, codec.pack.choose(kbps), decode)
+        coded = systems.by_us(codec, clips, support.point(codec.pack, kbps), decode)
         return systems.scored(coded, references, embedders)
 
     rows = []
@@ -62,7 +62,7 @@ def main() -> None:
             metric = metric_of(found.key)
             rows.append(
                 {
-                    "kbps": infos[0].choose(kbps).kbps,
+                    "kbps": support.point(infos[0], kbps).kbps,
                     "metric": metric.heading,
                     "better": metric.better,
                     "with": found.first,

@@ -84,7 +84,7 @@ def _systems(
     codec = ContinuousCodec.load(options.pack, options.device)
     decode = DecodeOptions(steps=options.steps, sampler=options.sampler)
     unheld = dataclasses.replace(decode, envelope=False)
-    profiles = [info.choose(kbps) for kbps in rates]
+    profiles = [support.point(info, kbps) for kbps in rates]
     for profile in profiles:
         series = f"{OWN} {profile.frame_rate} Hz"
         yield series, f"{OWN} {profile.kbps:g}", systems.by_us(codec, clips, profile, decode)

@@ -55,7 +55,7 @@ def main() -> None:
     )
     rows = []
     for kbps in support.rates(options, info):
-        streams = support.compress(codec, clips, info.choose(kbps))
+        streams = support.compress(codec, clips, support.point(info, kbps))
         decodes = at_equal_loudness(support.decodes(codec, streams, decode))
         shuffled = at_equal_loudness(support.decodes(codec, _traded(streams), decode))
         for embedder in embedders:

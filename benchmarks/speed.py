@@ -94,7 +94,7 @@ def _warm(options: argparse.Namespace, rates: list[float]) -> list[dict]:
     codec = Codec.load(options.pack, options.device)
     rows = []
     for kbps in rates:
-        profile = info.choose(kbps)
+        profile = support.point(info, kbps)
         steps = options.steps or [info.families[profile.frame_rate].steps]
         for batch in options.batches:
             sounds = _sounds(batch, options.seconds)

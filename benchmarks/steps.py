@@ -125,7 +125,7 @@ def main() -> None:
     judge = Judge(clips, embedders)
     rows = []
     for kbps in support.rates(options, info):
-        profile = info.choose(kbps)
+        profile = support.point(info, kbps)
         streams = support.compress(codec, clips, profile)
         timed = dict(list(streams.items())[: options.timed])
         list(support.decompress(codec, timed, DecodeOptions(steps=1)))  # loads and warms up

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import subprocess
@@ -142,6 +143,14 @@ def every_column(rows: Sequence[dict]) -> Table:
 def rates(options: argparse.Namespace, info: PackInfo) -> list[float]:
     """kbps that `--rates` names, or all of the pack's points."""
     return options.rates or sorted(point.kbps for point in info.points)
+
+
+def point(info: PackInfo, kbps: float) -> Profile:
+    """The pack's operating point of this very rate, whatever its rank; else what `-b` chooses."""
+    for one in info.points:
+        if math.isclose(one.kbps, kbps):
+            return one.profile
+    return info.choose(kbps)
 
 
 def common_arguments(parser: argparse.ArgumentParser, files: str) -> None:
