@@ -7,7 +7,7 @@ Protocol: that of `quality.py`: clips cut or zero-padded to 5 s, mono at 48 kHz,
 of `spresso evaluate`. A code of M codebooks is the best one of its length, searched with M steps;
 the decoder is the same for all. Rates are nominal payload rates of a channel; the CSV has what the
 files of these clips weigh too. Bounds, dashed in the picture: z of each frame rate without
-quantisation, and the AudioAE alone.
+quantisation in the colour of its curve, and the AudioAE alone.
 """
 
 from __future__ import annotations
@@ -115,7 +115,10 @@ def _plot(
         ]
         metric = metric_of(key)
         panels.append((f"{metric.heading} ({metric.better} is better)", points))
-        dashed.append([(name, row.score.values[key].value) for name, row in bounds])
+        # z of a frame rate takes the colour of its curve.
+        dashed.append(
+            [(name.removeprefix("z, "), row.score.values[key].value) for name, row in bounds]
+        )
     curves_figure(path, panels, "kbps of payload", TICKS, dashed)
 
 

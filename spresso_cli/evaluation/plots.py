@@ -111,7 +111,8 @@ def curves_figure(
 ) -> None:
     """Several series of ours on a logarithmic axis, a colour each, one panel for each title.
 
-    `bounds` holds, for each panel, named values without a place on the axis: dashed lines.
+    `bounds` holds, for each panel, named values without a place on the axis: dashed lines, in the
+    colour of the series of that name where there is one.
     """
     names = list(dict.fromkeys(p.series for _, points in panels for p in points))
     with _figure(path, (4.2 * len(panels), 4.2)) as figure:
@@ -122,7 +123,11 @@ def curves_figure(
                 if own:
                     _errors(axis, own, SERIES[at % len(SERIES)], series)
             for name, value in bounds[number] if bounds else ():
-                axis.axhline(value, color=PEER, linestyle="--", linewidth=1)
+                known = name in names
+                colour = SERIES[names.index(name) % len(SERIES)] if known else PEER
+                axis.axhline(value, color=colour, linestyle="--", linewidth=1)
+                if known:
+                    continue
                 axis.annotate(name, (1.0, value), xycoords=("axes fraction", "data"),
                               ha="right", va="bottom", fontsize=7, color=PEER)  # fmt: skip
             axis.set(xscale="log", xlabel=axis_label, title=title)
