@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -167,7 +167,10 @@ class Workspace:
             raise UsageError(f"{where}: its DiT stays as it is; the configuration needs lora_rank")
         model = self.fresh_step_one((rate,))
         t = str(family.pool)
-        model.encoders[t] = load_encoder(self.pack, family).to(self.device)
+        encoder = load_encoder(self.pack, family)
+        if encoder.config != self.settings.rates[rate].encoder:
+            raise UsageError(f"{where}: another encoder than rates.{rate}.encoder")
+        model.encoders[t] = encoder.to(self.device)
         adapter, lora = load_dit(self.pack, family)[1], load_lora_tensors(self.pack, family)
         try:
             model.adapters[t].load_state_dict(adapter.state_dict())
@@ -231,7 +234,10 @@ class Workspace:
         """One rate's quantiser, frozen."""
         family = self.family_of_pack(rate)
         if family and not self.trained(f"quantizer/{rate}hz"):
-            return self._frozen(load_qinco2(self.pack, family))
+            network, own = load_qinco2(self.pack, family), self.settings.rates[rate].qinco2
+            if replace(network.config, shortlist=own.shortlist, beam=own.beam) != own:
+                raise UsageError(f"pack {self.pack.name}: other sizes than rates.{rate}.qinco2")
+            return self._frozen(network)
         network = QINCo2(self.settings.rates[rate].qinco2)
         return self._frozen(network, self.weights(f"quantizer/{rate}hz", "qinco2"))
 

@@ -214,6 +214,19 @@ def test_a_pack_is_built_upon_rate_by_rate(
     fresh = built("fresh", given.path, "autoencoder", "quantizer")
     requantised = built("requantised", fresh.path, "quantizer")
     finetuned = built("finetuned", fresh.path, "finetune")
+    for stage, old, new, named in (
+        ("finetune", "embed = 8", "embed = 6", "rates.11.qinco2"),
+        ("finetune", "depth = 1", "depth = 2", "rates.11.encoder"),
+        ("quantizer", "embed = 8", "embed = 6", "rates.11.qinco2"),
+    ):
+        other = tmp_path / "other.toml"
+        assert old in like_tiny_pack.read_text()
+        other.write_text(like_tiny_pack.read_text().replace(old, new))
+        result = spresso(
+            "train", stage, sounds, "--run", tmp_path / "other", "--config", other,
+            "--from", fresh.path, "--frame-rate", 11, "--device", "cpu",
+        )  # fmt: skip
+        assert (result.code, named in result.stderr) == (2, True), result.stderr
     for pack in (fresh, requantised, finetuned):
         assert pack.families[1].digest == given.families[1].digest
         assert pack.text_base
