@@ -5,7 +5,8 @@ decoder that is young, small or in a hurry keeps to it only roughly. A linear re
 least squares after step 1, says which envelope z means. The filter looks at a decoded sound through
 the directions in which such envelopes can differ, and makes up for the difference by gains on a
 short-time spectrum; the mean spectrum of a window it holds to z's band by band. What lies outside
-these directions, the fine structure in time, stays as the decoder made it.
+these directions, the fine structure in time, stays as the decoder made it. And where z describes
+next to nothing, before a sound, behind it, above its highest frequency, nothing is left.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spresso_cli.models.log_mel import BANDS, LogMel
+from spresso_cli.models.log_mel import BANDS, FLOOR, LogMel
 
 BLOCKS = 25  # at most, of time within a window
-PASSES = 2  # overlapping frames disagree about a gain: what the first leaves, the second corrects
+PASSES = 3  # overlapping frames disagree about a gain: what one leaves, the next corrects
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
 SMOOTHED = 5  # frames: gains change no faster
 # Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
 # border, gains follow the envelope band by band as well, at the border by this share.
 EDGE, EDGE_SHARE = 6, 0.5
+# Log-mels end at a floor of -94 dB, so z cannot tell silence from less than that. What it describes
+# as less than FAINT nepers above the floor is made quieter, from SILENT down by MUTED (61 dB).
+FAINT, SILENT, MUTED = 0.5, 0.2, 7.0
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,21 @@ class EnvelopeFilter(nn.Module):
         # Smoother where it counts, so that it does not jump between windows itself.
         course = _smoothed(self.config.frames(wanted), 2 * self._reach + 1)  # [B, n t, 64]
         edges = self._edges(z.shape[1])
-        for _ in range(PASSES):
+        silencing = [0.0] * (PASSES - 1) + [self._silencing(wanted)]
+        for mute in silencing:
             spectrum = self.log_mel.spectrum(sound)
             mel = self.log_mel.of(spectrum)
             missing = wanted - self.config.windows(mel)
             gains = self.config.frames((missing @ self.basis) @ self.basis.T)
             gains = _smoothed(gains, SMOOTHED)
-            gains = torch.lerp(gains, course - mel, edges).clamp(-LIMIT, LIMIT)
+            gains = torch.lerp(gains, course - mel, edges).clamp(-LIMIT, LIMIT) + mute
             sound = self.log_mel.sound(spectrum * (gains @ self.to_bins).exp())
         return sound
+
+    def _silencing(self, wanted: Tensor) -> Tensor:
+        """Gains of the bands that an envelope `[B, n, inputs]` has next to nothing in, others 0."""
+        above = self.config.frames(wanted) - math.log(FLOOR)
+        return -MUTED * ((FAINT - above) / (FAINT - SILENT)).clamp(0, 1)
 
     @property
     def _reach(self) -> int:

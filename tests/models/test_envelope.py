@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
+from spresso_cli.models.log_mel import FLOOR
 
 POOL, CHANNELS = 20, 4
 
@@ -108,3 +111,24 @@ def test_borders_of_windows_are_no_rougher_than_other_places(envelope: EnvelopeF
     borders = torch.arange(1, windows) * POOL - 1
     steepest = z[..., 0].diff(dim=1).abs().mean()
     assert jumps[borders].mean() < 0.35 * steepest + jumps.median()
+
+
+def test_what_z_describes_as_nothing_is_silent(envelope: EnvelopeFilter) -> None:
+    """As noise of a decoder would not be: the floor of log-mels is only as low as they can tell."""
+    z = torch.zeros(2, 6, CHANNELS)
+    z[:, 3:, 0] = math.log(FLOOR) - envelope.mean[0]
+    after = envelope(noise(6), z).abs().unflatten(1, (6, -1))
+    assert after[:, 4:].max() < 1e-6
+    assert after[:, :2].mean() > 1e-4
+
+
+def test_a_band_that_z_describes_as_empty_is_silent(envelope: EnvelopeFilter) -> None:
+    """Sound that ends at 7 kHz does so when it is decoded."""
+    band = torch.zeros(POOL, 64)
+    band[:, 40:] = math.log(FLOOR) - envelope.mean[0]
+    envelope.fill(torch.cat((envelope.read_out[:3], band.flatten()[None])), envelope.mean)
+    z = torch.zeros(2, 4, CHANNELS)
+    z[..., 3] = 1.0
+    power = torch.fft.rfft(envelope(noise(4), z)).abs().square()
+    eight_khz = power.shape[1] // 3
+    assert power[:, eight_khz:].mean() < 1e-6 * power[:, :eight_khz].mean()
