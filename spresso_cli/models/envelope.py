@@ -5,8 +5,10 @@ decoder that is young, small or in a hurry keeps to it only roughly. A linear re
 least squares after step 1, says which envelope z means. The filter looks at a decoded sound through
 the directions in which such envelopes can differ, and makes up for the difference by gains on a
 short-time spectrum; the mean spectrum of a window it holds to z's band by band. What lies outside
-these directions, the fine structure in time, stays as the decoder made it. And where z describes
-next to nothing, before a sound, behind it, above its highest frequency, nothing is left.
+these directions, the fine structure in time, stays as the decoder made it, but for its strength,
+which a small network can tell from z: at 1 Hz most of what makes a fire a fire happens between the
+numbers of z, and a young decoder fluctuates too little. Where z describes next to nothing, before a
+sound, behind it, above its highest frequency, nothing is left.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ SMOOTHED = 5  # frames: gains change no faster
 # Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
 # border, gains follow the envelope band by band as well, at the border by this share.
 EDGE, EDGE_SHARE = 6, 0.5
+# Fluctuation is told for so many frames at a time, or a window. A pass changes it by SWING nepers at
+# most; what is stiller than STILL, a mean square, is still.
+SPELL, SWING, STILL = 20, 1.0, 1e-4
 # Log-mels end at a floor of -94 dB, so z cannot tell silence from less than that. What it describes
 # as less than FAINT nepers above the floor is made quieter, from SILENT down by MUTED (61 dB).
 FAINT, SILENT, MUTED = 0.5, 0.2, 7.0
@@ -34,11 +39,13 @@ FAINT, SILENT, MUTED = 0.5, 0.2, 7.0
 
 @dataclass(frozen=True)
 class EnvelopeConfig:
-    """Pooling factor and channels of z, and of how many codebooks it is known what they leave open."""
+    """Pooling factor and channels of z; of how many codebooks it is known what they leave open; and
+    the width of the network that tells fluctuation, 0: there is none."""
 
     pool: int
     channels: int = 64
     codebooks: int = 0
+    fluctuation: int = 0
 
     @property
     def block(self) -> int:
@@ -49,6 +56,11 @@ class EnvelopeConfig:
     def inputs(self) -> int:
         """Numbers that describe one window."""
         return self.pool // self.block * BANDS
+
+    @property
+    def spell(self) -> int:
+        """Latent frames that fluctuation is told for at a time; whole spells make up a window."""
+        return math.gcd(self.pool, SPELL) if self.pool > SPELL else self.pool
 
     def windows(self, mel: Tensor) -> Tensor:
         """Log-mels `[B, n t, 64]` -> windows in blocks `[B, n, inputs]`."""
@@ -74,6 +86,7 @@ class EnvelopeFilter(nn.Module):
         self.register_buffer("read_out", torch.zeros(config.channels, config.inputs))
         # Root mean square of what a code of 1, 2, ... codebooks misses of each channel of z.
         self.register_buffer("spread", torch.zeros(config.codebooks, config.channels))
+        self.fluctuation = _teller(config) if config.fluctuation else None
         # What is held: all that z can describe, and what is constant in time; orthonormal columns.
         self.register_buffer("basis", torch.zeros(config.inputs, 0), persistent=False)
         self.register_buffer("to_bins", _interpolation(self.log_mel.filters), persistent=False)
@@ -109,17 +122,42 @@ class EnvelopeFilter(nn.Module):
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
         # Smoother where it counts, so that it does not jump between windows itself.
         course = _smoothed(self.config.frames(wanted), 2 * self._reach + 1)  # [B, n t, 64]
+        strength = None if self.fluctuation is None else self.told(z)
         edges = self._edges(z.shape[1])
         silencing = [0.0] * (PASSES - 1) + [self._silencing(wanted)]
         for mute in silencing:
             spectrum = self.log_mel.spectrum(sound)
             mel = self.log_mel.of(spectrum)
-            missing = wanted - self.config.windows(mel)
-            gains = self.config.frames((missing @ self.basis) @ self.basis.T)
+            gains = self._held(wanted - self.config.windows(mel))
             gains = _smoothed(gains, SMOOTHED)
+            if strength is not None:
+                gains = gains + self._livened(self.unheld(mel), strength)
             gains = torch.lerp(gains, course - mel, edges).clamp(-LIMIT, LIMIT) + mute
             sound = self.log_mel.sound(spectrum * (gains @ self.to_bins).exp())
         return sound
+
+    def told(self, z: Tensor) -> Tensor:
+        """How strongly a sound of this z `[B, n, channels]` fluctuates besides what z describes: the
+        natural logarithm of a root mean square, of each spell and band, `[B, spells, 64]`."""
+        return self.fluctuation(z).unflatten(2, (-1, BANDS)).flatten(1, 2)
+
+    def unheld(self, mel: Tensor) -> Tensor:
+        """What the filter does not hold of log-mels `[B, n t, 64]`: their fluctuation, likewise."""
+        return mel - self._held(self.config.windows(mel))
+
+    def mean_square(self, fluctuation: Tensor) -> Tensor:
+        """Of each spell, `[B, n t, 64]` -> `[B, spells, 64]`."""
+        return fluctuation.square().unflatten(1, (-1, self.config.spell)).mean(2)
+
+    def _held(self, windows: Tensor) -> Tensor:
+        """The part of windows `[B, n, inputs]` that is held, in frames `[B, n t, 64]`."""
+        return self.config.frames((windows @ self.basis) @ self.basis.T)
+
+    def _livened(self, fluctuation: Tensor, strength: Tensor) -> Tensor:
+        """Gains that bring a fluctuation `[B, n t, 64]` to its strength `[B, spells, 64]`."""
+        own = 0.5 * (self.mean_square(fluctuation) + STILL).log()
+        change = (strength - own).clamp(-SWING, SWING).repeat_interleave(self.config.spell, 1)
+        return fluctuation * _smoothed(change, self.config.spell // 2 * 2 + 1).expm1()
 
     def _silencing(self, wanted: Tensor) -> Tensor:
         """Gains of the bands that an envelope `[B, n, inputs]` has next to nothing in, others 0."""
@@ -139,6 +177,18 @@ class EnvelopeFilter(nn.Module):
         share = EDGE_SHARE * (0.5 + 0.5 * torch.cos(math.pi * distance.clamp(max=1)))
         outside = (place < reach) | (place > windows * pool - reach)
         return share.masked_fill(outside, 0.0)[:, None]
+
+
+def _teller(config: EnvelopeConfig) -> nn.Module:
+    """`[..., channels]` -> `[..., 64 numbers for each spell of a window]`."""
+    width = config.fluctuation
+    return nn.Sequential(
+        nn.Linear(config.channels, width),
+        nn.GELU(),
+        nn.Linear(width, width),
+        nn.GELU(),
+        nn.Linear(width, config.pool // config.spell * BANDS),
+    )
 
 
 def _smoothed(frames: Tensor, over: int) -> Tensor:

@@ -59,6 +59,8 @@ class RateSettings:
     sampler_steps: int = 16
     guidance: float = 1.0  # on z, likewise
     envelope_windows: int = 20_000  # code frames that the read-out is fitted to; 0: none is
+    fluctuation: int = 0  # width of the network beside it (models/envelope.py); 0: there is none
+    fluctuation_steps: int = 6_000
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Training stage, with step 2: which envelope does z describe? The read-out of models/envelope.py.
 
-Nothing is trained: with the encoder done, the best linear map from z to the log-mels of its window
-is one least-squares problem over a few thousand windows.
+With the encoder done, the best linear map from z to the log-mels of its window is one least-squares
+problem over a few thousand windows. How strongly a sound fluctuates besides is not linear in z: a
+small network learns that within a minute.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
+from spresso_cli.models.envelope import STILL, EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.training.latents import LatentPool
+
+# Of the network that tells fluctuation.
+BATCH, RATE, WEIGHT_DECAY = 512, 2e-3, 0.05
 
 RIDGE = 1e-4  # of the mean variance of z's channels: a channel that is always 0 gets a row of zeros
 
@@ -25,6 +29,7 @@ def fit(
     frames: int,
     seed: int = 0,
     codebooks: int = 0,
+    fluctuation: int = 0,
 ) -> EnvelopeFilter:
     """The read-out for one encoder.
 
@@ -32,11 +37,12 @@ def fit(
         windows: how many code frames to look at, at least.
         frames: latent frames of the crops that they come from.
         codebooks: for how many `left_open` will say what they miss.
+        fluctuation: width of the network that `learn_fluctuation` will train.
 
     Returns:
         The filter, on the pool's device.
     """
-    config = EnvelopeConfig(encoder.config.pool, encoder.config.channels, codebooks)
+    config = EnvelopeConfig(encoder.config.pool, encoder.config.channels, codebooks, fluctuation)
     generator = torch.Generator().manual_seed(seed)
     frames = max(1, frames // config.pool) * config.pool
     device = pool.latents.device
@@ -67,3 +73,78 @@ def left_open(qinco2: QINCo2, z: Tensor) -> Tensor:
     steps = qinco2.decode_steps(qinco2.encode(z))
     errors = [(qinco2.denormalise(xhat) - z).square().mean(0).sqrt() for xhat in steps]
     return torch.stack(errors)
+
+
+def learn_fluctuation(
+    envelope: EnvelopeFilter,
+    pool: LatentPool,
+    encoder: LatentEncoder,
+    windows: int,
+    frames: int,
+    steps: int,
+    seed: int = 0,
+) -> float:
+    """Train a fitted filter's network, by the likelihood of Gaussian fluctuation.
+
+    It sees z with noise, as much as codes of some number of codebooks leave open: set `spread`
+    first.
+
+    Args:
+        windows: how many code frames to look at, at least.
+        frames: latent frames of the crops that they come from.
+
+    Returns:
+        The loss in the end, a negative log-likelihood in nats.
+    """
+    z, mean_square = _fluctuations(envelope, pool, encoder, windows, frames, seed)
+    device = z.device
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    network = EnvelopeFilter(envelope.config).fluctuation.to(device)
+    first, last = network[0], network[-1]
+    with torch.no_grad():
+        deviation = z.std(0)
+        scale = deviation.clamp(min=0.05 * deviation.max() + 1e-6)
+        last.weight.zero_()
+        last.bias.copy_(0.5 * (mean_square.mean(0) + STILL).log())
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
+    spread = envelope.spread if len(envelope.spread) else z.new_zeros(1, z.shape[1])
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * (1 - step / steps)
+        rows = torch.randint(len(z), (BATCH,), generator=generator).to(device)
+        codebooks = torch.randint(len(spread), (BATCH,), generator=generator).to(device)
+        noise = torch.randn(BATCH, z.shape[1], generator=generator).to(device)
+        told = network((z[rows] + spread[codebooks] * noise) / scale)
+        loss = (told + 0.5 * (mean_square[rows] + STILL) * (-2 * told).exp()).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        first.weight /= scale
+    envelope.fluctuation.load_state_dict(network.state_dict())
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def _fluctuations(
+    envelope: EnvelopeFilter,
+    pool: LatentPool,
+    encoder: LatentEncoder,
+    windows: int,
+    frames: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """z `[n, channels]`, and the mean square of what it does not describe, `[n, spells x 64]`."""
+    generator = torch.Generator().manual_seed(seed)
+    t = envelope.config.pool
+    spells = t // envelope.config.spell
+    vectors, squares, seen = [], [], 0
+    while seen < windows:
+        crops = pool.crops(32, max(1, frames // t) * t, generator)
+        z = encoder(crops.latents, crops.mel).float()
+        square = envelope.mean_square(envelope.unheld(crops.mel))
+        vectors.append(z.flatten(0, 1))
+        squares.append(square.unflatten(1, (-1, spells)).flatten(2).flatten(0, 1))
+        seen += len(vectors[-1])
+    return torch.cat(vectors), torch.cat(squares)

@@ -129,11 +129,22 @@ def train_quantizer(call: Call) -> None:
                 own.vector_frames,
                 call.seed,
                 own.qinco2.codebooks,
+                own.fluctuation,
             )
             z = quantizer.draw_vectors(
                 validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
             )
             envelope.spread.copy_(read_out.left_open(workspace.qinco2(rate), z))
+            if own.fluctuation:
+                read_out.learn_fluctuation(
+                    envelope,
+                    pool,
+                    encoder,
+                    own.envelope_windows,
+                    own.vector_frames,
+                    own.fluctuation_steps,
+                    call.seed,
+                )
             workspace.keep_envelope(rate, envelope)
 
 

@@ -250,7 +250,7 @@ class Workspace:
                 return self._frozen(load_envelope(self.pack, family))
             return None
         own = self.settings.rates[rate]
-        sizes = own.encoder.pool, own.encoder.channels, own.qinco2.codebooks
+        sizes = own.encoder.pool, own.encoder.channels, own.qinco2.codebooks, own.fluctuation
         network = EnvelopeFilter(EnvelopeConfig(*sizes))
         return self._frozen(network, load_file(path))
 

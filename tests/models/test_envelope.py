@@ -83,12 +83,37 @@ def test_silence_stays_silence(envelope: EnvelopeFilter) -> None:
     assert not envelope(torch.zeros(1, POOL * 480), torch.ones(1, 1, CHANNELS)).any()
 
 
+@pytest.mark.parametrize("strength", [0.25, 0.45])
+@pytest.mark.parametrize("pool", [20, 100])
+def test_a_sound_fluctuates_as_strongly_as_is_told(pool: int, strength: float) -> None:
+    """Noise, whose log-mels fluctuate by 0.3 or so, and by less in the upper bands."""
+    envelope = EnvelopeFilter(EnvelopeConfig(pool, CHANNELS, fluctuation=8))
+    envelope.fill(torch.zeros_like(envelope.read_out), torch.full_like(envelope.mean, -1.0))
+    told = envelope.fluctuation[-1]
+    torch.nn.init.zeros_(told.weight)
+    torch.nn.init.constant_(told.bias, math.log(strength))
+    sound = 0.05 * torch.randn(2, 400 * 480, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        after = envelope(sound, torch.zeros(2, 400 // pool, CHANNELS))
+        found = envelope.mean_square(envelope.unheld(envelope.log_mel(after))).mean((0, 1)).sqrt()
+    assert found.median() == pytest.approx(strength, rel=0.2)
+    assert found.min() > 0.5 * strength and found.max() < 1.5 * strength
+
+
+def test_fluctuation_is_told_for_spells_that_make_up_a_window() -> None:
+    """A fifth of a second at 1 and 5 Hz, a window at 11 and 25 Hz."""
+    assert [EnvelopeConfig(pool).spell for pool in (4, 9, 20, 100)] == [4, 9, 20, 20]
+    envelope = EnvelopeFilter(EnvelopeConfig(100, CHANNELS, fluctuation=8))
+    assert envelope.told(torch.zeros(2, 3, CHANNELS)).shape == (2, 15, 64)
+
+
+@pytest.mark.parametrize("fluctuation", [0, 8])
 @pytest.mark.parametrize("pool", [4, 9, 20, 100])
-def test_the_ends_of_a_cut_matter_no_further_than_the_context(pool: int) -> None:
+def test_the_ends_of_a_cut_matter_no_further_than_the_context(pool: int, fluctuation: int) -> None:
     """What streams rely on: code frames beyond the context on either side change nothing."""
-    config = EnvelopeConfig(pool, CHANNELS)
+    config = EnvelopeConfig(pool, CHANNELS, fluctuation=fluctuation)
     generator = torch.Generator().manual_seed(2)
-    envelope = EnvelopeFilter(config)
+    envelope = EnvelopeFilter(config).requires_grad_(False)
     read_out = torch.randn(CHANNELS, config.inputs, generator=generator)
     envelope.fill(read_out, torch.zeros(config.inputs))
     context, window = envelope.context, pool * 480

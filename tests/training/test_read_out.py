@@ -73,3 +73,22 @@ def test_what_codes_leave_open_is_the_error_of_each_channel() -> None:
     assert (left[1:] < left[:-1])[:, :2].all()  # more codebooks leave less open
     error = model.decode(model.encode(z)) - z
     torch.testing.assert_close(left[-1], error.square().mean(0).sqrt())
+
+
+def test_how_strongly_a_sound_fluctuates_is_learnt_from_z() -> None:
+    """Twice as strongly where the first latent is greater by 1."""
+    generator = torch.Generator().manual_seed(0)
+    lively = torch.randn(1500, 1, generator=generator).repeat_interleave(40, 0)
+    mel = 0.2 * 2**lively * torch.randn(len(lively), 64, generator=generator)
+    latents = torch.cat((lively, torch.zeros(len(lively), 127)), 1)
+    offsets = torch.arange(0, len(lively) + 1, 40)
+    pool = LatentPool(latents, mel, offsets, torch.arange(1500), torch.zeros(128))
+    encoder = Averaging()
+    envelope = read_out.fit(pool, encoder, windows=500, frames=40, fluctuation=16)
+    first = read_out.learn_fluctuation(envelope, pool, encoder, 2000, 40, steps=1)
+    last = read_out.learn_fluctuation(envelope, pool, encoder, 2000, 40, steps=300)
+    assert last < first - 0.1
+    calm, wild = envelope.told(torch.tensor([[[-1.0, 0, 0, 0], [1.0, 0, 0, 0]]]))[0].exp()
+    # Of a window of four frames, the mean is held: a quarter of the variance.
+    torch.testing.assert_close(calm.mean(), torch.tensor(0.1 * 0.75**0.5), rtol=0.2, atol=0)
+    torch.testing.assert_close(wild.mean(), torch.tensor(0.4 * 0.75**0.5), rtol=0.2, atol=0)
