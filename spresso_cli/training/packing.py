@@ -49,7 +49,7 @@ def pack_workspace(
     for rate in rates:
         group = workspace.group_of(rate)
         there = finetuned and workspace.trained(f"finetune/{group_name(group)}")
-        untouched = not there and not workspace.trained(f"quantizer/{rate}hz")
+        untouched = not there and not workspace.has_step_two(rate)
         if untouched and (known := workspace.family_of_pack(rate)):
             families[known.pool] = _unchanged(workspace.pack, known)
             continue

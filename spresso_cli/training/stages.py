@@ -96,7 +96,10 @@ def train_autoencoder(call: Call) -> None:
 
 
 def train_quantizer(call: Call) -> None:
-    """Step 2 and the envelope's read-out, one rate after another in equal shares of the time."""
+    """Step 2 and the envelope's read-out, one rate after another in equal shares of the time.
+
+    With no steps in the configuration, the read-out alone, for the quantiser that there is.
+    """
     workspace, settings = call.workspace, call.workspace.settings
     rates = workspace.rates(call.rates, step_one_done=True)
     trained_on, spared = held_out(call.corpus)
@@ -108,19 +111,20 @@ def train_quantizer(call: Call) -> None:
         own = settings.rates[rate]
         model = workspace.step_one(workspace.group_of(rate), "autoencoder")
         encoder = model.encoders[str(own.encoder.pool)]
-        vectors = own.quantizer_training.vectors
-        z = quantizer.draw_vectors(pool, encoder, vectors, own.vector_frames, call.seed)
-        fresh = workspace.family_of_pack(rate) is None
-        quantizer.train(
-            z.clone(),  # out of inference mode
-            workspace.folder / "quantizer" / f"{rate}hz",
-            own.qinco2,
-            own.quantizer_training,
-            call.minutes_left(1 / (len(rates) - index)),
-            call.report,
-            call.seed,
-            None if fresh else workspace.qinco2(rate),
-        )
+        if own.quantizer_training.steps:
+            vectors = own.quantizer_training.vectors
+            z = quantizer.draw_vectors(pool, encoder, vectors, own.vector_frames, call.seed)
+            fresh = workspace.family_of_pack(rate) is None
+            quantizer.train(
+                z.clone(),  # out of inference mode
+                workspace.folder / "quantizer" / f"{rate}hz",
+                own.qinco2,
+                own.quantizer_training,
+                call.minutes_left(1 / (len(rates) - index)),
+                call.report,
+                call.seed,
+                None if fresh else workspace.qinco2(rate),
+            )
         if own.envelope_windows:
             envelope = read_out.fit(
                 pool,

@@ -241,6 +241,10 @@ class Workspace:
         network = QINCo2(self.settings.rates[rate].qinco2)
         return self._frozen(network, self.weights(f"quantizer/{rate}hz", "qinco2"))
 
+    def has_step_two(self, rate: int) -> bool:
+        """Whether anything of step 2, the quantiser or the read-out, was done here."""
+        return self.trained(f"quantizer/{rate}hz") or self._envelope_path(rate).exists()
+
     def envelope(self, rate: int) -> EnvelopeFilter | None:
         """One rate's envelope filter; None where none was fitted."""
         path = self._envelope_path(rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,9 +193,9 @@ def test_rates_can_be_trained_apart_and_shipped_without_step_three(
 def test_a_pack_is_built_upon_rate_by_rate(
     spresso: Callable, sounds: Path, like_tiny_pack: Path, tmp_path: Path
 ) -> None:
-    def built(name: str, origin: Path, *stages: str) -> PackInfo:
+    def built(name: str, origin: Path, *stages: str, configured: Path = like_tiny_pack) -> PackInfo:
         """What a fresh model's folder makes of a pack, training 11 Hz alone."""
-        common = (sounds, "--run", tmp_path / name, "--config", like_tiny_pack, "--from", origin)
+        common = (sounds, "--run", tmp_path / name, "--config", configured, "--from", origin)
         for stage in stages:
             options = ("--frame-rate", 11, "--device", "cpu")
             result = spresso("train", stage, *common, *options)
@@ -214,6 +215,15 @@ def test_a_pack_is_built_upon_rate_by_rate(
     fresh = built("fresh", given.path, "autoencoder", "quantizer")
     requantised = built("requantised", fresh.path, "quantizer")
     finetuned = built("finetuned", fresh.path, "finetune")
+    # A quantiser of no steps: the read-out alone, and now with a network that tells fluctuation.
+    head, mark, tail = like_tiny_pack.read_text().partition("[rates.11.quantizer_training]")
+    alone = tmp_path / "alone.toml"
+    alone.write_text(
+        head.replace("fluctuation = 0", "fluctuation = 8")
+        + mark
+        + re.sub(r"^steps = .*", "steps = 0", tail, count=1, flags=re.MULTILINE)
+    )
+    reread = built("reread", fresh.path, "quantizer", configured=alone)
     for stage, old, new, named in (
         ("finetune", "embed = 8", "embed = 6", "rates.11.qinco2"),
         ("finetune", "depth = 1", "depth = 2", "rates.11.encoder"),
@@ -227,10 +237,12 @@ def test_a_pack_is_built_upon_rate_by_rate(
             "--from", fresh.path, "--frame-rate", 11, "--device", "cpu",
         )  # fmt: skip
         assert (result.code, named in result.stderr) == (2, True), result.stderr
-    for pack in (fresh, requantised, finetuned):
+    assert fresh.families[11].envelope["fluctuation"] == 0
+    assert reread.families[11].envelope["fluctuation"] == 8
+    for pack in (fresh, requantised, finetuned, reread):
         assert pack.families[1].digest == given.families[1].digest
         assert pack.text_base
-    for pack, changed in ((requantised, "qinco2"), (finetuned, "adapter")):
+    for pack, changed in ((requantised, "qinco2"), (finetuned, "adapter"), (reread, "envelope")):
         for part in ("encoder", "adapter", "qinco2"):
             assert (weights(pack, part) == weights(fresh, part)) is (part != changed), part
 
