@@ -8,7 +8,7 @@ short-time spectrum; the mean spectrum of a window it holds to z's band by band.
 these directions, the fine structure in time, stays as the decoder made it, but for its strength,
 which a small network can tell from z: at 1 Hz most of what makes a fire a fire happens between the
 numbers of z, and a young decoder fluctuates too little. Where z describes next to nothing, before a
-sound, behind it, above its highest frequency, nothing is left.
+sound and behind it, nothing is left.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ EDGE, EDGE_SHARE = 6, 0.5
 # Fluctuation is told for so many frames at a time, or a window. A pass changes it by SWING nepers at
 # most; what is stiller than STILL, a mean square, is still.
 SPELL, SWING, STILL = 20, 1.0, 1e-4
-# Log-mels end at a floor of -94 dB, so z cannot tell silence from less than that. What it describes
-# as less than FAINT nepers above the floor is made quieter, from SILENT down by MUTED (61 dB).
-FAINT, SILENT, MUTED = 0.5, 0.2, 7.0
+# Log-mels end at a floor of -94 dB, so z cannot tell silence from less than that. In nepers above
+# the floor: a frame without a band above the first is made quieter, by MUTED (61 dB) if none is above
+# the second. A band alone at its floor is seldom empty: in recordings it lies UNDER it (7 dB).
+FRAME_FAINT, FRAME_SILENT, MUTED = 1.2, 0.6, 7.0
+BAND_FAINT, BAND_SILENT, UNDER = 0.5, 0.2, 0.8
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,10 @@ class EnvelopeFilter(nn.Module):
         return fluctuation * _smoothed(change, self.config.spell // 2 * 2 + 1).expm1()
 
     def _silencing(self, wanted: Tensor) -> Tensor:
-        """Gains of the bands that an envelope `[B, n, inputs]` has next to nothing in, others 0."""
+        """Gains where an envelope `[B, n, inputs]` has next to nothing, elsewhere 0, `[B, n t, 64]`."""
         above = self.config.frames(wanted) - math.log(FLOOR)
-        return -MUTED * ((FAINT - above) / (FAINT - SILENT)).clamp(0, 1)
+        frames = _share(above.amax(2, keepdim=True), FRAME_FAINT, FRAME_SILENT)
+        return -MUTED * frames - UNDER * _share(above, BAND_FAINT, BAND_SILENT)
 
     @property
     def _reach(self) -> int:
@@ -189,6 +192,11 @@ def _teller(config: EnvelopeConfig) -> nn.Module:
         nn.GELU(),
         nn.Linear(width, config.pool // config.spell * BANDS),
     )
+
+
+def _share(level: Tensor, none: float, whole: float) -> Tensor:
+    """0 above `none`, 1 below `whole`, linear between."""
+    return ((none - level) / (none - whole)).clamp(0, 1)
 
 
 def _smoothed(frames: Tensor, over: int) -> Tensor:
