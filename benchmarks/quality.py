@@ -5,8 +5,8 @@
 Every clip is cut or zero-padded to 5 s, mixed to mono at 48 kHz, coded, decoded, resampled back to
 48 kHz and measured by the same code as `spresso evaluate`. Known codec delays are removed. Rates
 are averages over all clips: payload counts codes alone, file counts every byte. Beside our rates
-stand their bounds: sound not held to the envelope of its codes, z of each frame rate without
-quantisation, and the AudioAE alone. Peers that are not installed are skipped with a line; neural
+stand their bounds: sound not held to the envelope of its codes, white noise held to it, z of each
+frame rate without quantisation, and the AudioAE alone. Peers that are not installed are skipped with a line; neural
 ones need their weights in --weights.
 """
 
@@ -22,7 +22,6 @@ import numpy as np
 import support
 import systems
 
-from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.errors import SpressoError
@@ -81,7 +80,7 @@ def _systems(
         yield other.name.partition(" ")[0], other.name, _by_peer(other, clips)
     info = find_pack(options.pack)
     rates = support.rates(options, info)
-    codec = ContinuousCodec.load(options.pack, options.device)
+    codec = systems.NoiseCodec.load(options.pack, options.device)
     decode = DecodeOptions(steps=options.steps, sampler=options.sampler)
     unheld = dataclasses.replace(decode, envelope=False)
     profiles = [support.point(info, kbps) for kbps in rates]
@@ -94,6 +93,8 @@ def _systems(
         if info.families[profile.frame_rate].envelope is not None:
             name = f"{OWN} {profile.kbps:g}, no envelope"
             yield "bounds", name, systems.by_us(codec, clips, profile, unheld)
+            name = f"{OWN} {profile.kbps:g}, white noise"
+            yield "bounds", name, systems.by_noise(codec, clips, profile, decode)
     for rate in sorted({profile.frame_rate for profile in profiles}):
         name = f"{OWN} {rate} Hz, continuous z"
         yield "bounds", name, systems.by_z(codec, clips, rate, decode)

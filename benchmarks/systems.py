@@ -17,11 +17,15 @@ import torch
 
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.continuous import ContinuousCodec
+from spresso_cli.codec.decoder import LatentDecoder
 from spresso_cli.codec.encoder import NETWORK_PEAK
+from spresso_cli.codec.envelope import held_to_envelope, varied
+from spresso_cli.codec.performance import Performance, at_source_rate
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.codec.weights import load_audio_ae
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
+from spresso_cli.container.stream import Stream
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.embeddings import Embedder
 from spresso_cli.evaluation.peers import Coded
@@ -116,6 +120,38 @@ def by_us(
     for name, samples in support.decompress(codec, streams, decode):
         stream = streams[name]
         yield name, Coded(samples, len(spr.write(stream)), stream.payload_bytes)
+
+
+def by_noise(
+    codec: NoiseCodec, clips: Clips, profile: Profile, decode: DecodeOptions
+) -> CodedClips:
+    """White noise held to the envelope of the codes: what the rest of the decoder adds to."""
+    for name, stream in support.compress(codec, clips, profile).items():
+        yield name, Coded(codec.noise(stream, decode), None, None)
+
+
+class NoiseCodec(ContinuousCodec):
+    """A codec that can leave out its diffusion network and its AudioAE."""
+
+    def noise(self, stream: Stream, options: DecodeOptions) -> np.ndarray:
+        """White noise as the codes of a stream of one channel say that it goes, float32 `[n]`."""
+        if stream.silent:
+            return np.zeros(stream.samples, np.float32)
+        family = self.pack.families[stream.profile.frame_rate]
+        envelope = self._envelope(self.pack, family)
+        codes = stream.codes()
+        z = LatentDecoder(self._decoder_models(self.pack, family)).excerpts(codes)
+        spread = envelope.spread[stream.profile.codebooks - 1]
+        z = varied(z, options.variety * spread, options.seed)
+        generator = torch.Generator().manual_seed(options.seed)
+        length = codes.shape[1] * envelope.config.pool * envelope.log_mel.hop
+        sound = 0.05 * torch.randn(1, length, generator=generator).to(self.device)
+        held = held_to_envelope([sound], z, envelope)
+        performance = Performance(stream, at_source_rate(held, stream))
+        try:
+            return np.concatenate(list(performance.blocks()))[:, 0]
+        finally:
+            performance.close()
 
 
 def by_z(
