@@ -14,8 +14,14 @@ from typing import Any
 
 from torch import Tensor
 
-from spresso_cli.codec.packs import FORMAT, KNOWN_FAMILIES, OperatingPoint
-from spresso_cli.codec.weights import family_digest, quantise, write_tensors
+from spresso_cli.codec.packs import (
+    FORMAT,
+    KNOWN_FAMILIES,
+    FamilyInfo,
+    OperatingPoint,
+    PackInfo,
+)
+from spresso_cli.codec.weights import family_digest, quantise, read_tensors, write_tensors
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.clap import CLAP
 from spresso_cli.models.dit import AudioDown, DiT
@@ -36,6 +42,14 @@ class Family:
     sampler: str = "heun"
     steps: int = 16
     guidance: float = 1.0
+
+
+@dataclass(frozen=True)
+class StoredFamily:
+    """A pack's family that goes along as it is stored: to quantise it again could change it."""
+
+    pack: PackInfo
+    info: FamilyInfo
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ def export_pack(
     audio_ae: AudioAE,
     dit: DiT,
     clap: CLAP,
-    families: Mapping[int, Family],
+    families: Mapping[int, Family | StoredFamily],
     points: Sequence[OperatingPoint],
     audio_ae_int8: Callable[[str], bool] = _everything,
     text_base: bool = True,
@@ -100,35 +114,16 @@ def export_pack(
     for pool, networks in families.items():
         known = KNOWN_FAMILIES[pool]
         name = f"{known.frame_rate}hz"
-        adapter = {
-            **networks.adapter.state_dict(),
-            **{f"lora.{key}": value for key, value in networks.lora.items()},
-        }
-        write_tensors(
-            quantise(networks.encoder.state_dict(), _everything),
-            folder / name / "encoder.safetensors",
-        )
-        write_tensors(quantise(adapter, _attention), folder / name / "adapter.safetensors")
-        write_tensors(
-            quantise(networks.qinco2.state_dict(), _networks), folder / name / "qinco2.safetensors"
-        )
-        where = folder / name / "envelope.safetensors"
-        where.unlink(missing_ok=True)
-        if networks.envelope is not None:
-            write_tensors(quantise(networks.envelope.state_dict(), _nothing), where)
+        if isinstance(networks, StoredFamily):
+            about = _copy_family(networks, folder / name)
+        else:
+            about = _write_family(networks, folder / name)
         described[name] = {
             "frame_rate": known.frame_rate,
             "pool": pool,
             "bits": known.bits,
-            "max_codebooks": networks.qinco2.config.codebooks,
             "digest": family_digest(folder, name),
-            "sampler": networks.sampler,
-            "steps": networks.steps,
-            "guidance": networks.guidance,
-            "encoder": asdict(networks.encoder.config),
-            "adapter": asdict(networks.adapter.config),
-            "qinco2": asdict(networks.qinco2.config),
-            "envelope": None if networks.envelope is None else asdict(networks.envelope.config),
+            **about,
         }
     pack = {
         "format": FORMAT,
@@ -141,3 +136,52 @@ def export_pack(
         "clap": asdict(clap.config),
     }
     (folder / "pack.json").write_text(json.dumps(pack, indent=2) + "\n", "utf-8")
+
+
+def _write_family(networks: Family, folder: Path) -> dict[str, Any]:
+    """Store a family's networks; what pack.json says of them."""
+    adapter = {
+        **networks.adapter.state_dict(),
+        **{f"lora.{key}": value for key, value in networks.lora.items()},
+    }
+    stored = {
+        "encoder": quantise(networks.encoder.state_dict(), _everything),
+        "adapter": quantise(adapter, _attention),
+        "qinco2": quantise(networks.qinco2.state_dict(), _networks),
+    }
+    if networks.envelope is not None:
+        stored["envelope"] = quantise(networks.envelope.state_dict(), _nothing)
+    (folder / "envelope.safetensors").unlink(missing_ok=True)
+    for part, tensors in stored.items():
+        write_tensors(tensors, folder / f"{part}.safetensors")
+    return {
+        "max_codebooks": networks.qinco2.config.codebooks,
+        "sampler": networks.sampler,
+        "steps": networks.steps,
+        "guidance": networks.guidance,
+        "encoder": asdict(networks.encoder.config),
+        "adapter": asdict(networks.adapter.config),
+        "qinco2": asdict(networks.qinco2.config),
+        "envelope": None if networks.envelope is None else asdict(networks.envelope.config),
+    }
+
+
+def _copy_family(family: StoredFamily, folder: Path) -> dict[str, Any]:
+    """Copy a family's files; what pack.json says of them."""
+    info = family.info
+    parts = ["encoder", "adapter", "qinco2"] + ["envelope"] * (info.envelope is not None)
+    origin = family.pack.path / info.folder
+    stored = {part: read_tensors(origin / f"{part}.safetensors") for part in parts}
+    (folder / "envelope.safetensors").unlink(missing_ok=True)
+    for part, tensors in stored.items():
+        write_tensors(tensors, folder / f"{part}.safetensors")
+    return {
+        "max_codebooks": info.max_codebooks,
+        "sampler": info.sampler,
+        "steps": info.steps,
+        "guidance": info.guidance,
+        "encoder": dict(info.encoder),
+        "adapter": dict(info.adapter),
+        "qinco2": dict(info.qinco2),
+        "envelope": None if info.envelope is None else dict(info.envelope),
+    }

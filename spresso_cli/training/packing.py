@@ -7,18 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from spresso_cli.codec.packs import FamilyInfo, PackInfo
-from spresso_cli.codec.weights import (
-    load_dit,
-    load_encoder,
-    load_envelope,
-    load_lora_tensors,
-    load_qinco2,
-)
 from spresso_cli.errors import UsageError
 from spresso_cli.models.lora import lora_tensors
 from spresso_cli.training.autoencoder import StepOne
-from spresso_cli.training.export import Family, export_pack
+from spresso_cli.training.export import Family, StoredFamily, export_pack
 from spresso_cli.training.workspace import Workspace, group_name
 
 _CREDITS = ("file", "source_repo", "source_path", "author", "licence")
@@ -51,7 +43,7 @@ def pack_workspace(
         there = finetuned and workspace.trained(f"finetune/{group_name(group)}")
         untouched = not there and not workspace.has_step_two(rate)
         if untouched and (known := workspace.family_of_pack(rate)):
-            families[known.pool] = _unchanged(workspace.pack, known)
+            families[known.pool] = StoredFamily(workspace.pack, known)
             continue
         if group not in models:
             models[group] = workspace.step_one(group, "finetune" if there else "autoencoder")
@@ -96,20 +88,6 @@ def pack_workspace(
     )
     if corpus is not None and (corpus / "manifest.csv").exists():
         _write_credits(corpus / "manifest.csv", folder / "ATTRIBUTION.csv")
-
-
-def _unchanged(pack: PackInfo, family: FamilyInfo) -> Family:
-    """A pack's family; what is stored of it stays the same to the bit."""
-    return Family(
-        load_encoder(pack, family),
-        load_dit(pack, family)[1],
-        load_qinco2(pack, family),
-        load_envelope(pack, family) if family.envelope else None,
-        load_lora_tensors(pack, family),
-        family.sampler,
-        family.steps,
-        family.guidance,
-    )
 
 
 def _write_credits(manifest: Path, target: Path) -> None:
