@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from spresso_cli.codec.packs import PackInfo, read_pack
+from spresso_cli.codec.weights import family_digest
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.latent_encoder import LatentEncoder
@@ -245,6 +248,34 @@ def test_a_pack_is_built_upon_rate_by_rate(
     for pack, changed in ((requantised, "qinco2"), (finetuned, "adapter"), (reread, "envelope")):
         for part in ("encoder", "adapter", "qinco2"):
             assert (weights(pack, part) == weights(fresh, part)) is (part != changed), part
+
+
+def test_what_was_not_touched_is_copied_to_the_bit(
+    spresso: Callable, sounds: Path, like_tiny_pack: Path, tmp_path: Path
+) -> None:
+    """Also a row whose scale is so small that quantising it anew would give another."""
+    origin = tmp_path / "origin"
+    shutil.copytree(TINY_PACK, origin)
+    where = origin / "11hz" / "adapter.safetensors"
+    stored = load_file(where)
+    name = next(name for name, tensor in stored.items() if tensor.dtype == torch.int8)
+    stored[name][0] = stored[name][0].clamp(-3, 3)
+    stored[f"{name}.scale"][0] = 2e-7
+    save_file(stored, where)
+    about = json.loads((origin / "pack.json").read_text())
+    about["families"]["11hz"]["digest"] = family_digest(origin, "11hz")
+    (origin / "pack.json").write_text(json.dumps(about))
+    result = spresso(
+        "train", "export", sounds, "--run", tmp_path / "run", "--config", like_tiny_pack,
+        "--from", origin, "--output-dir", tmp_path / "copy",
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    given, made = read_pack(origin), read_pack(tmp_path / "copy")
+    for rate, family in given.families.items():
+        assert made.families[rate].digest == family.digest
+        assert dataclasses.replace(made.families[rate], digest="") == dataclasses.replace(
+            family, digest=""
+        )
 
 
 def test_a_frame_rate_that_is_not_configured_is_refused(
