@@ -20,6 +20,10 @@ MEL_FLOOR = 1e-5
 SI_SDR_LIMIT = 60.0
 HIGH_BAND_HZ = 8000.0
 HIGH_BAND_FLOOR = 1e-9  # mean square: -90 dB of full scale, so that empty bands agree
+FINE_WINDOW, FINE_HOP = 4096, 2048
+FINE_BINS = 12  # on either side, whose mean is the level that a bin's detail stands out from
+FINE_BAND_HZ = (50.0, 8000.0)
+FINE_RANGE_DB = 60.0  # below the loudest bin; less is not looked at
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
 KAD_SCALE = 100.0
 
@@ -156,6 +160,42 @@ def loudness_error_db(reference: np.ndarray, estimate: np.ndarray) -> float:
     if power_s == 0.0 or power_e == 0.0:
         return float("nan")
     return float(10.0 * np.log10(power_e / power_s))
+
+
+def fine_detail(x: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """What stands out from the spectral envelope of a signal [n], for `fine_structure`.
+
+    Returns (detail, level), both [T, bins]: the level is the mean magnitude of neighbouring bins of a
+    long-window spectrum, the detail a bin's magnitude over that, less 1.
+    """
+    spectrum = np.concatenate(list(magnitudes(x, FINE_WINDOW, FINE_HOP)))
+    low, high = (round(hz * FINE_WINDOW / rate) for hz in FINE_BAND_HZ)
+    around = np.pad(spectrum, ((0, 0), (FINE_BINS + 1, FINE_BINS)), mode="edge")
+    sums = np.cumsum(around, axis=1)
+    width = 2 * FINE_BINS + 1
+    level = np.maximum((sums[:, width:] - sums[:, :-width]) / width, MEL_FLOOR)
+    detail = np.where(level > MEL_FLOOR, spectrum / level - 1.0, 0.0)
+    return detail[:, low:high], level[:, low:high]
+
+
+def fine_structure(
+    reference: tuple[np.ndarray, np.ndarray], estimate: tuple[np.ndarray, np.ndarray]
+) -> float:
+    """Do partials lie where the reference has them? Two results of `fine_detail`.
+
+    The correlation of details where the reference sounds: 1 for the same sound at any level and with
+    any spectral envelope, about 0 for noise instead of tones, for tones of another pitch, and for
+    other noise of the same kind. So it is bounded by how tonal the reference is, and only systems
+    on the same clips can be compared. NaN for a silent reference.
+    """
+    (detail, level), (other, _) = reference, estimate
+    loudest = level.max()
+    if loudest <= MEL_FLOOR:
+        return float("nan")
+    heard = level > loudest * 10.0 ** (-FINE_RANGE_DB / 20.0)
+    a, b = detail[heard], other[heard]
+    power = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / power) if power > 0.0 else 0.0
 
 
 def centroid_error_octaves(reference: np.ndarray, estimate: np.ndarray) -> float:

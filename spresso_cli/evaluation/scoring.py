@@ -38,6 +38,7 @@ class Metric:
 SIGNAL_METRICS = (
     Metric("si_sdr", "SI-SDR dB", "SI-SDR", "higher"),
     Metric("ms_mel", "MS-mel", "MS-mel", "lower", decimals=3),
+    Metric("fine", "fine structure", "fine", "higher", decimals=3),
     Metric("loudness", "loudness error dB", "level dB", "lower", signed=True),
     Metric("centroid", "centroid error octaves", "centroid oct", "lower", signed=True),
     Metric("high_band", "error above 8 kHz dB", ">8 kHz dB", "lower", signed=True),
@@ -72,6 +73,11 @@ class Reference:
     def log_mels(self) -> list[np.ndarray]:
         """`metrics.log_mels` of the clip."""
         return metrics.log_mels(self.samples, CLIP_RATE)
+
+    @cached_property
+    def fine_detail(self) -> tuple[np.ndarray, np.ndarray]:
+        """`metrics.fine_detail` of the clip."""
+        return metrics.fine_detail(self.samples, CLIP_RATE)
 
     def embeddings(self, embedder: Embedder) -> np.ndarray:
         """The clip's vectors, float32 [windows, D]."""
@@ -118,6 +124,9 @@ def score_clip(
     values = {
         "si_sdr": metrics.si_sdr(source, output),
         "ms_mel": metrics.mel_distance(reference.log_mels, metrics.log_mels(output, CLIP_RATE)),
+        "fine": metrics.fine_structure(
+            reference.fine_detail, metrics.fine_detail(output, CLIP_RATE)
+        ),
         "loudness": metrics.loudness_error_db(source, output),
         "centroid": metrics.centroid_error_octaves(source, output),
         "high_band": metrics.high_band_error_db(source, output, CLIP_RATE),

@@ -236,6 +236,37 @@ class TestCentroid:
         assert math.isnan(metrics.centroid_error_octaves(noise(100), np.zeros(100)))
 
 
+class TestFineStructure:
+    @staticmethod
+    def value(reference: np.ndarray, estimate: np.ndarray) -> float:
+        details = (metrics.fine_detail(x, RATE) for x in (reference, estimate))
+        return metrics.fine_structure(*details)
+
+    def test_of_a_sound_with_itself_is_one_at_any_level_and_tilt(self) -> None:
+        sound = tone(700) + tone(1730, level=0.1) + noise(RATE, 3, 0.01)
+        tilted = np.diff(sound, prepend=0.0)
+        assert self.value(sound, sound) == pytest.approx(1.0)
+        assert self.value(sound, 0.01 * sound) == pytest.approx(1.0)
+        assert self.value(sound, tilted) > 0.95
+
+    def test_of_a_tone_needs_its_pitch_but_not_its_phase(self) -> None:
+        sound = tone(700) + noise(RATE, 3, 0.01)
+        assert self.value(sound, np.roll(tone(700), 17) + noise(RATE, 4, 0.01)) > 0.3
+        assert abs(self.value(sound, tone(1100) + noise(RATE, 4, 0.01))) < 0.1
+
+    def test_of_noise_of_the_same_spectrum_is_about_zero(self) -> None:
+        harmonics = sum(tone(220 * k, level=0.3 / k) for k in range(1, 20))
+        spectrum = np.abs(np.fft.rfft(harmonics + noise(RATE, 5, 1e-3)))
+        smooth = np.convolve(spectrum, np.hanning(2001) / 1000, "same")
+        imitation = np.fft.irfft(smooth * np.fft.rfft(noise(RATE, 6)), RATE)
+        assert abs(self.value(harmonics, imitation)) < 0.1
+        assert abs(self.value(noise(RATE, 1), noise(RATE, 2))) < 0.05
+
+    def test_of_silence_is_zero_and_against_silence_undefined(self) -> None:
+        assert self.value(tone(700), np.zeros(RATE)) == 0.0
+        assert math.isnan(self.value(np.zeros(RATE), tone(700)))
+
+
 class TestHighBand:
     def test_is_the_level_difference_above_8_khz_only(self) -> None:
         low, high = tone(1000), tone(12_000)
