@@ -85,14 +85,13 @@ def _systems(
     unheld = dataclasses.replace(decode, envelope=False)
     profiles = [support.point(info, kbps) for kbps in rates]
     for profile in profiles:
-        series = f"{OWN} {profile.frame_rate} Hz"
-        yield series, f"{OWN} {profile.kbps:g}", systems.by_us(codec, clips, profile, decode)
+        yield OWN, f"{OWN} {profile.kbps:g}", systems.by_us(codec, clips, profile, decode)
     if options.no_bounds:
         return
     for profile in profiles:
         if info.families[profile.frame_rate].envelope is not None:
             name = f"{OWN} {profile.kbps:g}, no envelope"
-            yield "bounds", name, systems.by_us(codec, clips, profile, unheld)
+            yield "no envelope", name, systems.by_us(codec, clips, profile, unheld)
             name = f"{OWN} {profile.kbps:g}, white noise"
             yield "bounds", name, systems.by_noise(codec, clips, profile, decode)
     for rate in sorted({profile.frame_rate for profile in profiles}):
@@ -148,7 +147,7 @@ def _plot(path: Path, rows: list[systems.Row]) -> None:
 
     panels = []
     embedder = next(iter(rows[0].score.embeddings))
-    for key in (f"cosine_{embedder}", f"kad_{embedder}", "ms_mel"):
+    for key in (f"cosine_{embedder}", f"kad_{embedder}", "ms_mel", "fine"):
         points = []
         for row in rows:
             if row.file_bytes is not None:

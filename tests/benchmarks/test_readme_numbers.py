@@ -32,6 +32,7 @@ COLUMNS = (
     ("file_kbps", 3),
     ("si_sdr", 2),
     ("ms_mel", 3),
+    ("fine", 3),
     ("loudness", 2),
     ("high_band", 2),
     ("cosine_clap", 3),
