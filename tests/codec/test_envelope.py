@@ -10,7 +10,7 @@ from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec import envelope as streaming
 from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.envelope import held_to_envelope, varied
-from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.codec.protocol import VARIETY, DecodeOptions
 from spresso_cli.errors import UsageError
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 
@@ -51,7 +51,7 @@ def test_a_seed_fills_in_what_the_codes_leave_open_as_far_as_asked(codec, sound,
     def take(**options: float) -> np.ndarray:
         return codec.decompress(data, **options)[0]
 
-    still, moved, far = (take(variety=v).astype(np.float64) for v in (0.0, 0.5, 1.0))
+    still, moved, far = (take(variety=v).astype(np.float64) for v in (0.0, VARIETY, 1.0))
     assert np.array_equal(take(), moved.astype(np.float32))  # the default
     assert 0 < np.abs(moved - still).mean() < np.abs(far - still).mean()
     assert np.array_equal(take(envelope=False), take(envelope=False, variety=1.0))
