@@ -150,11 +150,16 @@ def candidates(
     for beam in beams:
         encode = partial(rvq.encode, beam=beam)
         yield Candidate(f"RVQ beam {beam}", encode, rvq.decode, False, beam == beams[0])
-    generator.manual_seed(options.seed)
-    irvq = IRVQ.fit(few, config.entries, config.codebooks, options.iterations, generator)
-    yield Candidate("iRVQ", irvq.encode, irvq.decode, nested=True)
+    if not options.no_irvq:
+        yield _irvq(few, config, options)
     if options.fresh_steps:
         yield from searches("QINCo2 fresh", fresh(z, config, options), beams)
+
+
+def _irvq(z: Tensor, config: QINCo2Config, options: argparse.Namespace) -> Candidate:
+    generator = torch.Generator().manual_seed(options.seed)
+    irvq = IRVQ.fit(z, config.entries, config.codebooks, options.iterations, generator)
+    return Candidate("iRVQ", irvq.encode, irvq.decode, nested=True)
 
 
 def searches(name: str, model: QINCo2, beams: list[int]) -> Iterator[Candidate]:
@@ -228,6 +233,8 @@ def main() -> None:
     rows: list[dict] = []
     for rate, encoder in where.encoders.items():
         config = where.configs[rate]
+        depth = min(options.depth or config.codebooks, config.codebooks)
+        config = replace(config, codebooks=depth)
         own = settings.rates.get(rate)
         options.training = own.quantizer_training if own else quantizer.QuantizerTraining()
         frames = own.vector_frames if own else 500
@@ -250,7 +257,9 @@ def main() -> None:
             print(f"{rate} Hz, {count} vectors: done", file=sys.stderr, flush=True)
     rows = [{column.key: row[column.key] for column in COLUMNS} for row in rows]
     shown = options.codebooks or [8, 12]
-    last = {rate: config.codebooks for rate, config in where.configs.items()}
+    last = {
+        rate: max(r["codebooks"] for r in rows if r["frame_rate"] == rate) for rate in where.configs
+    }
     some = [r for r in rows if r["codebooks"] in (*shown, last[r["frame_rate"]])]
     some.sort(key=lambda r: (r["frame_rate"], r["codebooks"]))
     head = (
@@ -281,6 +290,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--beams", type=int, nargs="*",
                         help="B of RVQ and QINCo2; the first is the yardstick; default: QINCo2's")  # fmt: skip
     parser.add_argument("--codebooks", type=int, nargs="*", help="M that are printed beside all")
+    parser.add_argument("--depth", type=int, metavar="M", help="at most so many codebooks")
+    parser.add_argument("--no-irvq", action="store_true", help="RVQ is the only baseline")
     parser.add_argument("--timed", type=int, default=512, help="vectors that times are taken on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
