@@ -151,15 +151,11 @@ def candidates(
         encode = partial(rvq.encode, beam=beam)
         yield Candidate(f"RVQ beam {beam}", encode, rvq.decode, False, beam == beams[0])
     if not options.no_irvq:
-        yield _irvq(few, config, options)
+        generator.manual_seed(options.seed)
+        irvq = IRVQ.fit(few, config.entries, config.codebooks, options.iterations, generator)
+        yield Candidate("iRVQ", irvq.encode, irvq.decode, nested=True)
     if options.fresh_steps:
         yield from searches("QINCo2 fresh", fresh(z, config, options), beams)
-
-
-def _irvq(z: Tensor, config: QINCo2Config, options: argparse.Namespace) -> Candidate:
-    generator = torch.Generator().manual_seed(options.seed)
-    irvq = IRVQ.fit(z, config.entries, config.codebooks, options.iterations, generator)
-    return Candidate("iRVQ", irvq.encode, irvq.decode, nested=True)
 
 
 def searches(name: str, model: QINCo2, beams: list[int]) -> Iterator[Candidate]:
@@ -230,11 +226,13 @@ def main() -> None:
     where = source(options, settings, device)
     trained_on, spared = (spaced(clips, options.limit) for clips in held_out(options.corpus))
     train_pool, test_pool = where.pool(trained_on, options.passes), where.pool(spared, 1)
+    configs = {
+        rate: replace(full, codebooks=min(options.depth or full.codebooks, full.codebooks))
+        for rate, full in where.configs.items()
+    }
     rows: list[dict] = []
     for rate, encoder in where.encoders.items():
-        config = where.configs[rate]
-        depth = min(options.depth or config.codebooks, config.codebooks)
-        config = replace(config, codebooks=depth)
+        config = configs[rate]
         own = settings.rates.get(rate)
         options.training = own.quantizer_training if own else quantizer.QuantizerTraining()
         frames = own.vector_frames if own else 500
@@ -257,9 +255,7 @@ def main() -> None:
             print(f"{rate} Hz, {count} vectors: done", file=sys.stderr, flush=True)
     rows = [{column.key: row[column.key] for column in COLUMNS} for row in rows]
     shown = options.codebooks or [8, 12]
-    last = {
-        rate: max(r["codebooks"] for r in rows if r["frame_rate"] == rate) for rate in where.configs
-    }
+    last = {rate: config.codebooks for rate, config in configs.items()}
     some = [r for r in rows if r["codebooks"] in (*shown, last[r["frame_rate"]])]
     some.sort(key=lambda r: (r["frame_rate"], r["codebooks"]))
     head = (

@@ -15,7 +15,7 @@ import numpy as np
 
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.packs import PackInfo
-from spresso_cli.codec.protocol import CodecProtocol, DecodeOptions
+from spresso_cli.codec.protocol import CodecProtocol, Decoded, DecodeOptions
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
 from spresso_cli.errors import SpressoError, UsageError
@@ -75,10 +75,15 @@ def decompress(
     """Decoded clips float32 [n] by name; the first failure is raised."""
     items = ((name, stream, options) for name, stream in streams.items())
     for name, result in codec.decompress_many(items):
-        decoded = _checked(result)
-        samples = np.concatenate(list(decoded.blocks()))[:, 0]
+        yield name, samples_of(_checked(result))
+
+
+def samples_of(decoded: Decoded) -> np.ndarray:
+    """The first channel of a decoded sound, float32 [n]; closes it."""
+    try:
+        return np.concatenate(list(decoded.blocks()))[:, 0]
+    finally:
         decoded.close()
-        yield name, samples
 
 
 # Linux counts to a process what its parent has ever had in use at once. So the parent of one that is

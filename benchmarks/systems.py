@@ -19,7 +19,7 @@ from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.decoder import LatentDecoder
 from spresso_cli.codec.encoder import NETWORK_PEAK
-from spresso_cli.codec.envelope import held_to_envelope, varied
+from spresso_cli.codec.envelope import held_to_envelope, performed
 from spresso_cli.codec.performance import Performance, at_source_rate
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.codec.weights import load_audio_ae
@@ -141,17 +141,12 @@ class NoiseCodec(ContinuousCodec):
         envelope = self._envelope(self.pack, family)
         codes = stream.codes()
         z = LatentDecoder(self._decoder_models(self.pack, family)).excerpts(codes)
-        spread = envelope.spread[stream.profile.codebooks - 1]
-        z = varied(z, options.variety * spread, options.seed)
+        z = performed(z, envelope, stream.profile.codebooks, options.variety, options.seed)
         generator = torch.Generator().manual_seed(options.seed)
         length = codes.shape[1] * envelope.config.pool * envelope.log_mel.hop
         sound = 0.05 * torch.randn(1, length, generator=generator).to(self.device)
         held = held_to_envelope([sound], z, envelope)
-        performance = Performance(stream, at_source_rate(held, stream))
-        try:
-            return np.concatenate(list(performance.blocks()))[:, 0]
-        finally:
-            performance.close()
+        return support.samples_of(Performance(stream, at_source_rate(held, stream)))
 
 
 def by_z(
@@ -160,9 +155,7 @@ def by_z(
     """Our codec without its quantiser: what better codes could still win."""
     for name, clip in clips.items():
         latents = codec.encode(ArraySource(clip, CLIP_RATE), frame_rate)
-        decoded = codec.decode(latents, decode)
-        samples = np.concatenate(list(decoded.blocks()))[:, 0]
-        decoded.close()
+        samples = support.samples_of(codec.decode(latents, decode))
         yield name, Coded(samples, None, None)
 
 

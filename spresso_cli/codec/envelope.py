@@ -31,6 +31,19 @@ def varied(z: Excerpts, spread: Tensor, seed: int) -> Excerpts:
     return excerpt
 
 
+def performed(
+    z: Excerpts, envelope: EnvelopeFilter, codebooks: int, variety: float, seed: int
+) -> Excerpts:
+    """z of codes of so many codebooks as a seed's performance has it.
+
+    Args:
+        variety: of what such codes leave open, where the pack knows it, the share that is filled in.
+    """
+    if not variety or codebooks > len(envelope.spread):
+        return z
+    return varied(z, variety * envelope.spread[codebooks - 1], seed)
+
+
 @torch.inference_mode()
 def held_to_envelope(
     sound: Iterable[Tensor], z: Excerpts, envelope: EnvelopeFilter

@@ -88,7 +88,7 @@ class EnvelopeFilter(nn.Module):
         self.register_buffer("read_out", torch.zeros(config.channels, config.inputs))
         # Root mean square of what a code of 1, 2, ... codebooks misses of each channel of z.
         self.register_buffer("spread", torch.zeros(config.codebooks, config.channels))
-        self.fluctuation = _teller(config) if config.fluctuation else None
+        self.fluctuation = fluctuation_network(config) if config.fluctuation else None
         # What is held: all that z can describe, and what is constant in time; orthonormal columns.
         self.register_buffer("basis", torch.zeros(config.inputs, 0), persistent=False)
         self.register_buffer("to_bins", _interpolation(self.log_mel.filters), persistent=False)
@@ -122,11 +122,12 @@ class EnvelopeFilter(nn.Module):
             The filtered sound, like `sound`.
         """
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
+        described = self.config.frames(wanted)  # [B, n t, 64]
         # Smoother where it counts, so that it does not jump between windows itself.
-        course = _smoothed(self.config.frames(wanted), 2 * self._reach + 1)  # [B, n t, 64]
+        course = _smoothed(described, 2 * self._reach + 1)
         strength = None if self.fluctuation is None else self.told(z)
         edges = self._edges(z.shape[1])
-        silencing = [0.0] * (PASSES - 1) + [self._silencing(wanted)]
+        silencing = [0.0] * (PASSES - 1) + [_silencing(described)]
         for mute in silencing:
             spectrum = self.log_mel.spectrum(sound)
             mel = self.log_mel.of(spectrum)
@@ -161,12 +162,6 @@ class EnvelopeFilter(nn.Module):
         change = (strength - own).clamp(-SWING, SWING).repeat_interleave(self.config.spell, 1)
         return fluctuation * _smoothed(change, self.config.spell // 2 * 2 + 1).expm1()
 
-    def _silencing(self, wanted: Tensor) -> Tensor:
-        """Gains where an envelope `[B, n, inputs]` has next to nothing, elsewhere 0, `[B, n t, 64]`."""
-        above = self.config.frames(wanted) - math.log(FLOOR)
-        frames = _share(above.amax(2, keepdim=True), FRAME_FAINT, FRAME_SILENT)
-        return -MUTED * frames - UNDER * _share(above, BAND_FAINT, BAND_SILENT)
-
     @property
     def _reach(self) -> int:
         """Frames on either side of a border that gains follow the envelope in, as well."""
@@ -182,8 +177,8 @@ class EnvelopeFilter(nn.Module):
         return share.masked_fill(outside, 0.0)[:, None]
 
 
-def _teller(config: EnvelopeConfig) -> nn.Module:
-    """`[..., channels]` -> `[..., 64 numbers for each spell of a window]`."""
+def fluctuation_network(config: EnvelopeConfig) -> nn.Sequential:
+    """Untrained: z `[..., channels]` -> `[..., 64 numbers for each spell of a window]`."""
     width = config.fluctuation
     return nn.Sequential(
         nn.Linear(config.channels, width),
@@ -192,6 +187,13 @@ def _teller(config: EnvelopeConfig) -> nn.Module:
         nn.GELU(),
         nn.Linear(width, config.pool // config.spell * BANDS),
     )
+
+
+def _silencing(described: Tensor) -> Tensor:
+    """Gains where an envelope `[B, T, 64]` has next to nothing, elsewhere 0, alike."""
+    above = described - math.log(FLOOR)
+    frames = _share(above.amax(2, keepdim=True), FRAME_FAINT, FRAME_SILENT)
+    return -MUTED * frames - UNDER * _share(above, BAND_FAINT, BAND_SILENT)
 
 
 def _share(level: Tensor, none: float, whole: float) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +112,12 @@ def export_pack(
     write_tensors(quantise(clap.state_dict(), _everything), folder / "core" / "clap.safetensors")
     described = {}
     for pool, networks in families.items():
-        known = KNOWN_FAMILIES[pool]
-        name = f"{known.frame_rate}hz"
-        if isinstance(networks, StoredFamily):
-            about = _copy_family(networks, folder / name)
-        else:
-            about = _write_family(networks, folder / name)
-        described[name] = {
-            "frame_rate": known.frame_rate,
-            "pool": pool,
-            "bits": known.bits,
-            "digest": family_digest(folder, name),
-            **about,
-        }
+        name = f"{KNOWN_FAMILIES[pool].frame_rate}hz"
+        stored, about = _stored(networks, pool)
+        (folder / name / "envelope.safetensors").unlink(missing_ok=True)
+        for part, tensors in stored.items():
+            write_tensors(tensors, folder / name / f"{part}.safetensors")
+        described[name] = asdict(replace(about, digest=family_digest(folder, name)))
     pack = {
         "format": FORMAT,
         **asdict(description),
@@ -138,50 +131,37 @@ def export_pack(
     (folder / "pack.json").write_text(json.dumps(pack, indent=2) + "\n", "utf-8")
 
 
-def _write_family(networks: Family, folder: Path) -> dict[str, Any]:
-    """Store a family's networks; what pack.json says of them."""
+def _stored(
+    family: Family | StoredFamily, pool: int
+) -> tuple[dict[str, dict[str, Tensor]], FamilyInfo]:
+    """Tensors of a family's files as they are stored, and its description without the digest."""
+    if isinstance(family, StoredFamily):
+        parts = ["encoder", "adapter", "qinco2"] + ["envelope"] * (family.info.envelope is not None)
+        origin = family.pack.path / family.info.folder
+        return {part: read_tensors(origin / f"{part}.safetensors") for part in parts}, family.info
     adapter = {
-        **networks.adapter.state_dict(),
-        **{f"lora.{key}": value for key, value in networks.lora.items()},
+        **family.adapter.state_dict(),
+        **{f"lora.{key}": value for key, value in family.lora.items()},
     }
     stored = {
-        "encoder": quantise(networks.encoder.state_dict(), _everything),
+        "encoder": quantise(family.encoder.state_dict(), _everything),
         "adapter": quantise(adapter, _attention),
-        "qinco2": quantise(networks.qinco2.state_dict(), _networks),
+        "qinco2": quantise(family.qinco2.state_dict(), _networks),
     }
-    if networks.envelope is not None:
-        stored["envelope"] = quantise(networks.envelope.state_dict(), _nothing)
-    (folder / "envelope.safetensors").unlink(missing_ok=True)
-    for part, tensors in stored.items():
-        write_tensors(tensors, folder / f"{part}.safetensors")
-    return {
-        "max_codebooks": networks.qinco2.config.codebooks,
-        "sampler": networks.sampler,
-        "steps": networks.steps,
-        "guidance": networks.guidance,
-        "encoder": asdict(networks.encoder.config),
-        "adapter": asdict(networks.adapter.config),
-        "qinco2": asdict(networks.qinco2.config),
-        "envelope": None if networks.envelope is None else asdict(networks.envelope.config),
-    }
-
-
-def _copy_family(family: StoredFamily, folder: Path) -> dict[str, Any]:
-    """Copy a family's files; what pack.json says of them."""
-    info = family.info
-    parts = ["encoder", "adapter", "qinco2"] + ["envelope"] * (info.envelope is not None)
-    origin = family.pack.path / info.folder
-    stored = {part: read_tensors(origin / f"{part}.safetensors") for part in parts}
-    (folder / "envelope.safetensors").unlink(missing_ok=True)
-    for part, tensors in stored.items():
-        write_tensors(tensors, folder / f"{part}.safetensors")
-    return {
-        "max_codebooks": info.max_codebooks,
-        "sampler": info.sampler,
-        "steps": info.steps,
-        "guidance": info.guidance,
-        "encoder": dict(info.encoder),
-        "adapter": dict(info.adapter),
-        "qinco2": dict(info.qinco2),
-        "envelope": None if info.envelope is None else dict(info.envelope),
-    }
+    if family.envelope is not None:
+        stored["envelope"] = quantise(family.envelope.state_dict(), _nothing)
+    known = KNOWN_FAMILIES[pool]
+    return stored, FamilyInfo(
+        frame_rate=known.frame_rate,
+        pool=pool,
+        bits=known.bits,
+        max_codebooks=family.qinco2.config.codebooks,
+        digest="",
+        sampler=family.sampler,
+        steps=family.steps,
+        guidance=family.guidance,
+        encoder=asdict(family.encoder.config),
+        adapter=asdict(family.adapter.config),
+        qinco2=asdict(family.qinco2.config),
+        envelope=None if family.envelope is None else asdict(family.envelope.config),
+    )

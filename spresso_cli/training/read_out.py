@@ -7,10 +7,17 @@ small network learns that within a minute.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from spresso_cli.models.envelope import STILL, EnvelopeConfig, EnvelopeFilter
+from spresso_cli.models.envelope import (
+    STILL,
+    EnvelopeConfig,
+    EnvelopeFilter,
+    fluctuation_network,
+)
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.training.latents import LatentPool
@@ -43,18 +50,15 @@ def fit(
         The filter, on the pool's device.
     """
     config = EnvelopeConfig(encoder.config.pool, encoder.config.channels, codebooks, fluctuation)
-    generator = torch.Generator().manual_seed(seed)
-    frames = max(1, frames // config.pool) * config.pool
     device = pool.latents.device
     moments = torch.zeros(config.channels + 1, config.channels + 1, device=device).double()
     products = torch.zeros(config.channels + 1, config.inputs, device=device).double()
     seen = 0
-    while seen < windows:
-        crops = pool.crops(32, frames, generator)
-        z = encoder(crops.latents, crops.mel).float().flatten(0, 1).double()
+    for mel, z in _encoded(pool, encoder, windows, frames, seed):
+        z = z.flatten(0, 1).double()
         z = torch.cat((z, torch.ones_like(z[:, :1])), 1)  # [n, channels + 1]
         moments += z.T @ z
-        products += z.T @ config.windows(crops.mel).flatten(0, 1).double()
+        products += z.T @ config.windows(mel).flatten(0, 1).double()
         seen += len(z)
     mean = moments[-1, :-1] / seen
     variance = moments.diagonal()[:-1].mean() / seen - mean.square().mean()
@@ -100,7 +104,7 @@ def learn_fluctuation(
     device = z.device
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    network = EnvelopeFilter(envelope.config).fluctuation.to(device)
+    network = fluctuation_network(envelope.config).to(device)
     first, last = network[0], network[-1]
     with torch.no_grad():
         deviation = z.std(0)
@@ -136,15 +140,24 @@ def _fluctuations(
     seed: int,
 ) -> tuple[Tensor, Tensor]:
     """z `[n, channels]`, and the mean square of what it does not describe, `[n, spells x 64]`."""
+    spells = envelope.config.pool // envelope.config.spell
+    vectors, squares = [], []
+    for mel, z in _encoded(pool, encoder, windows, frames, seed):
+        square = envelope.mean_square(envelope.unheld(mel))
+        vectors.append(z.flatten(0, 1))
+        squares.append(square.unflatten(1, (-1, spells)).flatten(2).flatten(0, 1))
+    return torch.cat(vectors), torch.cat(squares)
+
+
+def _encoded(
+    pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Log-mels `[32, n t, 64]` and z `[32, n, channels]` of random crops, until there are `windows`."""
     generator = torch.Generator().manual_seed(seed)
-    t = envelope.config.pool
-    spells = t // envelope.config.spell
-    vectors, squares, seen = [], [], 0
+    t = encoder.config.pool
+    seen = 0
     while seen < windows:
         crops = pool.crops(32, max(1, frames // t) * t, generator)
         z = encoder(crops.latents, crops.mel).float()
-        square = envelope.mean_square(envelope.unheld(crops.mel))
-        vectors.append(z.flatten(0, 1))
-        squares.append(square.unflatten(1, (-1, spells)).flatten(2).flatten(0, 1))
-        seen += len(vectors[-1])
-    return torch.cat(vectors), torch.cat(squares)
+        yield crops.mel, z
+        seen += z.shape[0] * z.shape[1]
