@@ -112,12 +112,14 @@ def source(options: argparse.Namespace, settings: Settings, device: torch.device
         raise UsageError(f"pack {info.name} has no frame rate of {min(missing)} Hz")
     families = {rate: info.families[rate] for rate in rates}
     quantizers = {rate: load_qinco2(info, f).to(device) for rate, f in families.items()}
+    encoders = {rate: load_encoder(info, f).to(device) for rate, f in families.items()}
+    fine = max(encoder.config.fine_bands for encoder in encoders.values())
     return Source(
         info.name,
-        {rate: load_encoder(info, f).to(device) for rate, f in families.items()},
+        encoders,
         quantizers,
         {rate: model.config for rate, model in quantizers.items()},
-        partial(_latents, load_audio_ae(info).to(device), options.seed),
+        partial(_latents, load_audio_ae(info).to(device), options.seed, fine),
     )
 
 
@@ -125,11 +127,11 @@ def _kept_latents(call: Call, clips: list[Clip], passes: int) -> LatentPool:
     return latents(call, clips, passes)[0]
 
 
-def _latents(audio_ae: AudioAE, seed: int, clips: list[Clip], passes: int) -> LatentPool:
+def _latents(audio_ae: AudioAE, seed: int, fine: int, clips: list[Clip], passes: int) -> LatentPool:
     """Latents of the clips, plain and then augmented."""
     corpus = Corpus(clips, audio_ae.latent_mean.device)
     return LatentPool.join(
-        [build_pool(corpus, audio_ae, index > 0, seed + index) for index in range(passes)]
+        [build_pool(corpus, audio_ae, i > 0, seed + i, fine=fine) for i in range(passes)]
     )
 
 

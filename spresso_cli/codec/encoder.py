@@ -84,7 +84,10 @@ class SoundEncoder:
         self.profile = profile
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
-        self._log_mel = LogMel(LATENT_HOP).to(models.device) if models.encoder.needs_mel else None
+        self._log_mel = None
+        if models.encoder.needs_mel:
+            fine = models.encoder.config.fine_bands
+            self._log_mel = LogMel(LATENT_HOP, fine).to(models.device)
 
     def run(
         self,

@@ -9,6 +9,9 @@ these directions, the fine structure in time, stays as the decoder made it, but 
 which a small network can tell from z: at 1 Hz most of what makes a fire a fire happens between the
 numbers of z, and a young decoder fluctuates too little. Where z describes next to nothing, before a
 sound and behind it, nothing is left.
+
+Windows as short as a pitch is steady can be described at two resolutions: bands of each frame, and
+the mean spectrum of the window in bands fine enough for partials, as what it has beside the others.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spresso_cli.models.log_mel import BANDS, FLOOR, LogMel
+from spresso_cli.models.log_mel import BANDS, FLOOR, LogMel, fine_detail
 
 BLOCKS = 25  # at most, of time within a window
 PASSES = 3  # overlapping frames disagree about a gain: what one leaves, the next corrects
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
 SMOOTHED = 5  # frames: gains change no faster
+FINE_SMOOTHED = 13  # frames at most, or a window: likewise of the fine bands' gains
 # Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
 # border, gains follow the envelope band by band as well, at the border by this share.
 EDGE, EDGE_SHARE = 6, 0.5
@@ -41,13 +45,15 @@ BAND_FAINT, BAND_SILENT, UNDER = 0.5, 0.2, 0.8
 
 @dataclass(frozen=True)
 class EnvelopeConfig:
-    """Pooling factor and channels of z; of how many codebooks it is known what they leave open; and
-    the width of the network that tells fluctuation, 0: there is none."""
+    """Pooling factor and channels of z; of how many codebooks it is known what they leave open; the
+    width of the network that tells fluctuation, 0: there is none; and how many fine bands describe
+    the mean spectrum of a window, 0: none do."""
 
     pool: int
     channels: int = 64
     codebooks: int = 0
     fluctuation: int = 0
+    fine: int = 0
 
     @property
     def block(self) -> int:
@@ -55,9 +61,14 @@ class EnvelopeConfig:
         return max(1, self.pool // BLOCKS)
 
     @property
-    def inputs(self) -> int:
-        """Numbers that describe one window."""
+    def coarse(self) -> int:
+        """Numbers that describe the course of one window."""
         return self.pool // self.block * BANDS
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that describe one window: its course, then its mean spectrum in fine bands."""
+        return self.coarse + self.fine
 
     @property
     def spell(self) -> int:
@@ -65,13 +76,16 @@ class EnvelopeConfig:
         return math.gcd(self.pool, SPELL) if self.pool > SPELL else self.pool
 
     def windows(self, mel: Tensor) -> Tensor:
-        """Log-mels `[B, n t, 64]` -> windows in blocks `[B, n, inputs]`."""
-        blocks = mel.unflatten(1, (-1, self.block)).mean(2)
-        return blocks.unflatten(1, (-1, self.pool // self.block)).flatten(2)
+        """Log-mels `[B, n t, 64 + fine]` -> windows in blocks `[B, n, inputs]`."""
+        blocks = mel[..., :BANDS].unflatten(1, (-1, self.block)).mean(2)
+        course = blocks.unflatten(1, (-1, self.pool // self.block)).flatten(2)
+        if not self.fine:
+            return course
+        return torch.cat((course, fine_detail(mel.unflatten(1, (-1, self.pool)))), 2)
 
     def frames(self, windows: Tensor) -> Tensor:
         """The reverse, linear between the middles of blocks: `[B, n t, 64]`."""
-        blocks = windows.unflatten(2, (-1, BANDS)).flatten(1, 2).transpose(1, 2)
+        blocks = windows[..., : self.coarse].unflatten(2, (-1, BANDS)).flatten(1, 2).transpose(1, 2)
         if self.block > 1:
             blocks = F.interpolate(blocks, scale_factor=self.block, mode="linear")
         return blocks.transpose(1, 2)
@@ -83,15 +97,20 @@ class EnvelopeFilter(nn.Module):
     def __init__(self, config: EnvelopeConfig, hop: int = 480):
         super().__init__()
         self.config = config
-        self.log_mel = LogMel(hop)
+        self.log_mel = LogMel(hop, config.fine)
         self.register_buffer("mean", torch.zeros(config.inputs))
         self.register_buffer("read_out", torch.zeros(config.channels, config.inputs))
         # Root mean square of what a code of 1, 2, ... codebooks misses of each channel of z.
         self.register_buffer("spread", torch.zeros(config.codebooks, config.channels))
         self.fluctuation = fluctuation_network(config) if config.fluctuation else None
         # What is held: all that z can describe, and what is constant in time; orthonormal columns.
-        self.register_buffer("basis", torch.zeros(config.inputs, 0), persistent=False)
-        self.register_buffer("to_bins", _interpolation(self.log_mel.filters), persistent=False)
+        # Of the mean spectrum in fine bands, what z can describe.
+        self.register_buffer("basis", torch.zeros(config.coarse, 0), persistent=False)
+        self.register_buffer("fine_basis", torch.zeros(config.fine, 0), persistent=False)
+        coarse, fine = self.log_mel.filters.tensor_split((BANDS,), 1)
+        self.register_buffer("to_bins", _interpolation(coarse), persistent=False)
+        if config.fine:
+            self.register_buffer("fine_to_bins", _interpolation(fine), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module._find_basis())
 
     def fill(self, read_out: Tensor, mean: Tensor) -> EnvelopeFilter:
@@ -102,9 +121,12 @@ class EnvelopeFilter(nn.Module):
         return self
 
     def _find_basis(self) -> None:
-        blocks = self.config.inputs // BANDS
+        blocks = self.config.coarse // BANDS
+        course, fine = self.read_out.tensor_split((self.config.coarse,), 1)
         constant = torch.eye(BANDS, device=self.mean.device).repeat(1, blocks) / blocks**0.5
-        self.basis = _span(torch.cat((_span(self.read_out), constant))).T  # [inputs, rank]
+        self.basis = _span(torch.cat((_span(course), constant))).T  # [coarse, rank]
+        if self.config.fine:
+            self.fine_basis = _span(fine).T  # [fine, rank]
 
     @property
     def context(self) -> int:
@@ -131,12 +153,15 @@ class EnvelopeFilter(nn.Module):
         for mute in silencing:
             spectrum = self.log_mel.spectrum(sound)
             mel = self.log_mel.of(spectrum)
-            gains = self._held(wanted - self.config.windows(mel))
-            gains = _smoothed(gains, SMOOTHED)
+            missing = wanted - self.config.windows(mel)
+            gains = _smoothed(self._held(missing), SMOOTHED)
             if strength is not None:
                 gains = gains + self._livened(self.unheld(mel), strength)
-            gains = torch.lerp(gains, course - mel, edges).clamp(-LIMIT, LIMIT) + mute
-            sound = self.log_mel.sound(spectrum * (gains @ self.to_bins).exp())
+            gains = torch.lerp(gains, course - mel[..., :BANDS], edges)
+            gains = (gains.clamp(-LIMIT, LIMIT) + mute) @ self.to_bins
+            if self.config.fine:
+                gains = gains + self._fine_gains(missing)
+            sound = self.log_mel.sound(spectrum * gains.exp())
         return sound
 
     def told(self, z: Tensor) -> Tensor:
@@ -145,8 +170,9 @@ class EnvelopeFilter(nn.Module):
         return self.fluctuation(z).unflatten(2, (-1, BANDS)).flatten(1, 2)
 
     def unheld(self, mel: Tensor) -> Tensor:
-        """What the filter does not hold of log-mels `[B, n t, 64]`: their fluctuation, likewise."""
-        return mel - self._held(self.config.windows(mel))
+        """What the filter does not hold of log-mels `[B, n t, 64 + fine]`: their fluctuation, of the
+        64 bands."""
+        return mel[..., :BANDS] - self._held(self.config.windows(mel))
 
     def mean_square(self, fluctuation: Tensor) -> Tensor:
         """Of each spell, `[B, n t, 64]` -> `[B, spells, 64]`."""
@@ -154,7 +180,16 @@ class EnvelopeFilter(nn.Module):
 
     def _held(self, windows: Tensor) -> Tensor:
         """The part of windows `[B, n, inputs]` that is held, in frames `[B, n t, 64]`."""
-        return self.config.frames((windows @ self.basis) @ self.basis.T)
+        course = windows[..., : self.config.coarse]
+        return self.config.frames((course @ self.basis) @ self.basis.T)
+
+    def _fine_gains(self, missing: Tensor) -> Tensor:
+        """Gains of bins, `[B, n t, 1025]`, for what windows `[B, n, inputs]` miss in fine bands."""
+        detail = missing[..., self.config.coarse :]
+        held = (detail @ self.fine_basis) @ self.fine_basis.T
+        over = min(FINE_SMOOTHED, self.config.pool // 2 * 2 + 1)
+        gains = _smoothed(held.repeat_interleave(self.config.pool, 1), over)
+        return gains.clamp(-LIMIT, LIMIT) @ self.fine_to_bins
 
     def _livened(self, fluctuation: Tensor, strength: Tensor) -> Tensor:
         """Gains that bring a fluctuation `[B, n t, 64]` to its strength `[B, spells, 64]`."""
@@ -202,11 +237,12 @@ def _share(level: Tensor, none: float, whole: float) -> Tensor:
 
 
 def _smoothed(frames: Tensor, over: int) -> Tensor:
-    """Averaged in time under a Hann window of `over` frames, an odd number, `[B, T, 64]`."""
+    """Averaged in time under a Hann window of `over` frames, an odd number, `[B, T, bands]`."""
     window = torch.hann_window(over + 2, periodic=False, device=frames.device)[1:-1]
-    kernel = (window / window.sum()).expand(BANDS, 1, -1)
+    bands = frames.shape[2]
+    kernel = (window / window.sum()).expand(bands, 1, -1)
     padded = F.pad(frames.transpose(1, 2), (over // 2,) * 2, "replicate")
-    return F.conv1d(padded, kernel, groups=BANDS).transpose(1, 2)
+    return F.conv1d(padded, kernel, groups=bands).transpose(1, 2)
 
 
 def _span(rows: Tensor) -> Tensor:
@@ -216,8 +252,8 @@ def _span(rows: Tensor) -> Tensor:
 
 
 def _interpolation(filters: Tensor) -> Tensor:
-    """Filters `[bins, 64]` -> the matrix `[64, bins]` that takes numbers of bands to bins: linear
-    between the bands' centres, constant beyond the outer ones."""
+    """Filters `[bins, bands]` -> the matrix `[bands, bins]` that takes numbers of bands to bins:
+    linear between the bands' centres, constant beyond the outer ones."""
     bands = filters.shape[1]
     centres = filters.argmax(0)
     weights = filters / filters.sum(1, keepdim=True).clamp(min=1e-9)

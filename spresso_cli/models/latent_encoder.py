@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+from spresso_cli.models.log_mel import BANDS
 
 POWER_FLOOR = 1e-4  # of `log_input`: 40 dB below an average latent
 # Paper's depth for each pooling factor t.
@@ -44,6 +45,7 @@ class LatentEncoderConfig:
     # to build from amplitudes of either sign.
     log_input: bool = False
     bypass: str = "none"  # or "envelope": principal components of the log-mels, beside the network
+    fine_bands: int = 0  # of the window's mean spectrum, which the bypass describes as well
 
     def __post_init__(self) -> None:
         if self.bypass not in ("none", "envelope"):
@@ -88,7 +90,7 @@ class LatentEncoder(nn.Module):
         if config.bypass == "envelope":
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
-            self.envelope = EnvelopeConfig(config.pool, config.channels)
+            self.envelope = EnvelopeConfig(config.pool, config.channels, fine=config.fine_bands)
             self.register_buffer("mean", torch.zeros(self.envelope.inputs))
             self.register_buffer("components", torch.zeros(self.envelope.inputs, config.channels))
 
@@ -107,7 +109,8 @@ class LatentEncoder(nn.Module):
 
         Args:
             x0: standardised AudioAE latents `[B, n t, 128]`.
-            mel: the sound's log-mel spectrum `[B, n t, 64]` (log_mel.py), which a bypass needs.
+            mel: the sound's log-mel spectrum `[B, n t, 64 + fine]` (log_mel.py), which a bypass
+                needs.
 
         Returns:
             z `[B, n, 64]`, unit RMS per vector where the config says so.
@@ -133,5 +136,6 @@ class LatentEncoder(nn.Module):
         pooled = self.norm(x).unflatten(1, (-1, config.pool // config.stride)).mean(2)
         z = self.out(pooled)  # [B, n, 64]
         if self.needs_mel:
+            mel = mel[..., : BANDS + config.fine_bands]
             z = z + (self.envelope.windows(mel) - self.mean) @ self.components
         return F.rms_norm(z, z.shape[-1:], eps=1e-6) if config.unit_rms else z

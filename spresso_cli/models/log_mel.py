@@ -1,8 +1,10 @@
-"""Mel filters, and a log-mel spectrum with one frame for each latent."""
+"""Mel filters, and a log-mel spectrum with one frame for each latent, if asked for in finer bands
+as well."""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -19,29 +21,73 @@ FLOOR = 1e-2  # of a band's summed magnitudes; a full-scale sine has 512, white 
 DEFINITION = (BANDS, LOWEST, HIGHEST, WINDOW, FLOOR)
 
 
-def mel_filters(n_fft: int, bands: int, low: float, high: float) -> Tensor:
-    """Triangular filters evenly spaced on the HTK mel scale, unit peak, `[n_fft/2 + 1, bands]`."""
+def mel_filters(n_fft: int, bands: int, low: float, high: float, narrowest: float = 0.0) -> Tensor:
+    """Triangular filters evenly spaced on the HTK mel scale, unit peak, `[n_fft/2 + 1, bands]`.
+
+    Args:
+        narrowest: Hz that each side of a triangle reaches at least.
+    """
+    hz = _centres(bands, low, high)
+    bins = torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    below, above = ((hz[1:] - hz[:-1]).clamp(min=narrowest)[i : i + bands] for i in (0, 1))
+    rise = (bins - hz[1:-1]) / below + 1
+    fall = 1 - (bins - hz[1:-1]) / above
+    return torch.minimum(rise, fall).clamp(min=0).float()
+
+
+def _centres(bands: int, low: float, high: float) -> Tensor:
+    """Middles of bands in Hz with the two ends, float64 `[bands + 2]`."""
 
     def mel(hz: float) -> float:
         return 2595.0 * math.log10(1 + hz / 700.0)
 
     points = torch.linspace(mel(low), mel(high), bands + 2, dtype=torch.float64)
-    hz = 700.0 * (10 ** (points / 2595.0) - 1)
-    bins = torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
-    rise = (bins - hz[:-2]) / (hz[1:-1] - hz[:-2])
-    fall = (hz[2:] - bins) / (hz[2:] - hz[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0).float()
+    return 700.0 * (10 ** (points / 2595.0) - 1)
+
+
+@lru_cache(maxsize=8)
+def to_fine_bands(fine: int, device: torch.device) -> Tensor:
+    """The matrix `[64, fine]` that takes numbers of bands to finer ones: linear in mel between the
+    middles of bands, constant beyond the outer ones."""
+    with torch.inference_mode(False):  # whoever is first: training may be next
+        place = torch.arange(1, fine + 1, dtype=torch.float64) * (BANDS + 1) / (fine + 1) - 1
+        place = place.clamp(0, BANDS - 1)
+        distance = (place - torch.arange(BANDS, dtype=torch.float64)[:, None]).abs()
+        return (1 - distance).clamp(min=0).float().to(device)
+
+
+def fine_detail(mel: Tensor) -> Tensor:
+    """What the mean spectrum of windows has in finer bands and 64 bands do not show.
+
+    Args:
+        mel: log-mels with finer bands, `[..., T, 64 + fine]`: one window each.
+
+    Returns:
+        Natural logarithms, 0 where the spectrum is smooth, `[..., fine]`. Means are of power, so
+        that they are those of what sounds, however short it is.
+    """
+    mean = 0.5 * ((2 * mel).logsumexp(-2) - math.log(mel.shape[-2]))
+    fine = mel.shape[-1] - BANDS
+    return mean[..., BANDS:] - mean[..., :BANDS] @ to_fine_bands(fine, mel.device)
 
 
 class LogMel(nn.Module):
-    """Natural log of a mel spectrum, `[B, hop T]` -> `[B, T, 64]`; frame j is centred on
-    sample hop (j + 0.5), and what lies outside of the sound is zero."""
+    """Natural log of a mel spectrum, `[B, hop T]` -> `[B, T, 64 + fine]`; frame j is centred on
+    sample hop (j + 0.5), and what lies outside of the sound is zero.
 
-    def __init__(self, hop: int) -> None:
+    Finer bands come behind the others, at the level of these: a smooth spectrum has the same
+    numbers in both, and so has silence. They are no narrower than a bin.
+    """
+
+    def __init__(self, hop: int, fine: int = 0) -> None:
         super().__init__()
         self.hop = hop
         filters = mel_filters(WINDOW, BANDS, LOWEST, HIGHEST)
-        self.register_buffer("filters", filters, persistent=False)  # [1025, 64]
+        if fine:
+            finer = mel_filters(WINDOW, fine, LOWEST, HIGHEST, SAMPLE_RATE / WINDOW)
+            level = filters.sum(0).log() @ to_fine_bands(fine, filters.device)
+            filters = torch.cat((filters, finer / finer.sum(0) * level.exp()), 1)
+        self.register_buffer("filters", filters, persistent=False)  # [1025, 64 + fine]
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +99,7 @@ class LogMel(nn.Module):
         return torch.fft.rfft(centred.unfold(-1, WINDOW, self.hop) * self.window)
 
     def of(self, spectrum: Tensor) -> Tensor:
-        """Spectra `[B, T, 1025]` -> log-mel `[B, T, 64]`."""
+        """Spectra `[B, T, 1025]` -> log-mel `[B, T, 64 + fine]`."""
         return (spectrum.abs() @ self.filters).clamp(min=FLOOR).log()
 
     def sound(self, spectrum: Tensor) -> Tensor:

@@ -54,6 +54,8 @@ class StepOneTraining:
     # it, drawn log-uniformly for each example (envelope.py). Paper: none.
     z_distortion: Mapping[int, tuple[float, float]] | None = None
     envelope_weight: float = 0.0  # of the encoders' loss after the warm-up; paper: 0
+    # By pooling factor: how much fine bands count in the bypass (envelope.py); else 1.
+    fine_weights: Mapping[int, float] | None = None
     align_weight: float = 0.0  # of the envelope in the trunk's hidden states; paper: 0
     level_floor: float | None = None  # see `level_weights`; paper: none
 
@@ -134,7 +136,10 @@ class StepOne(nn.Module):
         self.adapters = nn.ModuleDict({str(t): a for t, a in adapters.items()})
         self.encoders = nn.ModuleDict({str(t): e for t, e in encoders.items()})
         self.envelopes = nn.ModuleDict(
-            {str(t): Envelope(EnvelopeConfig(t, e.config.channels)) for t, e in encoders.items()}
+            {
+                str(t): Envelope(EnvelopeConfig(t, e.config.channels, fine=e.config.fine_bands))
+                for t, e in encoders.items()
+            }
         )
         self.align = nn.Sequential(  # a training aid
             nn.LayerNorm(dit.config.width), nn.Linear(dit.config.width, BANDS)
@@ -145,12 +150,18 @@ class StepOne(nn.Module):
         """Whether any encoder has a linear path from the envelope."""
         return any(encoder.needs_mel for encoder in self.encoders.values())
 
-    def fit_envelopes(self, pool: LatentPool, generator: torch.Generator) -> None:
+    def fit_envelopes(
+        self,
+        pool: LatentPool,
+        generator: torch.Generator,
+        fine_weights: Mapping[int, float] | None = None,
+    ) -> None:
         """Principal components of all rates' envelopes, where the model does not bring them, and
         the bypasses that consist of them."""
         for t, envelope in self.envelopes.items():
             if not envelope.fitted:
-                envelope.fit(pool, generator)
+                weight = (fine_weights or {}).get(int(t), 1.0)
+                envelope.fit(pool, generator, fine_weight=weight)
             if self.encoders[t].needs_mel:
                 self.encoders[t].fill_bypass(envelope.mean, envelope.components)
 
@@ -216,7 +227,7 @@ def train(
     patch = model.dit.config.patch
     lengths, odds = zip(*training.crops, strict=True)
     if run.step == 0 and (training.asks_for_envelopes or model.has_bypass):
-        model.fit_envelopes(pool, run.generator)
+        model.fit_envelopes(pool, run.generator, training.fine_weights)
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, 0.02)

@@ -96,6 +96,13 @@ class Settings:
                 raise ValueError(f"rates.{frame_rate}: the networks disagree on the channels of z")
         if len({rate.adapter.lora_rank for rate in self.rates.values()}) > 1:
             raise ValueError("rates on one trunk have one lora_rank")
+        if len({rate.encoder.fine_bands for rate in self.rates.values()} - {0}) > 1:
+            raise ValueError("all rates with fine_bands have the same")  # one pool serves them
+
+    @property
+    def fine_bands(self) -> int:
+        """Of the log-mels that the rates need; 0: none needs any."""
+        return max(rate.encoder.fine_bands for rate in self.rates.values())
 
     @property
     def lora_rank(self) -> int:

@@ -35,34 +35,47 @@ class Envelope(nn.Module):
         return bool(self.components.any())
 
     @torch.no_grad()
-    def fit(self, pool: LatentPool, generator: torch.Generator, count: int = 20_000) -> None:
+    def fit(
+        self,
+        pool: LatentPool,
+        generator: torch.Generator,
+        count: int = 20_000,
+        fine_weight: float = 1.0,
+    ) -> None:
         """Components of `count` random windows, scaled so that the targets have unit mean square.
 
         Fewer components than channels (short windows, few bands) leave the last channels at zero.
+
+        Args:
+            fine_weight: how much an error in a fine band counts, against one in a band of a block.
         """
         t, have, parts = self.config.pool, 0, []
         while have < count:
             parts.append(self.config.windows(pool.crops(256, 2 * t, generator).mel).flatten(0, 1))
             have += len(parts[-1])
         x = torch.cat(parts).double()
-        values, vectors = torch.linalg.eigh(torch.cov(x.T))
+        course, fine = self.config.coarse, self.config.fine
+        weights = torch.cat((x.new_ones(course), x.new_full((fine,), fine_weight)))
+        values, vectors = torch.linalg.eigh(torch.cov((x * weights).T))
         channels = min(self.config.channels, len(values))
         values = values.flip(0)[:channels].clamp(min=0)
         scale = (values.sum() / self.config.channels).sqrt().clamp(min=1e-6)
         self.mean.copy_(x.mean(0))
-        self.spread.copy_(x.var(0).mean().sqrt().clamp(min=1e-6))
-        self.components[:, :channels] = (vectors.flip(1)[:, :channels] / scale).float()
+        self.spread.copy_(x[:, :course].var(0).mean().sqrt().clamp(min=1e-6))
+        components = weights[:, None] * vectors.flip(1)[:, :channels] / scale
+        self.components[:, :channels] = components.float()
         self.variances.zero_()
         self.variances[:channels] = (values / scale**2).float()
 
     def targets(self, mel: Tensor) -> Tensor:
-        """Log-mels `[B, n t, 64]` -> what z should be, `[B, n, channels]`."""
+        """Log-mels `[B, n t, 64 + fine]` -> what z should be, `[B, n, channels]`."""
+        mel = mel[..., : BANDS + self.config.fine]
         return (self.config.windows(mel) - self.mean) @ self.components
 
     def per_patch(self, mel: Tensor, patch: int) -> Tensor:
         """Mean log-mel of each patch, about unit variance: `[B, T, 64]` -> `[B, T / patch, 64]`."""
-        bands = self.mean.unflatten(0, (-1, BANDS)).mean(0)
-        return (mel.unflatten(1, (-1, patch)).mean(2) - bands) / self.spread
+        bands = self.mean[: self.config.coarse].unflatten(0, (-1, BANDS)).mean(0)
+        return (mel[..., :BANDS].unflatten(1, (-1, patch)).mean(2) - bands) / self.spread
 
     def loss(self, z: Tensor, mel: Tensor) -> Tensor:
         """Squared error, each direction relative to its standard deviation: quiet ones count.

@@ -26,7 +26,7 @@ TAIL_FRAMES = 20  # zeros encoded behind a clip, so that its end sounds like a f
 
 
 class Crops(NamedTuple):
-    """Latents float32 `[B, T, 128]`, log-mels float32 `[B, T, 64]`, corpus indices `[B]`."""
+    """Latents float32 `[B, T, 128]`, log-mels float32 `[B, T, 64 + fine]`, corpus indices `[B]`."""
 
     latents: Tensor
     mel: Tensor
@@ -39,7 +39,7 @@ class LatentPool:
 
     Attributes:
         latents: float16 `[frames, 128]`, standardised.
-        mel: float16 `[frames, 64]`, the `LogMel` of the sound.
+        mel: float16 `[frames, 64 + fine]`, the `LogMel` of the sound.
         offsets: int64 `[entries + 1]`.
         clip: int64 `[entries]`, the corpus index of each entry (its caption).
         silence: float32 `[128]`, the latent of digital silence.
@@ -102,16 +102,18 @@ def build_pool(
     augment: bool,
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
+    fine: int = 0,
 ) -> LatentPool:
     """Encode every clip once, plain or augmented; join the pools of several passes.
 
     Args:
+        fine: how many fine bands the log-mels have as well.
         report: called with (clips done, clips to do).
     """
     generator = torch.Generator().manual_seed(seed)
     device = corpus.pcm.device
     hop = audio_ae.config.hop
-    log_mel = LogMel(hop).to(device)
+    log_mel = LogMel(hop, fine).to(device)
     pieces, mels, lengths, owners = [], [], [], []
     for index in range(len(corpus)):
         sound = corpus.clip(index)[None]

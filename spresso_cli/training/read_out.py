@@ -49,7 +49,8 @@ def fit(
     Returns:
         The filter, on the pool's device.
     """
-    config = EnvelopeConfig(encoder.config.pool, encoder.config.channels, codebooks, fluctuation)
+    own = encoder.config
+    config = EnvelopeConfig(own.pool, own.channels, codebooks, fluctuation, own.fine_bands)
     device = pool.latents.device
     moments = torch.zeros(config.channels + 1, config.channels + 1, device=device).double()
     products = torch.zeros(config.channels + 1, config.inputs, device=device).double()
@@ -152,7 +153,7 @@ def _fluctuations(
 def _encoded(
     pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Log-mels `[32, n t, 64]` and z `[32, n, channels]` of random crops, until there are `windows`."""
+    """Log-mels `[32, n t, 64 + fine]` and z `[32, n, channels]` of random crops, until there are `windows`."""
     generator = torch.Generator().manual_seed(seed)
     t = encoder.config.pool
     seen = 0

@@ -254,8 +254,14 @@ class Workspace:
                 return self._frozen(load_envelope(self.pack, family))
             return None
         own = self.settings.rates[rate]
-        sizes = own.encoder.pool, own.encoder.channels, own.qinco2.codebooks, own.fluctuation
-        network = EnvelopeFilter(EnvelopeConfig(*sizes))
+        config = EnvelopeConfig(
+            own.encoder.pool,
+            own.encoder.channels,
+            own.qinco2.codebooks,
+            own.fluctuation,
+            own.encoder.fine_bands,
+        )
+        network = EnvelopeFilter(config)
         return self._frozen(network, load_file(path))
 
     def keep_envelope(self, rate: int, envelope: EnvelopeFilter) -> None:

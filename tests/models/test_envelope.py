@@ -160,3 +160,47 @@ def test_a_band_that_z_describes_as_empty_is_fainter_than_the_floor(
     bands = (log_mel.spectrum(envelope(noise(4), z)).abs() @ log_mel.filters).mean((0, 1))
     assert (bands[44:] < 0.6 * FLOOR).all() and (bands[44:] > 0.1 * FLOOR).all()
     assert (bands[:36] > 10 * FLOOR).all()
+
+
+FINE, TONES = 256, (90, 120)  # fine bands
+
+
+@pytest.fixture
+def two_resolutions() -> EnvelopeFilter:
+    """z is a loudness, and how much each of two partials stands out from the mean spectrum."""
+    config = EnvelopeConfig(9, 3, fine=FINE)
+    read_out = torch.zeros(3, config.inputs)
+    read_out[0, : config.coarse] = 1.0
+    for channel, band in enumerate(TONES, 1):
+        read_out[channel, config.coarse + band - 1 : config.coarse + band + 2] = 1.0
+    mean = torch.cat((torch.full((config.coarse,), 1.0), torch.zeros(FINE)))
+    return EnvelopeFilter(config).fill(read_out, mean)
+
+
+def test_partials_are_where_z_describes_them(two_resolutions: EnvelopeFilter) -> None:
+    z = torch.zeros(1, 12, 3)
+    z[:, :6, 1], z[:, 6:, 2] = 1.5, 1.5  # one, then the other
+    sound = 0.05 * torch.randn(1, 12 * 9 * 480, generator=torch.Generator().manual_seed(0))
+    after = two_resolutions(sound, z)
+    config, log_mel = two_resolutions.config, two_resolutions.log_mel
+    detail = config.windows(log_mel(after))[0, :, config.coarse :]
+    first, second = (detail[:, band] for band in TONES)
+    assert (first[1:5] - second[1:5]).min() > 0.25
+    assert (second[7:11] - first[7:11]).min() > 0.25
+    # What has no direction in z stays: noise has a detail of its own.
+    before = config.windows(log_mel(sound))[0, :, config.coarse :]
+    elsewhere = [band for band in range(FINE) if min(abs(band - t) for t in TONES) > 6]
+    change = (detail - before)[:, elsewhere]
+    assert change.std() < 0.5 * before[:, elsewhere].std()
+
+
+def test_fine_bands_do_not_change_what_the_others_are_held_to(
+    two_resolutions: EnvelopeFilter,
+) -> None:
+    coarse = EnvelopeFilter(EnvelopeConfig(9, 3))
+    read_out, mean = two_resolutions.read_out, two_resolutions.mean
+    coarse.fill(read_out[:, : coarse.config.inputs], mean[: coarse.config.inputs])
+    sound = 0.05 * torch.randn(1, 6 * 9 * 480, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(2)) * torch.tensor([0.5, 0, 0])
+    levels = [f.log_mel(f(sound, z))[..., :64].mean(1) for f in (coarse, two_resolutions)]
+    assert (levels[0] - levels[1]).abs().mean() < 0.1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from spresso_cli.models.log_mel import FLOOR, LogMel
+from spresso_cli.models.log_mel import BANDS, FLOOR, WINDOW, LogMel, fine_detail, mel_filters
 
 
 def test_log_mel_has_a_frame_for_every_latent_at_its_middle() -> None:
@@ -29,3 +31,48 @@ def test_spectra_lead_back_to_the_sound() -> None:
     sound = torch.randn(2, 480 * 12, generator=torch.Generator().manual_seed(0))
     log_mel = LogMel(480)
     torch.testing.assert_close(log_mel.sound(log_mel.spectrum(sound)), sound, rtol=0, atol=1e-4)
+
+
+def test_finer_bands_come_behind_the_others_at_their_level() -> None:
+    noise = 0.1 * torch.randn(1, 48_000, generator=torch.Generator().manual_seed(0))
+    mel = LogMel(480, 256)(noise)
+    assert mel.shape == (1, 100, BANDS + 256)
+    torch.testing.assert_close(mel[..., :BANDS], LogMel(480)(noise))
+    assert mel[..., BANDS:].mean() - mel[..., :BANDS].mean() < 0.1
+    silence = LogMel(480, 256)(torch.zeros(1, 4800))
+    torch.testing.assert_close(silence, torch.full_like(silence, math.log(FLOOR)))
+
+
+def test_a_filter_reaches_as_far_as_it_is_told_to() -> None:
+    """256 bands are narrower than a bin below 1 kHz: with a bin on either side, all hear something,
+    and a sound between two bins is heard as much as one in a bin."""
+    bin_width = 48_000 / WINDOW
+    narrow, wide = (mel_filters(WINDOW, 256, 50.0, 20_000.0, w) for w in (0.0, bin_width))
+    assert (narrow.sum(0) == 0).any()
+    torch.testing.assert_close(wide[:, :60].sum(0), torch.ones(60), rtol=0, atol=1e-5)
+    torch.testing.assert_close(narrow[:, 200:], wide[:, 200:])
+
+
+def test_fine_detail_shows_a_partial_where_it_lies_and_nothing_of_what_is_smooth() -> None:
+    time = torch.arange(48_000) / 48_000
+    noise = 0.01 * torch.randn(1, 48_000, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for hz in (0.0, 1000.0, 1100.0, 3000.0):
+        sound = noise + 0.3 * (2 * torch.pi * hz * time).sin()
+        found[hz] = fine_detail(LogMel(480, 256)(sound))[0]
+    assert found[0.0].abs().mean() < 0.1
+    peaks = [int(found[hz].argmax()) for hz in (1000.0, 1100.0, 3000.0)]
+    centres = mel_filters(1 << 16, 256, 50.0, 20_000.0).argmax(0) * 48_000 / (1 << 16)
+    for peak, hz in zip(peaks, (1000.0, 1100.0, 3000.0), strict=True):
+        assert abs(float(centres[peak]) - hz) < 24.0
+        assert found[hz].max() > 0.7
+
+
+def test_fine_detail_is_that_of_what_sounds_however_short() -> None:
+    time = torch.arange(48_000) / 48_000
+    tone = (0.3 * (2 * torch.pi * 1000 * time).sin())[None]
+    short = torch.cat((tone[:, :12_000], torch.zeros(1, 36_000)), 1)
+    log_mel = LogMel(480, 256)
+    whole, part = (fine_detail(log_mel(x)) for x in (tone, short))
+    assert int(whole.argmax()) == int(part.argmax())
+    assert (whole - part).abs().mean() < 0.1

@@ -38,12 +38,17 @@ def tiny() -> Settings:
     return config.load("tiny")
 
 
+FINE = config.load("tiny").fine_bands
+
+
 def four_patterns() -> LatentPool:
     """Latents of four clips; each has a pattern of its own, so there is something to encode."""
     generator = torch.Generator().manual_seed(1)
     patterns = torch.randn(4, 1, 128, generator=generator)
     frames = 0.9 * patterns + 0.4 * torch.randn(4, 300, 128, generator=generator)
     mel = patterns[..., :64] - 3 + torch.randn(4, 300, 64, generator=generator)
+    fine = patterns[..., :FINE] - 3 + torch.randn(4, 300, FINE, generator=generator)
+    mel = torch.cat((mel, fine), 2)
     return LatentPool(
         frames.flatten(0, 1).half(),
         mel.flatten(0, 1).half(),

@@ -72,3 +72,24 @@ def test_a_distorted_z_loses_the_share_asked_for_from_the_quietest_directions_fi
     if share:  # as of a good quantiser, the error is not correlated with the result
         shared = ((result - z) * result).mean((0, 1))
         assert shared.abs().max() < 0.05
+
+
+def test_the_more_fine_bands_count_the_more_of_z_is_theirs() -> None:
+    """Sounds of eight bands that move by themselves and, as much, six partials likewise."""
+    generator = torch.Generator().manual_seed(4)
+    mel = torch.full((4000, 64 + 96), -3.0)
+    mel[:, 10:18] += torch.randn(4000, 8, generator=generator)
+    mel[:, 64 + 40 : 64 + 46] += torch.randn(4000, 6, generator=generator)
+    pool = LatentPool(mel[:, :128], mel, torch.tensor([0, 4000]), torch.zeros(1), torch.zeros(128))
+    crops = pool.crops(64, 10, generator).mel
+    partials = crops[..., 64 + 40 : 64 + 46].flatten(0, 1)
+    shares = []
+    for weight in (0.1, 3.0):
+        envelope = Envelope(EnvelopeConfig(1, channels=6, fine=96))
+        envelope.fit(pool, generator, count=4000, fine_weight=weight)
+        assert envelope.components.shape == (64 + 96, 6)
+        z = envelope.targets(crops).flatten(0, 1)
+        shared = torch.corrcoef(torch.cat((z.T, partials.T)))[:6, 6:].square().sum(0)
+        shares.append(shared.mean())
+    assert shares[0] < 0.1
+    assert shares[1] > 0.3
