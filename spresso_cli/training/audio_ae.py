@@ -50,7 +50,6 @@ class AudioAETraining:
     mel_weight: float = 15 / 7  # DAC: 15
     stft_weight: float = 5.0  # DAC: 0
     waveform_weight: float = 20.0  # DAC: 0
-    level_weight: float = 0.0
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
     ramp_steps: int = 500  # over which both of them rise; DAC: 0
@@ -139,14 +138,11 @@ def reconstruction(
     Noise can have the level of what it stands for, never its phase: losses that compare phases do
     not hear it, or the best noise would be none.
     """
-    parts = {
+    return {
         "mel": training.mel_weight * losses.mel_loss(y, x),
         "stft": training.stft_weight * losses.stft_loss(clear, x),
         "waveform": training.waveform_weight * losses.waveform_loss(clear, x),
     }
-    if training.level_weight:
-        parts["level"] = training.level_weight * losses.level_loss(y, x)
-    return parts
 
 
 class Stage:

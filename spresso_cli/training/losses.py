@@ -1,10 +1,8 @@
-"""Losses of the AudioAE: DAC's (Kumar et al. 2023, section 3.5), a complex STFT loss, waveform L1,
-levels.
+"""Losses of the AudioAE: DAC's (Kumar et al. 2023, section 3.5), a complex STFT loss, waveform L1.
 
 Multi-scale mel, LSGAN and feature matching follow DAC to the letter. The compressed complex STFT
-loss is ours: it asks for phase, which a mel spectrogram does not see, and counts quiet bins. So is
-the level loss: the mean over time comes before the logarithm, as in the ear, and the square counts
-what is 20 dB off. Windows and filters are made once a device.
+loss is ours: it asks for phase, which a mel spectrogram does not see, and counts quiet bins.
+Windows and filters are made once a device.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from spresso_cli.models.audio_ae import SAMPLE_RATE
 
@@ -25,10 +22,6 @@ MEL_FLOOR = 1e-5
 STFT_WINDOWS = (512, 1024, 2048)
 STFT_POWER = 0.5  # exponent of the magnitudes in the complex loss
 _STFT_FLOOR = 1e-4  # of magnitudes: keeps the gradient of the compression finite
-LEVEL_WINDOW, LEVEL_BANDS = 1024, 40
-LEVEL_FRAMES = 16  # of a quarter window: levels are those of 85 ms
-LEVEL_FLOOR = 1e-6  # power of a bin; full-scale white noise has 384
-LEVEL_LIMIT = 4.0  # nepers of power (17 dB): beyond that the loss is linear
 
 
 @lru_cache(maxsize=64)
@@ -108,30 +101,6 @@ def stft_loss(estimate: Tensor, target: Tensor) -> Tensor:
 def waveform_loss(estimate: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error of the samples."""
     return (estimate - target).abs().mean()
-
-
-def _levels(x: Tensor) -> Tensor:
-    """Log power of mel bands in spells of 85 ms, `[B, spells, bands]`."""
-    spectrum = stft(x, LEVEL_WINDOW)
-    power = spectrum.real.square() + spectrum.imag.square()
-    filters = mel_filters(LEVEL_WINDOW, LEVEL_BANDS, x.device)
-    bands = power.transpose(1, 2) @ (filters / filters.sum(0))
-    spells = F.avg_pool1d(bands.transpose(1, 2), LEVEL_FRAMES, ceil_mode=True)
-    return (spells.transpose(1, 2) + LEVEL_FLOOR).log()
-
-
-def level_loss(estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of the levels of bands, in nepers of power.
-
-    What is predicted too timidly, a little under in every loud frame, costs little by `mel_loss`
-    and adds up to decibels; this asks for the power that there is.
-
-    Args:
-        estimate, target: float32 `[B, n]` at 48 kHz, n over 512.
-    """
-    with torch.no_grad():
-        wanted = _levels(target)
-    return 2 * F.huber_loss(_levels(estimate), wanted, delta=LEVEL_LIMIT)
 
 
 Maps = Sequence[Sequence[Tensor]]
