@@ -3,7 +3,8 @@
 Transformer blocks with RoPE, a linear layer to 64 channels, average pooling over t frames. Beyond
 the paper, by configuration: `bypass` adds a linear map of the window's log-mel envelope, as the
 AudioAE has one of its MDCT, so that z describes the envelope before anything is trained and the
-network learns what that misses; `unit_rms` scales every vector to unit RMS, which bounds what
+network learns what that misses; `fine_bands` adds to the envelope the window's mean spectrum in
+bands fine enough for partials; `unit_rms` scales every vector to unit RMS, which bounds what
 quantisation noise can do, `window_positions` tells tokens where in their window they lie, and
 `log_input` shows the network the logarithm of its input's power beside the input.
 """

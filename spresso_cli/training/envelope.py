@@ -6,6 +6,9 @@ envelope over a pooling window are the best linear description of it, they are k
 training, and they use all 64 directions; the encoder learns to predict them, and the diffusion loss
 takes over from there. Because their variances are known, so is what a quantiser will do to them:
 `distorted` imitates one.
+
+With fine bands the components are those of the course and of the mean spectrum together: the more
+an error in a fine band counts, the more of z is about partials.
 """
 
 from __future__ import annotations
