@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.encoder import NETWORK_PEAK
 from spresso_cli.codec.weights import load_encoder
+from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
 
 
-def test_windows_of_a_long_sound_have_the_log_mels_of_the_whole(tiny_path, sound, monkeypatch):
+@pytest.mark.parametrize("fine", [0, 96])
+def test_windows_of_a_long_sound_have_the_log_mels_of_the_whole(
+    tiny_path, sound, monkeypatch, fine
+):
     """The tiny pack has a bypass at 11 Hz."""
     x = sound(12 * 48_000)  # three windows
     codec = ContinuousCodec.load(tiny_path, device="cpu")
     network = load_encoder(codec.pack, codec.pack.families[11])
     assert network.needs_mel
+    if fine:
+        network = LatentEncoder(replace(network.config, fine_bands=fine)).requires_grad_(False)
+        torch.nn.init.normal_(network.components, std=0.01)
     torch.nn.init.zeros_(network.out.weight)  # nothing but the bypass
     monkeypatch.setattr("spresso_cli.codec.codec.load_encoder", lambda pack, family: network)
     z = torch.from_numpy(codec.encode(ArraySource(x, 48_000), 11).z)
@@ -25,7 +35,7 @@ def test_windows_of_a_long_sound_have_the_log_mels_of_the_whole(tiny_path, sound
     frames = z.shape[1]
     whole = torch.zeros(1, frames * 9 * 480)
     whole[0, : len(x)] = torch.from_numpy(x[:, 0] * (NETWORK_PEAK / np.abs(x).max()))
-    windows = network.envelope.windows(LogMel(480)(whole))
+    windows = network.envelope.windows(LogMel(480, fine)(whole))
     expected = (windows - network.mean) @ network.components + network.out.bias
     torch.testing.assert_close(z, expected, rtol=0, atol=1e-4)
     assert float(z.std()) > 0.01

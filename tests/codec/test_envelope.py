@@ -15,14 +15,14 @@ from spresso_cli.errors import UsageError
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 
 
-@pytest.mark.parametrize("pool", [9, 100])
+@pytest.mark.parametrize(("pool", "fine"), [(4, 96), (9, 0), (9, 96), (100, 0)])
 @pytest.mark.parametrize("block", [4_321, 60_000, 10**7])
 def test_a_stream_is_filtered_as_the_whole_sound_is(
-    monkeypatch: pytest.MonkeyPatch, pool: int, block: int
+    monkeypatch: pytest.MonkeyPatch, pool: int, fine: int, block: int
 ) -> None:
     monkeypatch.setattr(streaming, "CHUNK_FRAMES", 200)
     generator = torch.Generator().manual_seed(0)
-    envelope = EnvelopeFilter(EnvelopeConfig(pool, 3))
+    envelope = EnvelopeFilter(EnvelopeConfig(pool, 3, fine=fine))
     read_out = torch.randn(envelope.read_out.shape, generator=generator)
     envelope.fill(read_out, envelope.mean)
     windows = 1300 // pool
