@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # Before torch is imported: its threads spin while they wait for each other, which beside
+    # other busy processes takes several times as long as giving the core away.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
     from spresso_cli.cli.app import run
 
     sys.exit(run())
