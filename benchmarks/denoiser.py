@@ -25,6 +25,7 @@ from torch import Tensor
 from spresso_cli.codec.device import resolve_device
 from spresso_cli.codec.packs import PackInfo, find_pack
 from spresso_cli.codec.weights import (
+    config_of,
     load_audio_ae,
     load_clap,
     load_dit,
@@ -34,6 +35,7 @@ from spresso_cli.codec.weights import (
 from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.evaluation.tables import Column, Table
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.training.autoencoder import crop_frames, diffusion_loss
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.corpus import Corpus, find_clips
@@ -72,7 +74,8 @@ def crops_of(options: argparse.Namespace, info: PackInfo, device: torch.device) 
     clips = find_clips(options.corpus, options.split)
     if not clips:
         raise UsageError(f"{options.corpus}: no clips in split {options.split}")
-    fine = max(family.encoder.get("fine_bands", 0) for family in info.families.values())
+    encoders = [config_of(LatentEncoderConfig, f.encoder, f.folder) for f in info.families.values()]
+    fine = max(encoder.fine_bands for encoder in encoders)
     pool = build_pool(Corpus(clips, device), load_audio_ae(info).to(device), False, fine=fine)
     bank = TextBank.of(load_clap(info).text.to(device), [clip.caption for clip in clips])
     generator = torch.Generator().manual_seed(options.seed)

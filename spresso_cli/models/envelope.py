@@ -76,16 +76,22 @@ class EnvelopeConfig:
         return math.gcd(self.pool, SPELL) if self.pool > SPELL else self.pool
 
     def windows(self, mel: Tensor) -> Tensor:
-        """Log-mels `[B, n t, 64 + fine]` -> windows in blocks `[B, n, inputs]`."""
-        blocks = mel[..., :BANDS].unflatten(1, (-1, self.block)).mean(2)
-        course = blocks.unflatten(1, (-1, self.pool // self.block)).flatten(2)
+        """Log-mels `[B, n t, 64 + fine]` -> windows `[B, n, inputs]`; fine bands that are not asked
+        for are left out."""
+        course = self.course(mel)
         if not self.fine:
             return course
-        return torch.cat((course, fine_detail(mel.unflatten(1, (-1, self.pool)))), 2)
+        wanted = mel[..., : BANDS + self.fine]
+        return torch.cat((course, fine_detail(wanted.unflatten(1, (-1, self.pool)))), 2)
 
-    def frames(self, windows: Tensor) -> Tensor:
+    def course(self, mel: Tensor) -> Tensor:
+        """Log-mels `[B, n t, 64 or more]` -> the course of windows, in blocks `[B, n, coarse]`."""
+        blocks = mel[..., :BANDS].unflatten(1, (-1, self.block)).mean(2)
+        return blocks.unflatten(1, (-1, self.pool // self.block)).flatten(2)
+
+    def frames(self, course: Tensor) -> Tensor:
         """The reverse, linear between the middles of blocks: `[B, n t, 64]`."""
-        blocks = windows[..., : self.coarse].unflatten(2, (-1, BANDS)).flatten(1, 2).transpose(1, 2)
+        blocks = course.unflatten(2, (-1, BANDS)).flatten(1, 2).transpose(1, 2)
         if self.block > 1:
             blocks = F.interpolate(blocks, scale_factor=self.block, mode="linear")
         return blocks.transpose(1, 2)
@@ -103,13 +109,12 @@ class EnvelopeFilter(nn.Module):
         # Root mean square of what a code of 1, 2, ... codebooks misses of each channel of z.
         self.register_buffer("spread", torch.zeros(config.codebooks, config.channels))
         self.fluctuation = fluctuation_network(config) if config.fluctuation else None
-        # What is held: all that z can describe, and what is constant in time; orthonormal columns.
-        # Of the mean spectrum in fine bands, what z can describe.
-        self.register_buffer("basis", torch.zeros(config.coarse, 0), persistent=False)
-        self.register_buffer("fine_basis", torch.zeros(config.fine, 0), persistent=False)
         coarse, fine = self.log_mel.filters.tensor_split((BANDS,), 1)
+        # What is held: all that z can describe, and what is constant in time; orthonormal columns.
+        self.register_buffer("basis", torch.zeros(config.coarse, 0), persistent=False)
         self.register_buffer("to_bins", _interpolation(coarse), persistent=False)
-        if config.fine:
+        if config.fine:  # of the mean spectrum, what z can describe
+            self.register_buffer("fine_basis", torch.zeros(config.fine, 0), persistent=False)
             self.register_buffer("fine_to_bins", _interpolation(fine), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module._find_basis())
 
@@ -144,7 +149,7 @@ class EnvelopeFilter(nn.Module):
             The filtered sound, like `sound`.
         """
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
-        described = self.config.frames(wanted)  # [B, n t, 64]
+        described = self.config.frames(wanted[..., : self.config.coarse])  # [B, n t, 64]
         # Smoother where it counts, so that it does not jump between windows itself.
         course = _smoothed(described, 2 * self._reach + 1)
         strength = None if self.fluctuation is None else self.told(z)
@@ -154,13 +159,14 @@ class EnvelopeFilter(nn.Module):
             spectrum = self.log_mel.spectrum(sound)
             mel = self.log_mel.of(spectrum)
             missing = wanted - self.config.windows(mel)
+            missing, detail = missing.tensor_split((self.config.coarse,), 2)
             gains = _smoothed(self._held(missing), SMOOTHED)
             if strength is not None:
                 gains = gains + self._livened(self.unheld(mel), strength)
             gains = torch.lerp(gains, course - mel[..., :BANDS], edges)
             gains = (gains.clamp(-LIMIT, LIMIT) + mute) @ self.to_bins
             if self.config.fine:
-                gains = gains + self._fine_gains(missing)
+                gains = gains + self._fine_gains(detail)
             sound = self.log_mel.sound(spectrum * gains.exp())
         return sound
 
@@ -172,20 +178,18 @@ class EnvelopeFilter(nn.Module):
     def unheld(self, mel: Tensor) -> Tensor:
         """What the filter does not hold of log-mels `[B, n t, 64 + fine]`: their fluctuation, of the
         64 bands."""
-        return mel[..., :BANDS] - self._held(self.config.windows(mel))
+        return mel[..., :BANDS] - self._held(self.config.course(mel))
 
     def mean_square(self, fluctuation: Tensor) -> Tensor:
         """Of each spell, `[B, n t, 64]` -> `[B, spells, 64]`."""
         return fluctuation.square().unflatten(1, (-1, self.config.spell)).mean(2)
 
-    def _held(self, windows: Tensor) -> Tensor:
-        """The part of windows `[B, n, inputs]` that is held, in frames `[B, n t, 64]`."""
-        course = windows[..., : self.config.coarse]
+    def _held(self, course: Tensor) -> Tensor:
+        """The part of a course `[B, n, coarse]` that is held, in frames `[B, n t, 64]`."""
         return self.config.frames((course @ self.basis) @ self.basis.T)
 
-    def _fine_gains(self, missing: Tensor) -> Tensor:
-        """Gains of bins, `[B, n t, 1025]`, for what windows `[B, n, inputs]` miss in fine bands."""
-        detail = missing[..., self.config.coarse :]
+    def _fine_gains(self, detail: Tensor) -> Tensor:
+        """Gains of bins, `[B, n t, 1025]`, for what windows miss in fine bands, `[B, n, fine]`."""
         held = (detail @ self.fine_basis) @ self.fine_basis.T
         over = min(FINE_SMOOTHED, self.config.pool // 2 * 2 + 1)
         gains = _smoothed(held.repeat_interleave(self.config.pool, 1), over)

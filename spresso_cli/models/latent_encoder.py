@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
-from spresso_cli.models.log_mel import BANDS
 
 POWER_FLOOR = 1e-4  # of `log_input`: 40 dB below an average latent
 # Paper's depth for each pooling factor t.
@@ -53,6 +52,11 @@ class LatentEncoderConfig:
             raise ValueError(f"bypass {self.bypass!r}: use none or envelope")
         if self.pool % self.stride:
             raise ValueError(f"stride {self.stride} does not divide the pooling factor {self.pool}")
+
+    @property
+    def envelope(self) -> EnvelopeConfig:
+        """How the envelope of a window is described: to the bypass, and by z."""
+        return EnvelopeConfig(self.pool, self.channels, fine=self.fine_bands)
 
 
 class EncoderBlock(nn.Module):
@@ -91,7 +95,7 @@ class LatentEncoder(nn.Module):
         if config.bypass == "envelope":
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
-            self.envelope = EnvelopeConfig(config.pool, config.channels, fine=config.fine_bands)
+            self.envelope = config.envelope
             self.register_buffer("mean", torch.zeros(self.envelope.inputs))
             self.register_buffer("components", torch.zeros(self.envelope.inputs, config.channels))
 
@@ -137,6 +141,5 @@ class LatentEncoder(nn.Module):
         pooled = self.norm(x).unflatten(1, (-1, config.pool // config.stride)).mean(2)
         z = self.out(pooled)  # [B, n, 64]
         if self.needs_mel:
-            mel = mel[..., : BANDS + config.fine_bands]
             z = z + (self.envelope.windows(mel) - self.mean) @ self.components
         return F.rms_norm(z, z.shape[-1:], eps=1e-6) if config.unit_rms else z

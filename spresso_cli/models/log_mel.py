@@ -27,22 +27,17 @@ def mel_filters(n_fft: int, bands: int, low: float, high: float, narrowest: floa
     Args:
         narrowest: Hz that each side of a triangle reaches at least.
     """
-    hz = _centres(bands, low, high)
-    bins = torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
-    below, above = ((hz[1:] - hz[:-1]).clamp(min=narrowest)[i : i + bands] for i in (0, 1))
-    rise = (bins - hz[1:-1]) / below + 1
-    fall = 1 - (bins - hz[1:-1]) / above
-    return torch.minimum(rise, fall).clamp(min=0).float()
-
-
-def _centres(bands: int, low: float, high: float) -> Tensor:
-    """Middles of bands in Hz with the two ends, float64 `[bands + 2]`."""
 
     def mel(hz: float) -> float:
         return 2595.0 * math.log10(1 + hz / 700.0)
 
     points = torch.linspace(mel(low), mel(high), bands + 2, dtype=torch.float64)
-    return 700.0 * (10 ** (points / 2595.0) - 1)
+    hz = 700.0 * (10 ** (points / 2595.0) - 1)
+    bins = torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    below, above = ((hz[1:] - hz[:-1]).clamp(min=narrowest)[i : i + bands] for i in (0, 1))
+    rise = (bins - hz[1:-1]) / below + 1
+    fall = 1 - (bins - hz[1:-1]) / above
+    return torch.minimum(rise, fall).clamp(min=0).float()
 
 
 @lru_cache(maxsize=8)

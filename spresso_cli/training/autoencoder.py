@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from spresso_cli.diffusion.edm import coefficients, draw_sigma
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
-from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import BANDS
 from spresso_cli.training import distributed
@@ -136,10 +135,7 @@ class StepOne(nn.Module):
         self.adapters = nn.ModuleDict({str(t): a for t, a in adapters.items()})
         self.encoders = nn.ModuleDict({str(t): e for t, e in encoders.items()})
         self.envelopes = nn.ModuleDict(
-            {
-                str(t): Envelope(EnvelopeConfig(t, e.config.channels, fine=e.config.fine_bands))
-                for t, e in encoders.items()
-            }
+            {str(t): Envelope(e.config.envelope) for t, e in encoders.items()}
         )
         self.align = nn.Sequential(  # a training aid
             nn.LayerNorm(dit.config.width), nn.Linear(dit.config.width, BANDS)

@@ -72,7 +72,6 @@ class Envelope(nn.Module):
 
     def targets(self, mel: Tensor) -> Tensor:
         """Log-mels `[B, n t, 64 + fine]` -> what z should be, `[B, n, channels]`."""
-        mel = mel[..., : BANDS + self.config.fine]
         return (self.config.windows(mel) - self.mean) @ self.components
 
     def per_patch(self, mel: Tensor, patch: int) -> Tensor:

@@ -89,7 +89,7 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
     """
     workspace = call.workspace
     fine = workspace.settings.fine_bands
-    definition = (*DEFINITION, fine) if fine else DEFINITION
+    definition = (*DEFINITION, fine) if fine else DEFINITION  # 0: as pools before there were any
     audio_ae = workspace.audio_ae()
     windows = call.windows(clips)
     captions: dict[str, int] = {}

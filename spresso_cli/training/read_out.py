@@ -8,13 +8,13 @@ small network learns that within a minute.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from spresso_cli.models.envelope import (
     STILL,
-    EnvelopeConfig,
     EnvelopeFilter,
     fluctuation_network,
 )
@@ -49,8 +49,7 @@ def fit(
     Returns:
         The filter, on the pool's device.
     """
-    own = encoder.config
-    config = EnvelopeConfig(own.pool, own.channels, codebooks, fluctuation, own.fine_bands)
+    config = replace(encoder.config.envelope, codebooks=codebooks, fluctuation=fluctuation)
     device = pool.latents.device
     moments = torch.zeros(config.channels + 1, config.channels + 1, device=device).double()
     products = torch.zeros(config.channels + 1, config.inputs, device=device).double()

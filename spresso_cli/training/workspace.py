@@ -38,7 +38,7 @@ from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.clap import CLAP
 from spresso_cli.models.dit import AudioDown, DiT
-from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
+from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.lora import add_lora, load_lora
 from spresso_cli.models.qinco2 import QINCo2
@@ -254,12 +254,8 @@ class Workspace:
                 return self._frozen(load_envelope(self.pack, family))
             return None
         own = self.settings.rates[rate]
-        config = EnvelopeConfig(
-            own.encoder.pool,
-            own.encoder.channels,
-            own.qinco2.codebooks,
-            own.fluctuation,
-            own.encoder.fine_bands,
+        config = replace(
+            own.encoder.envelope, codebooks=own.qinco2.codebooks, fluctuation=own.fluctuation
         )
         network = EnvelopeFilter(config)
         return self._frozen(network, load_file(path))
