@@ -30,7 +30,7 @@ from spresso_cli.codec.weights import (
     load_clap,
     load_dit,
     load_encoder,
-    load_qinco2,
+    load_quantizer,
 )
 from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.evaluation.tables import Column, Table
@@ -118,17 +118,13 @@ def rows_of(info: PackInfo, crops: Crops, device: torch.device) -> Iterator[dict
     for rate, family in sorted(info.families.items()):
         dit, adapter = load_dit(info, family)
         dit, adapter = dit.to(device), adapter.to(device)
-        encoder, qinco2 = (
-            load_encoder(info, family).to(device),
-            load_qinco2(info, family).to(device),
-        )
+        encoder = load_encoder(info, family).to(device)
+        quantizer = load_quantizer(info, family).to(device)
         whole = crop_frames(FRAMES, family.pool, dit.config.patch)
         own = crops.part(slice(None), whole)
         with torch.inference_mode():
             z = encoder(own.latents, own.mel)
-            coded = qinco2.denormalise(
-                qinco2.decode_steps(qinco2.encode(z.flatten(0, 1)))[-1]
-            ).view_as(z)
+            coded = quantizer.decode(quantizer.encode(z))
         for told, given, caption in (
             ("nothing", None, False),
             ("caption", None, True),

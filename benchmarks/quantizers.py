@@ -6,7 +6,8 @@
 
 Protocol: z of random crops of the corpus's training and dev clips (its manifest's split; the
 training ones a second time with augmentation), by the encoder of a pack or of a run, drawn as step
-2 of training draws them; a run's latents are those that it keeps. Every quantiser of one line of the learning curve is made from the same
+2 of training draws them and, where filters lie around the quantiser, behind the first of them; a
+run's latents are those that it keeps. Every quantiser of one line of the learning curve is made from the same
 first training vectors; the pack's or run's own QINCo2 is the exception and has no number there.
 RVQ and iRVQ are k-means codebooks (training/rvq.py, training/irvq.py). MSE is per dimension in
 original units, on held-out vectors; relative: over their variance. With a beam, every number of
@@ -34,13 +35,15 @@ from torch import Tensor
 
 from spresso_cli.codec.device import resolve_device
 from spresso_cli.codec.packs import find_pack
-from spresso_cli.codec.weights import load_audio_ae, load_encoder, load_qinco2
+from spresso_cli.codec.weights import load_audio_ae, load_encoder, load_quantizer
 from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.evaluation.codes import perplexity
 from spresso_cli.evaluation.tables import Column, Table
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
+from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import quantizer
 from spresso_cli.training.config import Settings, load
 from spresso_cli.training.corpus import Clip, Corpus, held_out
@@ -83,7 +86,7 @@ class Source:
 
     name: str
     encoders: dict[int, LatentEncoder]  # by frame rate
-    quantizers: dict[int, QINCo2]  # those that there are
+    quantizers: dict[int, SequenceQuantizer]  # those that there are
     configs: dict[int, QINCo2Config]
     pool: Callable[[list[Clip], int], LatentPool]  # latents of clips, so many passes
 
@@ -98,7 +101,7 @@ def source(options: argparse.Namespace, settings: Settings, device: torch.device
         for rate in rates:
             model = run.step_one(run.group_of(rate), "autoencoder")
             encoders[rate] = model.encoders[str(settings.rates[rate].encoder.pool)]
-        trained = {r: run.qinco2(r) for r in rates if run.trained(f"quantizer/{r}hz")}
+        trained = {r: run.quantizer(r) for r in rates if run.trained(f"quantizer/{r}hz")}
         configs = {rate: settings.rates[rate].qinco2 for rate in rates}
         call = Call(
             workspace=run, corpus=options.corpus, minutes=None, seed=options.seed, rates=(),
@@ -111,14 +114,14 @@ def source(options: argparse.Namespace, settings: Settings, device: torch.device
     if missing := set(rates) - set(info.families):
         raise UsageError(f"pack {info.name} has no frame rate of {min(missing)} Hz")
     families = {rate: info.families[rate] for rate in rates}
-    quantizers = {rate: load_qinco2(info, f).to(device) for rate, f in families.items()}
+    quantizers = {rate: load_quantizer(info, f).to(device) for rate, f in families.items()}
     encoders = {rate: load_encoder(info, f).to(device) for rate, f in families.items()}
     fine = max(encoder.config.fine_bands for encoder in encoders.values())
     return Source(
         info.name,
         encoders,
         quantizers,
-        {rate: model.config for rate, model in quantizers.items()},
+        {rate: model.qinco2.config for rate, model in quantizers.items()},
         partial(_latents, load_audio_ae(info).to(device), options.seed, fine),
     )
 
@@ -176,6 +179,19 @@ def fresh(z: Tensor, config: QINCo2Config, options: argparse.Namespace) -> QINCo
         model = QINCo2(config)
         model.load_state_dict(part(ema_weights(Path(folder)), "qinco2"))
     return model.eval().requires_grad_(False).to(z.device)
+
+
+def drawn(
+    pool: LatentPool,
+    count: int,
+    encoder: LatentEncoder,
+    filters: Whitening | None,
+    frames: int,
+    seed: int,
+) -> Tensor:
+    """Vectors as a quantiser sees them, `[count, D]`."""
+    z = quantizer.draw_sequences(pool, encoder, count, frames, seed)
+    return quantizer.shuffled(z if filters is None else filters.whiten(z), count, seed)
 
 
 @torch.inference_mode()
@@ -238,15 +254,15 @@ def main() -> None:
         own = settings.rates.get(rate)
         options.training = own.quantizer_training if own else quantizer.QuantizerTraining()
         frames = own.vector_frames if own else 500
-        draw = partial(quantizer.draw_vectors, encoder=encoder, frames=frames, seed=options.seed)
-        # Out of inference mode: a fresh quantiser learns from them.
-        z = draw(train_pool, count=max(options.curve)).clone()
-        test = draw(test_pool, count=options.held_out).clone()
+        filters = where.quantizers[rate].whitening if rate in where.quantizers else None
+
+        draw = partial(drawn, encoder=encoder, filters=filters, frames=frames, seed=options.seed)
+        z, test = draw(train_pool, max(options.curve)), draw(test_pool, options.held_out)
         beams = options.beams or [config.beam]
         for count in sorted(options.curve):
             done = list(candidates(z[:count], config, beams, options))
             if count == max(options.curve) and rate in where.quantizers:
-                done += searches(f"QINCo2 of {where.name}", where.quantizers[rate], beams)
+                done += searches(f"QINCo2 of {where.name}", where.quantizers[rate].qinco2, beams)
             lines = [measured(one, done[0], test, config, options.timed) for one in done]
             yardstick = lines[[one.yardstick for one in done].index(True)]
             for one, line in zip(done, lines, strict=True):

@@ -29,7 +29,7 @@ from spresso_cli.codec.weights import (
     load_dit,
     load_encoder,
     load_envelope,
-    load_qinco2,
+    load_quantizer,
 )
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
@@ -282,7 +282,7 @@ class Codec:
                 stretches = (
                     torch.stack(
                         decoder.sample(
-                            [Piece(row[begin:stop], job.seed, begin) for row in codes], solver, text
+                            [Piece(row, job.seed, begin, stop) for row in codes], solver, text
                         )
                     )
                     for begin, stop in ranges
@@ -312,16 +312,16 @@ class Codec:
     def _audio_ae(self, pack: PackInfo):
         return self._kept("audio_ae", pack.path, lambda: load_audio_ae(pack).to(self.device))
 
-    def _qinco2(self, pack: PackInfo, family: FamilyInfo):
+    def _quantizer(self, pack: PackInfo, family: FamilyInfo):
         def build():
             if family_digest(pack.path, family.folder) != family.digest:
                 raise BadPack(
                     f"{pack.path}: the weights at {family.frame_rate} Hz are not the ones that "
                     f"pack.json describes; reinstall the pack"
                 )
-            return load_qinco2(pack, family).to(self.device)
+            return load_quantizer(pack, family).to(self.device)
 
-        return self._kept("qinco2", (pack.path, family.frame_rate), build)
+        return self._kept("quantizer", (pack.path, family.frame_rate), build)
 
     def _envelope(self, pack: PackInfo, family: FamilyInfo) -> EnvelopeFilter | None:
         if family.envelope is None:
@@ -337,7 +337,7 @@ class Codec:
         return EncoderModels(
             self._audio_ae(self.pack),
             encoder,
-            self._qinco2(self.pack, family),
+            self._quantizer(self.pack, family),
             family.tag,
             self._batches,
         )
@@ -351,7 +351,7 @@ class Codec:
         return DecoderModels(
             dit,
             adapter,
-            self._qinco2(pack, family),
+            self._quantizer(pack, family),
             pack.sigma_min,
             pack.sigma_max,
             self._batches,

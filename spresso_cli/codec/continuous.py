@@ -97,8 +97,8 @@ class _ToLatents(SoundEncoder):
 class _FromLatents(LatentDecoder):
     """A decoder whose pieces hold z instead of codes."""
 
-    def z(self, codes: np.ndarray) -> Tensor:
-        return torch.from_numpy(codes).to(self.models.device)
+    def z(self, codes: np.ndarray, begin: int, stop: int) -> Tensor:
+        return torch.from_numpy(codes[begin:stop]).to(self.models.device)
 
 
 class ContinuousCodec(Codec):
@@ -142,9 +142,7 @@ class ContinuousCodec(Codec):
         ranges = decoder.plan.stretches(header.frames)
         stretches = (
             torch.stack(
-                decoder.sample(
-                    [Piece(row[b:e], options.seed, b) for row in latents.z], solver, text
-                )
+                decoder.sample([Piece(row, options.seed, b, e) for row in latents.z], solver, text)
             )
             for b, e in ranges
         )

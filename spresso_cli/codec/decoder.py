@@ -25,7 +25,7 @@ from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
-from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 MAX_STEPS = 1000
 
@@ -36,7 +36,7 @@ class DecoderModels:
 
     dit: DiT
     adapter: AudioDown
-    qinco2: QINCo2
+    quantizer: SequenceQuantizer
     sigma_min: float
     sigma_max: float
     batches: Batches
@@ -49,11 +49,17 @@ class DecoderModels:
 
 @dataclass(frozen=True)
 class Piece:
-    """Codes of one channel, or of a stretch of it: what one stretch of the field is made from."""
+    """One channel, or a stretch of it: what one stretch of the field is made from."""
 
-    codes: np.ndarray  # uint16 [frames, M]
+    codes: np.ndarray  # uint16 [frames, M], of the whole channel
     seed: int
-    start: int = 0  # absolute code frame of codes[0]
+    start: int = 0  # code frame that the stretch begins with
+    stop: int | None = None  # and the one behind its last; None: as long as the channel
+
+    @property
+    def frames(self) -> int:
+        """Code frames of the stretch."""
+        return (len(self.codes) if self.stop is None else self.stop) - self.start
 
 
 @dataclass(frozen=True)
@@ -135,8 +141,8 @@ class LatentDecoder:
         windows: list[_Window] = []
         noise, spans, begin = [], [], 0
         for piece in pieces:
-            frames = length = len(piece.codes) * pool
-            if len(piece.codes) <= self.plan.window:
+            frames = length = piece.frames * pool
+            if piece.frames <= self.plan.window:
                 # A single window is as long as the sound, in whole patches.
                 length = -(-frames // patch) * patch
             noise.append(latent_noise(piece.seed, piece.start * pool, length))
@@ -156,7 +162,7 @@ class LatentDecoder:
 
     def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q)."""
-        z = self.z(piece.codes)
+        z = self.z(piece.codes, piece.start, piece.start + piece.frames)
         tokens = self.models.adapter.tokens(z[None])[0]  # [frames k, D]
         pool, k = self.plan.pool, self.models.adapter.config.tokens
         windows = self.plan.decoder_windows(len(z))
@@ -169,15 +175,18 @@ class LatentDecoder:
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
 
-    def z(self, codes: np.ndarray) -> Tensor:
-        """The quantised latents of codes `[frames, M]`, `[frames, 64]` on the device."""
-        return self.models.qinco2.decode(
-            torch.from_numpy(codes.astype(np.int64)).to(self.models.device)
-        )
+    def z(self, codes: np.ndarray, begin: int, stop: int) -> Tensor:
+        """The quantised latents of code frames `begin` to `stop - 1` of a channel `[frames, M]`,
+        `[stop - begin, 64]` on the device."""
+        reach = self.models.quantizer.reach
+        first = max(0, begin - reach)
+        some = codes[first : stop + reach].astype(np.int64)
+        z = self.models.quantizer.decode(torch.from_numpy(some).to(self.models.device)[None])
+        return z[0, begin - first : stop - first]
 
     def excerpts(self, channels: np.ndarray) -> Excerpts:
         """z of any code frames of all channels, for `held_to_envelope`."""
-        return lambda begin, stop: torch.stack([self.z(codes[begin:stop]) for codes in channels])
+        return lambda begin, stop: torch.stack([self.z(row, begin, stop) for row in channels])
 
     def _denoiser(
         self, windows: list[_Window], text: TextCondition | None, micro: int, null: bool

@@ -27,7 +27,7 @@ from spresso_cli.errors import AudioError, OutOfMemory, SpressoError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
-from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 # The networks see every sound with this peak, the middle of the levels they were trained on.
 NETWORK_PEAK = 0.5
@@ -39,7 +39,7 @@ class EncoderModels:
 
     audio_ae: AudioAE
     encoder: LatentEncoder
-    qinco2: QINCo2
+    quantizer: SequenceQuantizer
     tag: bytes
     batches: Batches
 
@@ -258,8 +258,9 @@ class SoundEncoder:
 
     def _quantise(self, z: Tensor) -> np.ndarray:
         """z `[coded, frames, 64]` -> codes uint16 `[coded, frames, M]`."""
-        flat = z.flatten(0, 1).to(self.models.device)
         search = SEARCH_BATCH[self.models.device.type]
         with within_memory(self.models.device):
-            codes = self.models.qinco2.encode(flat, self.profile.codebooks, micro_batch=search)
-        return codes.unflatten(0, z.shape[:2]).cpu().numpy().astype(np.uint16)
+            codes = self.models.quantizer.encode(
+                z.to(self.models.device), self.profile.codebooks, micro_batch=search
+            )
+        return codes.cpu().numpy().astype(np.uint16)

@@ -1,7 +1,7 @@
 """Packs: which weights are installed, what they can do, which of them a file needs. No torch.
 
 A pack is a folder: `pack.json`, `core/` (AudioAE, base DiT, CLAP) and one folder per frame-rate
-family (latent encoder, adapter, QINCo2, envelope), all tensors in safetensors. This module reads the JSON
+family (latent encoder, adapter, QINCo2 and the filters around it, envelope), all tensors in safetensors. This module reads the JSON
 alone, so that `info`, `verify` and `models` answer at once; `weights.py` reads the tensors.
 """
 
@@ -58,6 +58,7 @@ class FamilyInfo:
     encoder: Mapping[str, Any] = field(repr=False)
     adapter: Mapping[str, Any] = field(repr=False)
     qinco2: Mapping[str, Any] = field(repr=False)
+    whitening: Mapping[str, Any] | None = field(repr=False)  # None: windows are coded one by one
     envelope: Mapping[str, Any] | None = field(repr=False)  # None: sounds stay as decoded
 
     @property

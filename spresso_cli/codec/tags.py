@@ -36,7 +36,7 @@ def weights_tag(tensors: Mapping[str, np.ndarray]) -> bytes:
 
     Args:
         tensors: as stored (quantised values and scales, not dequantised), each name prefixed by
-            its component: `audio_ae.`, `dit.`, `adapter.`, `qinco2.` or `envelope.`.
+            its component: `audio_ae.`, `dit.`, `adapter.`, `qinco2.`, `whitening.` or `envelope.`.
 
     Raises:
         ValueError: a tensor's type has no safetensors name, or a name is over 2^32 - 1 bytes.

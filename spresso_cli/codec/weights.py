@@ -27,6 +27,8 @@ from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
 from spresso_cli.models.lora import merge_lora
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
+from spresso_cli.models.whitening import Whitening, WhiteningConfig
 
 SCALE = ".scale"
 _QUANTISED_ROWS = 16  # smaller matrices stay float16: they save nothing and may matter
@@ -149,11 +151,17 @@ def load_encoder(pack: PackInfo, family: FamilyInfo) -> LatentEncoder:
     return _fill(LatentEncoder(config), dequantise(read_tensors(path)), path)
 
 
-def load_qinco2(pack: PackInfo, family: FamilyInfo) -> QINCo2:
-    """The quantiser of one family, float32 on the CPU."""
+def load_quantizer(pack: PackInfo, family: FamilyInfo) -> SequenceQuantizer:
+    """The quantiser of one family, with the filters around it if it has any, float32 on the CPU."""
     path = pack.path / family.folder / "qinco2.safetensors"
     config = config_of(QINCo2Config, family.qinco2, f"{family.folder} qinco2")
-    return _fill(QINCo2(config), dequantise(read_tensors(path)), path)
+    qinco2 = _fill(QINCo2(config), dequantise(read_tensors(path)), path)
+    if family.whitening is None:
+        return SequenceQuantizer(qinco2)
+    path = pack.path / family.folder / "whitening.safetensors"
+    config = config_of(WhiteningConfig, family.whitening, f"{family.folder} whitening")
+    whitening = _fill(Whitening(config), dequantise(read_tensors(path)), path)
+    return SequenceQuantizer(qinco2, whitening)
 
 
 def load_envelope(pack: PackInfo, family: FamilyInfo) -> EnvelopeFilter:
@@ -205,8 +213,9 @@ def family_digest(pack_path: Path, folder: str) -> str:
     """SHA-256 over exactly the tensors that decode one family, 64 hex digits (format_spec.md).
 
     They are the AudioAE's decoder, the base DiT, the family's adapter (LoRA, f_phi, audio-down
-    Q/K/V), the QINCo2 decoder and the envelope's read-out if there is one, as stored; encoders and
-    shortlist codebooks are free to change.
+    Q/K/V), the QINCo2 decoder and, if there are any, the filter behind it and the envelope's
+    read-out, as stored; encoders, shortlist codebooks and the filter before QINCo2 are free to
+    change.
     """
     parts = {
         "audio_ae": pack_path / "core" / "audio_ae.safetensors",
@@ -214,14 +223,17 @@ def family_digest(pack_path: Path, folder: str) -> str:
         "adapter": pack_path / folder / "adapter.safetensors",
         "qinco2": pack_path / folder / "qinco2.safetensors",
     }
-    if (envelope := pack_path / folder / "envelope.safetensors").exists():
-        parts["envelope"] = envelope
+    for component in ("whitening", "envelope"):
+        if (path := pack_path / folder / f"{component}.safetensors").exists():
+            parts[component] = path
     tensors: dict[str, np.ndarray] = {}
     for component, path in parts.items():
         for name, tensor in read_tensors(path).items():
             if component == "audio_ae" and not name.startswith(_AE_DECODER):
                 continue
             if component == "qinco2" and "shortlist" in name:
+                continue
+            if component == "whitening" and name == "before":
                 continue
             tensors[f"{component}.{name}"] = tensor.numpy()
     return weights_tag(tensors).hex()

@@ -23,6 +23,7 @@ from spresso_cli.models.clap import CLAPConfig
 from spresso_cli.models.dit import AudioDownConfig, DiTConfig
 from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.models.qinco2 import QINCo2Config
+from spresso_cli.models.whitening import WhiteningConfig
 from spresso_cli.training.audio_ae import AudioAETraining
 from spresso_cli.training.autoencoder import StepOneTraining
 from spresso_cli.training.clap import CLAPTraining
@@ -58,9 +59,20 @@ class RateSettings:
     sampler: str = "heun"  # default of the exported pack
     sampler_steps: int = 16
     guidance: float = 1.0  # on z, likewise
+    # Windows on either side that the filters around the quantiser take in (models/whitening.py; 0:
+    # there are none), and the number of codebooks that the one before it is best for.
+    whitening_reach: int = 0
+    whitening_codebooks: int = 8
     envelope_windows: int = 20_000  # code frames that the read-out is fitted to; 0: none is
     fluctuation: int = 0  # width of the network beside it (models/envelope.py); 0: there is none
     fluctuation_steps: int = 6_000
+
+    @property
+    def whitening(self) -> WhiteningConfig | None:
+        """The filters around the quantiser; None: there are none."""
+        if not self.whitening_reach:
+            return None
+        return WhiteningConfig(self.qinco2.dim, self.qinco2.codebooks, self.whitening_reach)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from spresso_cli.models.clap import CLAP
 from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
-from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Family:
 
     encoder: LatentEncoder
     adapter: AudioDown
-    qinco2: QINCo2
+    quantizer: SequenceQuantizer
     envelope: EnvelopeFilter | None = None
     lora: Mapping[str, Tensor] = field(default_factory=dict)
     sampler: str = "heun"
@@ -119,7 +119,8 @@ def export_pack(
     for pool, networks in families.items():
         name = f"{KNOWN_FAMILIES[pool].frame_rate}hz"
         stored, about = _stored(networks, pool)
-        (folder / name / "envelope.safetensors").unlink(missing_ok=True)
+        for optional in ("whitening", "envelope"):
+            (folder / name / f"{optional}.safetensors").unlink(missing_ok=True)
         for part, tensors in stored.items():
             write_tensors(tensors, folder / name / f"{part}.safetensors")
         described[name] = asdict(replace(about, digest=family_digest(folder, name)))
@@ -141,7 +142,9 @@ def _stored(
 ) -> tuple[dict[str, dict[str, Tensor]], FamilyInfo]:
     """Tensors of a family's files as they are stored, and its description without the digest."""
     if isinstance(family, StoredFamily):
-        parts = ["encoder", "adapter", "qinco2"] + ["envelope"] * (family.info.envelope is not None)
+        parts = ["encoder", "adapter", "qinco2"]
+        parts += ["whitening"] * (family.info.whitening is not None)
+        parts += ["envelope"] * (family.info.envelope is not None)
         origin = family.pack.path / family.info.folder
         return {part: read_tensors(origin / f"{part}.safetensors") for part in parts}, family.info
     adapter = {
@@ -151,8 +154,11 @@ def _stored(
     stored = {
         "encoder": quantise(family.encoder.state_dict(), _transformer),
         "adapter": quantise(adapter, _attention),
-        "qinco2": quantise(family.qinco2.state_dict(), _networks),
+        "qinco2": quantise(family.quantizer.qinco2.state_dict(), _networks),
     }
+    filters = family.quantizer.whitening
+    if filters is not None:
+        stored["whitening"] = quantise(filters.state_dict(), _nothing)
     if family.envelope is not None:
         stored["envelope"] = quantise(family.envelope.state_dict(), _nothing)
     known = KNOWN_FAMILIES[pool]
@@ -160,13 +166,14 @@ def _stored(
         frame_rate=known.frame_rate,
         pool=pool,
         bits=known.bits,
-        max_codebooks=family.qinco2.config.codebooks,
+        max_codebooks=family.quantizer.qinco2.config.codebooks,
         digest="",
         sampler=family.sampler,
         steps=family.steps,
         guidance=family.guidance,
         encoder=asdict(family.encoder.config),
         adapter=asdict(family.adapter.config),
-        qinco2=asdict(family.qinco2.config),
+        qinco2=asdict(family.quantizer.qinco2.config),
+        whitening=None if filters is None else asdict(filters.config),
         envelope=None if family.envelope is None else asdict(family.envelope.config),
     )

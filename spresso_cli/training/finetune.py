@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from spresso_cli.diffusion.edm import draw_sigma
-from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.training import distributed
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.autoencoder import StepOne, crop_frames, diffusion_loss, level_weights
@@ -44,19 +43,11 @@ class StepThreeTraining:
     beam: int = 2
 
 
-@torch.no_grad()
-def quantised(z: Tensor, qinco2: QINCo2, codebooks: int, shortlist: int, beam: int) -> Tensor:
-    """z `[B, n, 64]` -> z_q of the first `codebooks` steps, same shape."""
-    x = qinco2.normalise(z.flatten(0, 1))
-    _, xhat = qinco2.search(x, codebooks, shortlist, beam)
-    return qinco2.denormalise(xhat).view(z.shape)
-
-
 def train(
     pool: LatentPool,
     bank: TextBank,
     model: StepOne,
-    quantisers: Mapping[int, QINCo2],
+    quantisers: Mapping[int, SequenceQuantizer],
     folder: Path,
     training: StepThreeTraining,
     minutes: float | None,
@@ -94,12 +85,13 @@ def train(
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
         x0, mel, clips = pool.crops(training.batch, frames, run.generator)
-        options = (training.codebooks or {}).get(t, (quantisers[t].config.codebooks,))
+        options = (training.codebooks or {}).get(t, (quantisers[t].qinco2.config.codebooks,))
         m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
         mine = distributed.share(x0)
         with torch.no_grad(), autocast(device):
             z = model.encoders[str(t)](mine, distributed.share(mel)).float()
-        z_q = quantised(z, quantisers[t], m, training.shortlist, training.beam)
+        with torch.no_grad():
+            z_q = quantisers[t].searched(z, m, training.shortlist, training.beam)
         whole = torch.rand(len(x0), generator=run.generator) < training.keep_z
         z = torch.where(distributed.share(whole).to(device)[:, None, None], z, z_q)
         keep = torch.rand(len(x0), generator=run.generator) >= training.z_drop

@@ -52,7 +52,7 @@ def pack_workspace(
         families[t] = Family(
             model.encoders[str(t)],
             model.adapters[str(t)],
-            workspace.qinco2(rate),
+            workspace.quantizer(rate),
             workspace.envelope(rate),
             lora_tensors(model.dit),
             own.sampler,

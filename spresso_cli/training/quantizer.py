@@ -38,22 +38,27 @@ class QuantizerTraining:
     codebook_noise: float = 0.1  # of the codebook's std, at the start
 
 
-@torch.inference_mode()
-def draw_vectors(
+@torch.no_grad()
+def draw_sequences(
     pool: LatentPool, encoder: LatentEncoder, count: int, frames: int, seed: int = 0
 ) -> Tensor:
-    """z of random crops, float32 `[count, 64]`, shuffled across clips."""
+    """z of random crops of `frames` latent frames, float32 `[B, n, 64]`, `count` vectors or more."""
     generator = torch.Generator().manual_seed(seed)
     t = encoder.config.pool
-    frames = frames // t * t
-    vectors, have = [], 0
+    frames = max(1, frames // t) * t
+    sequences, have = [], 0
     while have < count:
         crops = pool.crops(32, frames, generator)
-        z = encoder(crops.latents, crops.mel).flatten(0, 1)
-        vectors.append(z)
-        have += len(z)
-    z = torch.cat(vectors)[:count]
-    return z[torch.randperm(len(z), generator=generator)]
+        sequences.append(encoder(crops.latents, crops.mel).float())
+        have += sequences[-1][..., 0].numel()
+    return torch.cat(sequences)
+
+
+def shuffled(sequences: Tensor, count: int, seed: int = 0) -> Tensor:
+    """The vectors of sequences `[B, n, D]`, shuffled across clips, `[count, D]`."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = sequences.flatten(0, 1)
+    return vectors[torch.randperm(len(vectors), generator=generator)[:count].to(vectors.device)]
 
 
 @torch.no_grad()

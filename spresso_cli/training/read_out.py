@@ -19,7 +19,7 @@ from spresso_cli.models.envelope import (
     fluctuation_network,
 )
 from spresso_cli.models.latent_encoder import LatentEncoder
-from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.training.latents import LatentPool
 
 # Of the network that tells fluctuation.
@@ -68,15 +68,15 @@ def fit(
 
 
 @torch.no_grad()
-def left_open(qinco2: QINCo2, z: Tensor) -> Tensor:
+def left_open(quantizer: SequenceQuantizer, z: Tensor) -> Tensor:
     """What codes of 1, 2, ..., M codebooks miss of each channel of z, root mean square, `[M, D]`.
 
     Args:
-        z: `[N, D]` that the quantiser was not trained on: it knows its own vectors by heart.
+        z: sequences `[B, n, D]` that the quantiser was not trained on: it knows its own vectors by
+            heart.
     """
-    steps = qinco2.decode_steps(qinco2.encode(z))
-    errors = [(qinco2.denormalise(xhat) - z).square().mean(0).sqrt() for xhat in steps]
-    return torch.stack(errors)
+    steps = quantizer.decode_steps(quantizer.encode(z))
+    return torch.stack([(zhat - z).square().mean((0, 1)).sqrt() for zhat in steps])
 
 
 def learn_fluctuation(

@@ -9,9 +9,20 @@ import torch
 from spresso_cli.codec.weights import load_audio_ae
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import DiT
-from spresso_cli.training import audio_ae, autoencoder, clap, dit, finetune, quantizer, read_out
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.training import (
+    audio_ae,
+    autoencoder,
+    clap,
+    dit,
+    finetune,
+    quantizer,
+    read_out,
+    whitening,
+)
 from spresso_cli.training.acceleration import accelerate
 from spresso_cli.training.corpus import held_out
+from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.preparation import Call, latents
 from spresso_cli.training.workspace import group_name
 
@@ -104,7 +115,9 @@ def train_quantizer(call: Call) -> None:
     rates = workspace.rates(call.rates, step_one_done=True)
     trained_on, spared = held_out(call.corpus)
     pool, _ = latents(call, trained_on, settings.corpus.passes)
-    fitting = any(settings.rates[rate].envelope_windows for rate in rates)
+    fitting = any(
+        settings.rates[rate].envelope_windows or settings.rates[rate].whitening for rate in rates
+    )
     validation = latents(call, spared, 1)[0] if fitting else None
     for index, rate in enumerate(rates):
         call.note(f"quantiser at {rate} Hz")
@@ -112,19 +125,7 @@ def train_quantizer(call: Call) -> None:
         model = workspace.step_one(workspace.group_of(rate), "autoencoder")
         encoder = model.encoders[str(own.encoder.pool)]
         if own.quantizer_training.steps:
-            vectors = own.quantizer_training.vectors
-            z = quantizer.draw_vectors(pool, encoder, vectors, own.vector_frames, call.seed)
-            fresh = workspace.family_of_pack(rate) is None
-            quantizer.train(
-                z.clone(),  # out of inference mode
-                workspace.folder / "quantizer" / f"{rate}hz",
-                own.qinco2,
-                own.quantizer_training,
-                call.minutes_left(1 / (len(rates) - index)),
-                call.report,
-                call.seed,
-                None if fresh else workspace.qinco2(rate),
-            )
+            _quantizer_of(call, rate, pool, validation, encoder, 1 / (len(rates) - index))
         if own.envelope_windows:
             envelope = read_out.fit(
                 pool,
@@ -135,10 +136,10 @@ def train_quantizer(call: Call) -> None:
                 own.qinco2.codebooks,
                 own.fluctuation,
             )
-            z = quantizer.draw_vectors(
+            z = quantizer.draw_sequences(
                 validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
             )
-            envelope.spread.copy_(read_out.left_open(workspace.qinco2(rate), z))
+            envelope.spread.copy_(read_out.left_open(workspace.quantizer(rate), z))
             if own.fluctuation:
                 read_out.learn_fluctuation(
                     envelope,
@@ -150,6 +151,52 @@ def train_quantizer(call: Call) -> None:
                     call.seed,
                 )
             workspace.keep_envelope(rate, envelope)
+
+
+def _quantizer_of(
+    call: Call,
+    rate: int,
+    pool: LatentPool,
+    validation: LatentPool | None,
+    encoder: LatentEncoder,
+    share: float,
+) -> None:
+    """One rate's QINCo2, and the filters around it if the configuration has any.
+
+    Goes on from the pack's, unless that has other filters: its codebooks are then of no use.
+    """
+    workspace, own = call.workspace, call.workspace.settings.rates[rate]
+    family, start = workspace.family_of_pack(rate), None
+    z = quantizer.draw_sequences(
+        pool, encoder, own.quantizer_training.vectors, own.vector_frames, call.seed
+    )
+    filters = workspace.whitening(rate)
+    if family and bool(family.whitening) == bool(own.whitening):
+        start = workspace.quantizer(rate)
+        filters = filters or start.whitening
+    if own.whitening and filters is None:
+        bits = own.whitening_codebooks * own.qinco2.codebook_bits
+        filters = whitening.fit(z, own.whitening, bits, call.seed)
+    if filters is not None:
+        workspace.keep_whitening(rate, filters)
+    seen = z if filters is None else filters.whiten(z)
+    quantizer.train(
+        quantizer.shuffled(seen, own.quantizer_training.vectors, call.seed),
+        workspace.folder / "quantizer" / f"{rate}hz",
+        own.qinco2,
+        own.quantizer_training,
+        call.minutes_left(share),
+        call.report,
+        call.seed,
+        start and start.qinco2,
+    )
+    if filters is not None:
+        spared = quantizer.draw_sequences(
+            validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
+        )
+        noise = whitening.noise_of(filters, workspace.quantizer(rate).qinco2, spared)
+        whitening.complete(filters, z, noise)
+        workspace.keep_whitening(rate, filters)
 
 
 def train_finetune(call: Call) -> None:
@@ -166,7 +213,7 @@ def train_finetune(call: Call) -> None:
             pool,
             bank,
             model,
-            {t: workspace.qinco2(rate) for t, rate in pools.items()},
+            {t: workspace.quantizer(rate) for t, rate in pools.items()},
             workspace.folder / "finetune" / group_name(rates),
             settings.finetune_training,
             call.minutes_left(1 / (len(groups) - index)),

@@ -32,7 +32,7 @@ from spresso_cli.codec.weights import (
     load_encoder,
     load_envelope,
     load_lora_tensors,
-    load_qinco2,
+    load_quantizer,
 )
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
@@ -42,6 +42,8 @@ from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.lora import add_lora, load_lora
 from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
+from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import distributed
 from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.config import Settings
@@ -230,24 +232,49 @@ class Workspace:
             raise UsageError(f"{self.folder}: no autoencoder; train it first")
         return tuple(sorted(trained))
 
-    def qinco2(self, rate: int) -> QINCo2:
-        """One rate's quantiser, frozen."""
+    def quantizer(self, rate: int) -> SequenceQuantizer:
+        """One rate's quantiser with the filters around it, frozen.
+
+        Raises:
+            UsageError: none was trained here, or that of the pack is of another form.
+        """
+        own = self.settings.rates[rate]
         family = self.family_of_pack(rate)
         if family and not self.trained(f"quantizer/{rate}hz"):
-            network, own = load_qinco2(self.pack, family), self.settings.rates[rate].qinco2
-            if replace(network.config, shortlist=own.shortlist, beam=own.beam) != own:
+            network = load_quantizer(self.pack, family)
+            given = network.qinco2.config
+            given = replace(given, shortlist=own.qinco2.shortlist, beam=own.qinco2.beam)
+            if given != own.qinco2:
                 raise UsageError(f"pack {self.pack.name}: other sizes than rates.{rate}.qinco2")
+            if (network.whitening and network.whitening.config) != own.whitening:
+                raise UsageError(f"pack {self.pack.name}: other filters than rates.{rate} names")
             return self._frozen(network)
-        network = QINCo2(self.settings.rates[rate].qinco2)
-        return self._frozen(network, self.weights(f"quantizer/{rate}hz", "qinco2"))
+        qinco2 = QINCo2(own.qinco2)
+        qinco2.load_state_dict(self.weights(f"quantizer/{rate}hz", "qinco2"))
+        return self._frozen(SequenceQuantizer(qinco2, self.whitening(rate)))
+
+    def whitening(self, rate: int) -> Whitening | None:
+        """The filters around one rate's quantiser, as fitted here; None: there are none yet."""
+        config, path = (
+            self.settings.rates[rate].whitening,
+            self._beside_quantizer(rate, "whitening"),
+        )
+        if config is None or not path.exists():
+            return None
+        return self._frozen(Whitening(config), load_file(path))
+
+    def keep_whitening(self, rate: int, whitening: Whitening) -> None:
+        """Store filters beside the rate's quantiser."""
+        self._keep(self._beside_quantizer(rate, "whitening"), whitening)
 
     def has_step_two(self, rate: int) -> bool:
         """Whether anything of step 2, the quantiser or the read-out, was done here."""
-        return self.trained(f"quantizer/{rate}hz") or self._envelope_path(rate).exists()
+        read_out = self._beside_quantizer(rate, "envelope")
+        return self.trained(f"quantizer/{rate}hz") or read_out.exists()
 
     def envelope(self, rate: int) -> EnvelopeFilter | None:
         """One rate's envelope filter; None where none was fitted."""
-        path = self._envelope_path(rate)
+        path = self._beside_quantizer(rate, "envelope")
         if not path.exists():
             family = self.family_of_pack(rate)
             if family and family.envelope and not self.trained(f"quantizer/{rate}hz"):
@@ -262,13 +289,16 @@ class Workspace:
 
     def keep_envelope(self, rate: int, envelope: EnvelopeFilter) -> None:
         """Store what was fitted beside the rate's quantiser."""
-        if distributed.rank() == 0:
-            path = self._envelope_path(rate)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.cpu() for k, v in envelope.state_dict().items()}, path)
+        self._keep(self._beside_quantizer(rate, "envelope"), envelope)
 
-    def _envelope_path(self, rate: int) -> Path:
-        return self.folder / "quantizer" / f"{rate}hz" / "envelope.safetensors"
+    def _beside_quantizer(self, rate: int, what: str) -> Path:
+        return self.folder / "quantizer" / f"{rate}hz" / f"{what}.safetensors"
+
+    @staticmethod
+    def _keep(path: Path, network: nn.Module) -> None:
+        if distributed.rank() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({k: v.cpu() for k, v in network.state_dict().items()}, path)
 
     def _from_pack(self, stage: str) -> bool:
         return self.pack is not None and not self.trained(stage)

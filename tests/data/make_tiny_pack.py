@@ -21,6 +21,8 @@ from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
 from spresso_cli.models.lora import add_lora, lora_tensors
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
+from spresso_cli.models.whitening import Whitening, WhiteningConfig
 from spresso_cli.training.export import Description, Family, export_pack
 
 CHANNELS = 1  # of z: the codebooks, K entries each, are most of the pack
@@ -40,6 +42,14 @@ def randomised(qinco2: QINCo2) -> QINCo2:
             step.shortlist.copy_(step.codebook)
             step.p_out.weight.normal_(std=0.02)
     return qinco2
+
+
+def sharpening(codebooks: int) -> Whitening:
+    """At 11 Hz, what neighbouring windows share counts less in the codes than in z."""
+    whitening = Whitening(WhiteningConfig(CHANNELS, codebooks, reach=2))
+    whitening.before.copy_(torch.tensor([[1.0, -0.2, -0.1]]))
+    whitening.behind.copy_(torch.tensor([[1.0, 0.2, 0.15]]))
+    return whitening
 
 
 def encoder(pool: int, stride: int) -> LatentEncoder:
@@ -97,19 +107,22 @@ def main() -> None:
             AudioDown(
                 AudioDownConfig(pool, channels=CHANNELS, lora_rank=1, lora_alpha=1.0), dit_config
             ),
-            randomised(
-                QINCo2(
-                    QINCo2Config(
-                        dim=CHANNELS,
-                        codebook_bits=bits,
-                        codebooks=codebooks,
-                        embed=8,
-                        hidden=8,
-                        blocks=1,
-                        shortlist=2,
-                        beam=2,
+            SequenceQuantizer(
+                randomised(
+                    QINCo2(
+                        QINCo2Config(
+                            dim=CHANNELS,
+                            codebook_bits=bits,
+                            codebooks=codebooks,
+                            embed=8,
+                            hidden=8,
+                            blocks=1,
+                            shortlist=2,
+                            beam=2,
+                        )
                     )
-                )
+                ),
+                sharpening(codebooks) if pool == 9 else None,
             ),
             slanted() if pool == 100 else None,
             lora,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.training import quantizer, read_out
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.quantizer import QuantizerTraining
@@ -68,7 +69,7 @@ def test_what_codes_leave_open_is_the_error_of_each_channel() -> None:
     z = torch.randn(500, 4) * torch.tensor([4.0, 2.0, 1.0, 0.0])
     quantizer.initialise(model, z, QuantizerTraining(initial_iterations=4))
     model.requires_grad_(False)
-    left = read_out.left_open(model, z)
+    left = read_out.left_open(SequenceQuantizer(model), z[None])
     assert left.shape == (3, 4)
     assert (left[1:] < left[:-1])[:, :2].all()  # more codebooks leave less open
     error = model.decode(model.encode(z)) - z

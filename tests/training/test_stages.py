@@ -19,6 +19,7 @@ from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.training import audio_ae, autoencoder, clap, config, dit, finetune, quantizer
 from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.conditioning import TextBank
@@ -98,7 +99,7 @@ def run_quantizer(b: Bench, folder: Path, minutes: float | None) -> None:
 
 
 def run_finetune(b: Bench, folder: Path, minutes: float | None) -> None:
-    quantiser = QINCo2(b.settings.rates[11].qinco2).requires_grad_(False)
+    quantiser = SequenceQuantizer(QINCo2(b.settings.rates[11].qinco2)).requires_grad_(False)
     training = short(b.settings.finetune_training)
     finetune.train(b.pool, b.bank, step_one(b.settings), {9: quantiser}, folder, training, minutes)
 

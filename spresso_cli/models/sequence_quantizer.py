@@ -1,0 +1,95 @@
+"""The quantiser of sequences: QINCo2 of single windows, and filters in time around it if there are.
+
+With filters, an error in one window is an error in its neighbours too, so codes that are nearest
+window by window are not the best together. Encoding chooses them again, some windows at a time, to
+make up for what the others have left.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.whitening import Whitening
+
+ROUNDS = 2  # times that every window's code is chosen again
+APART = 3  # windows between those that are chosen at a time: nearer ones would make up twice
+
+
+class SequenceQuantizer(nn.Module):
+    """Codes of whole sounds at one frame rate."""
+
+    def __init__(self, qinco2: QINCo2, whitening: Whitening | None = None):
+        super().__init__()
+        self.qinco2 = qinco2
+        self.whitening = whitening
+
+    @property
+    def reach(self) -> int:
+        """Windows on either side that z of a code depends on."""
+        return 0 if self.whitening is None else self.whitening.config.reach
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        z: Tensor,
+        codebooks: int | None = None,
+        shortlist: int | None = None,
+        beam: int | None = None,
+        micro_batch: int = 64,
+    ) -> Tensor:
+        """z of whole sounds to codes.
+
+        Args:
+            z: float32 `[B, n, D]`.
+            codebooks, shortlist, beam, micro_batch: as in `QINCo2.encode`.
+
+        Returns:
+            int64 `[B, n, M']`.
+        """
+
+        def search(x: Tensor) -> Tensor:
+            codes = self.qinco2.encode(x.flatten(0, 1), codebooks, shortlist, beam, micro_batch)
+            return codes.unflatten(0, x.shape[:2])
+
+        if self.whitening is None:
+            return search(z)
+        codes = search(self.whitening.whiten(z))
+        best, least = codes.clone(), self._error(codes, z)
+        for _ in range(ROUNDS):
+            for first in range(min(APART, z.shape[1])):
+                x = self.qinco2.decode(codes)
+                error = self.whitening.restore(x, codes.shape[2]) - z
+                wanted = x - self.whitening.pulled(error, codes.shape[2])
+                codes[:, first::APART] = search(wanted[:, first::APART])
+            error = self._error(codes, z)  # a round is not sure to gain
+            best = torch.where((error < least)[:, None, None], codes, best)
+            least = least.minimum(error)
+        return best
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes `[B, n, M']` -> z `[B, n, D]`; but for `reach` windows at a cut, any excerpt's z is
+        that of the whole."""
+        return self.restored(self.qinco2.decode(codes), codes.shape[2])
+
+    def decode_steps(self, codes: Tensor) -> list[Tensor]:
+        """z after 1, 2, ..., M' codebooks, each `[B, n, D]`."""
+        steps = self.qinco2.decode_steps(codes)
+        return [self.restored(self.qinco2.denormalise(x), m) for m, x in enumerate(steps, 1)]
+
+    def searched(self, z: Tensor, codebooks: int, shortlist: int, beam: int) -> Tensor:
+        """z as codes of one quick search describe it, `[B, n, D]`; for training."""
+        x = z if self.whitening is None else self.whitening.whiten(z)
+        _, xhat = self.qinco2.search(
+            self.qinco2.normalise(x.flatten(0, 1)), codebooks, shortlist, beam
+        )
+        return self.restored(self.qinco2.denormalise(xhat).view(z.shape), codebooks)
+
+    def restored(self, x: Tensor, codebooks: int) -> Tensor:
+        """What comes out of so many of QINCo2's codebooks `[B, n, D]`, as z."""
+        return x if self.whitening is None else self.whitening.restore(x, codebooks)
+
+    def _error(self, codes: Tensor, z: Tensor) -> Tensor:
+        """Squared error of each sound, `[B]`."""
+        return (self.decode(codes) - z).square().sum((1, 2))
