@@ -100,6 +100,23 @@ def test_prompts_ranks_every_sounds_own_caption(
     assert (tmp_path / "prompts.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_sequences_tells_what_choosing_codes_together_is_worth(
+    script, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["sequences", "--corpus", str(corpus), "--vectors", "64", "--pack",
+                                     str(TINY_PACK), "--output", str(tmp_path)])  # fmt: skip
+    script("sequences").main()
+    assert "64 z of" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "sequences.csv").open()))
+    assert [(row["frame_rate"], row["codebooks"]) for row in rows] == [
+        ("1", "4"), ("1", "8"), ("11", "12"),
+    ]  # fmt: skip
+    for row in rows[:2]:  # no filters, no difference
+        assert float(row["together"]) == pytest.approx(float(row["apart"]), rel=1e-3)
+    assert float(rows[2]["together"]) < float(rows[2]["apart"])
+
+
 def test_denoiser_tells_what_conditions_are_worth_at_every_noise_level(
     script, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
