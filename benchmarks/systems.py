@@ -140,8 +140,15 @@ class NoiseCodec(ContinuousCodec):
         family = self.pack.families[stream.profile.frame_rate]
         envelope = self._envelope(self.pack, family)
         codes = stream.codes()
-        z = LatentDecoder(self._decoder_models(self.pack, family)).excerpts(codes)
-        z = performed(z, envelope, stream.profile.codebooks, options.variety, options.seed)
+        models = self._decoder_models(self.pack, family)
+        z = performed(
+            LatentDecoder(models).excerpts(codes),
+            envelope,
+            models.quantizer.whitening,
+            stream.profile.codebooks,
+            options.variety,
+            options.seed,
+        )
         generator = torch.Generator().manual_seed(options.seed)
         length = codes.shape[1] * envelope.config.pool * envelope.log_mel.hop
         sound = 0.05 * torch.randn(1, length, generator=generator).to(self.device)

@@ -291,7 +291,8 @@ class Codec:
             sound = sound_of(latents, audio_ae, job.seed)
             if envelope is not None and job.envelope:
                 z, books = decoder.excerpts(codes), job.stream.profile.codebooks
-                z = performed(z, envelope, books, job.variety, job.seed)
+                whitening = decoder.models.quantizer.whitening
+                z = performed(z, envelope, whitening, books, job.variety, job.seed)
                 sound = held_to_envelope(sound, z, envelope)
             sound = at_source_rate(sound, job.stream)
             try:

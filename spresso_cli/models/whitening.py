@@ -47,6 +47,12 @@ class Whitening(nn.Module):
         """The reverse, of what came out of so many codebooks."""
         return filtered(x, self.behind[codebooks - 1]) + self.mean
 
+    def colour(self, codebooks: int) -> Tensor:
+        """Taps of the filter behind so many codebooks, scaled so that white noise keeps its power,
+        `[D, reach + 1]`: how the errors of neighbouring windows hang together."""
+        taps = self.behind[codebooks - 1]
+        return taps / power(taps).sqrt().clamp(min=1e-6)[:, None]
+
     def pulled(self, error: Tensor, codebooks: int) -> Tensor:
         """How the quantiser's numbers would move an error of z `[B, n, D]`: the adjoint of
         `restore`, over the squared length of what one of them does."""
@@ -70,6 +76,11 @@ class Whitening(nn.Module):
             return weights
         middle = weights[reach].expand(n - 2 * reach, -1)
         return torch.cat((weights[:reach], middle, weights[reach + 1 :]))
+
+
+def power(taps: Tensor) -> Tensor:
+    """By how much symmetric taps `[D, reach + 1]` amplify white noise, `[D]`."""
+    return taps[:, 0].square() + 2 * taps[:, 1:].square().sum(1)
 
 
 def filtered(x: Tensor, taps: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spresso_cli.models.qinco2 import QINCo2
-from spresso_cli.models.whitening import Whitening, WhiteningConfig, filtered
+from spresso_cli.models.whitening import Whitening, WhiteningConfig, filtered, power
 
 STEPS, RATE, WINDOWS = 400, 0.02, 12_000  # gradient steps, Adam's rate, windows in a batch
 
@@ -48,11 +48,6 @@ def fit(z: Tensor, config: WhiteningConfig, bits: float, seed: int = 0) -> White
         optimizer.step()
     whitening.before.copy_(before.detach())
     return whitening
-
-
-def power(taps: Tensor) -> Tensor:
-    """By how much symmetric taps `[D, reach + 1]` amplify white noise, `[D]`."""
-    return taps[:, 0].square() + 2 * taps[:, 1:].square().sum(1)
 
 
 def ideal_noise(variances: Tensor, bits: float) -> Tensor:

@@ -13,6 +13,7 @@ from spresso_cli.codec.envelope import held_to_envelope, varied
 from spresso_cli.codec.protocol import VARIETY, DecodeOptions
 from spresso_cli.errors import UsageError
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
+from spresso_cli.models.whitening import Whitening, WhiteningConfig
 
 
 @pytest.mark.parametrize(("pool", "fine"), [(4, 96), (9, 0), (9, 96), (100, 0)])
@@ -59,17 +60,33 @@ def test_a_seed_fills_in_what_the_codes_leave_open_as_far_as_asked(codec, sound,
         take(variety=1.5)
 
 
+@pytest.mark.parametrize("taps", [None, torch.tensor([[0.8, 0.4, 0.1]]).expand(4, -1)])
 @pytest.mark.parametrize("step", [3, 10])
-def test_variation_does_not_depend_on_the_excerpts_it_is_asked_for(step: int) -> None:
+def test_variation_does_not_depend_on_the_excerpts_it_is_asked_for(
+    step: int, taps: torch.Tensor | None
+) -> None:
     z = torch.randn(2, 10, 4)
     spread = torch.tensor([0.0, 0.1, 1.0, 2.0])
-    whole = varied(lambda begin, stop: z[:, begin:stop], spread, seed=3)
+    whole = varied(lambda begin, stop: z[:, begin:stop], spread, seed=3, taps=taps)
     cuts = [whole(begin, min(10, begin + step)) for begin in range(0, 10, step)]
     moved = torch.cat(cuts, 1) - z
     torch.testing.assert_close(moved, whole(0, 10) - z)
     assert not moved[..., 0].any() and torch.equal(moved[0] > 0, moved[1] > 0)
     other = varied(lambda begin, stop: z[:, begin:stop], spread, seed=4)
     assert not torch.equal(other(0, 10), whole(0, 10))
+
+
+def test_variation_hangs_together_as_the_errors_of_the_codes_do() -> None:
+    """Filters around the quantiser spread an error over its neighbours; its strength is as told."""
+    whitening = Whitening(WhiteningConfig(channels=2, codebooks=1, reach=2))
+    whitening.behind[0] = torch.tensor([[2.0, 1.0, 0.0], [3.0, 0.0, 0.0]])
+    spread, nothing = torch.tensor([0.5, 0.5]), torch.zeros(1, 4000, 2)
+    noise = varied(
+        lambda begin, stop: nothing[:, begin:stop], spread, seed=1, taps=whitening.colour(1)
+    )(0, 4000)[0]
+    torch.testing.assert_close(noise[8:].std(0), spread, rtol=0.05, atol=0)
+    together = (noise[8:-1] * noise[9:]).mean(0) / spread**2
+    torch.testing.assert_close(together, torch.tensor([2 / 3, 0.0]), rtol=0, atol=0.05)
 
 
 def test_continuous_latents_are_held_to_the_envelope_too(tiny_path, sound) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
-from spresso_cli.models.whitening import WhiteningConfig, filtered
+from spresso_cli.models.whitening import WhiteningConfig, filtered, power
 from spresso_cli.training import quantizer, whitening
 from spresso_cli.training.quantizer import QuantizerTraining
 
@@ -52,7 +52,7 @@ def test_the_filter_behind_keeps_back_as_much_as_there_is_noise() -> None:
     z = steady(0.95, 1.0, 0)
     filters = whitening.fit(z, WhiteningConfig(channels=1, codebooks=3, reach=4), bits=2.0)
     whitening.complete(filters, z, torch.tensor([[1.0], [1e-2], [0.0]]))
-    gains = whitening.power(filters.behind.flatten(0, 1))
+    gains = power(filters.behind.flatten(0, 1))
     assert gains[0] < gains[1] < gains[2]
     whole = filters.restore(filters.whiten(z), 3) - z
     assert whole.square().mean() < 0.02 * z.var()  # no noise: the reverse, as well as it can
