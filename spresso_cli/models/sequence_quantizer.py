@@ -2,7 +2,8 @@
 
 With filters, an error in one window is an error in its neighbours too, so codes that are nearest
 window by window are not the best together. Encoding chooses them again, some windows at a time, to
-make up for what the others have left.
+make up for what the others have left. The last time is what counts: only then is the search as wide
+as it is without filters, before that it has half the shortlist and half the beam.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ from torch import Tensor, nn
 
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.models.whitening import Whitening
-
-ROUNDS = 2  # times that every window's code is chosen again
-APART = 3  # windows between those that are chosen at a time: nearer ones would make up twice
 
 
 class SequenceQuantizer(nn.Module):
@@ -49,20 +47,25 @@ class SequenceQuantizer(nn.Module):
             int64 `[B, n, M']`.
         """
 
-        def search(x: Tensor) -> Tensor:
-            codes = self.qinco2.encode(x.flatten(0, 1), codebooks, shortlist, beam, micro_batch)
+        config = self.qinco2.config
+        wide = (shortlist or config.shortlist, beam or config.beam)
+        narrow = (max(1, wide[0] // 2), max(1, wide[1] // 2))
+
+        def search(x: Tensor, width: tuple[int, int]) -> Tensor:
+            codes = self.qinco2.encode(x.flatten(0, 1), codebooks, *width, micro_batch)
             return codes.unflatten(0, x.shape[:2])
 
         if self.whitening is None:
-            return search(z)
-        codes = search(self.whitening.whiten(z))
+            return search(z, wide)
+        codes = search(self.whitening.whiten(z), narrow)
         best, least = codes.clone(), self._error(codes, z)
-        for _ in range(ROUNDS):
-            for first in range(min(APART, z.shape[1])):
+        apart = self.reach + 1  # of those chosen at a time: nearer ones would make up twice
+        for width in (narrow, wide):
+            for first in range(min(apart, z.shape[1])):
                 x = self.qinco2.decode(codes)
                 error = self.whitening.restore(x, codes.shape[2]) - z
                 wanted = x - self.whitening.pulled(error, codes.shape[2])
-                codes[:, first::APART] = search(wanted[:, first::APART])
+                codes[:, first::apart] = search(wanted[:, first::apart], width)
             error = self._error(codes, z)  # a round is not sure to gain
             best = torch.where((error < least)[:, None, None], codes, best)
             least = least.minimum(error)
