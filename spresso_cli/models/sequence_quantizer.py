@@ -46,7 +46,6 @@ class SequenceQuantizer(nn.Module):
         Returns:
             int64 `[B, n, M']`.
         """
-
         config = self.qinco2.config
         wide = (shortlist or config.shortlist, beam or config.beam)
         narrow = (max(1, wide[0] // 2), max(1, wide[1] // 2))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from spresso_cli.codec.weights import load_audio_ae
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import DiT
-from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import (
     audio_ae,
     autoencoder,
@@ -22,7 +23,6 @@ from spresso_cli.training import (
 )
 from spresso_cli.training.acceleration import accelerate
 from spresso_cli.training.corpus import held_out
-from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.preparation import Call, latents
 from spresso_cli.training.workspace import group_name
 
@@ -124,8 +124,19 @@ def train_quantizer(call: Call) -> None:
         own = settings.rates[rate]
         model = workspace.step_one(workspace.group_of(rate), "autoencoder")
         encoder = model.encoders[str(own.encoder.pool)]
+        if validation is not None:
+            unseen = quantizer.draw_sequences(
+                validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
+            )
         if own.quantizer_training.steps:
-            _quantizer_of(call, rate, pool, validation, encoder, 1 / (len(rates) - index))
+            z = quantizer.draw_sequences(
+                pool, encoder, own.quantizer_training.vectors, own.vector_frames, call.seed
+            )
+            filters = _train_on(call, rate, z, call.minutes_left(1 / (len(rates) - index)))
+            if filters is not None:
+                noise = whitening.noise_of(filters, workspace.quantizer(rate).qinco2, unseen)
+                whitening.complete(filters, z, noise)
+                workspace.keep_whitening(rate, filters)
         if own.envelope_windows:
             envelope = read_out.fit(
                 pool,
@@ -136,10 +147,7 @@ def train_quantizer(call: Call) -> None:
                 own.qinco2.codebooks,
                 own.fluctuation,
             )
-            z = quantizer.draw_sequences(
-                validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
-            )
-            envelope.spread.copy_(read_out.left_open(workspace.quantizer(rate), z))
+            envelope.spread.copy_(read_out.left_open(workspace.quantizer(rate), unseen))
             if own.fluctuation:
                 read_out.learn_fluctuation(
                     envelope,
@@ -153,23 +161,13 @@ def train_quantizer(call: Call) -> None:
             workspace.keep_envelope(rate, envelope)
 
 
-def _quantizer_of(
-    call: Call,
-    rate: int,
-    pool: LatentPool,
-    validation: LatentPool | None,
-    encoder: LatentEncoder,
-    share: float,
-) -> None:
-    """One rate's QINCo2, and the filters around it if the configuration has any.
+def _train_on(call: Call, rate: int, z: Tensor, minutes: float | None) -> Whitening | None:
+    """One rate's QINCo2 on sequences of z; returns the filter before it, if the configuration has any.
 
-    Goes on from the pack's, unless that has other filters: its codebooks are then of no use.
+    Goes on from the pack's, unless only one of the two has filters: its codebooks are then of no use.
     """
     workspace, own = call.workspace, call.workspace.settings.rates[rate]
     family, start = workspace.family_of_pack(rate), None
-    z = quantizer.draw_sequences(
-        pool, encoder, own.quantizer_training.vectors, own.vector_frames, call.seed
-    )
     filters = workspace.whitening(rate)
     if family and bool(family.whitening) == bool(own.whitening):
         start = workspace.quantizer(rate)
@@ -185,18 +183,12 @@ def _quantizer_of(
         workspace.folder / "quantizer" / f"{rate}hz",
         own.qinco2,
         own.quantizer_training,
-        call.minutes_left(share),
+        minutes,
         call.report,
         call.seed,
         start and start.qinco2,
     )
-    if filters is not None:
-        spared = quantizer.draw_sequences(
-            validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
-        )
-        noise = whitening.noise_of(filters, workspace.quantizer(rate).qinco2, spared)
-        whitening.complete(filters, z, noise)
-        workspace.keep_whitening(rate, filters)
+    return filters
 
 
 def train_finetune(call: Call) -> None:
