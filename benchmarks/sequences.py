@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from spresso_cli.codec.packs import PackInfo, find_pack
-from spresso_cli.codec.weights import load_audio_ae, load_encoder, load_quantizer
+from spresso_cli.codec.weights import config_of, load_audio_ae, load_encoder, load_quantizer
 from spresso_cli.errors import SpressoError
 from spresso_cli.evaluation.tables import Column, Table
+from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.training.corpus import Corpus, find_clips
 from spresso_cli.training.latents import LatentPool, build_pool
 from spresso_cli.training.quantizer import draw_sequences
@@ -54,14 +55,14 @@ def rows_of(info: PackInfo, pool: LatentPool, vectors: int, seed: int) -> Iterat
             together = quantizer.decode(quantizer.encode(z, codebooks))
             ended = time.perf_counter()
             yield {
-                "pack": info.name,
+                "pack": info.path.name,
                 "frame_rate": rate,
                 "codebooks": codebooks,
                 "apart": relative(apart, z),
                 "together": relative(together, z),
                 "time": (ended - between) / (between - began),
             }
-        print(f"{info.name}, {rate} Hz: done", file=sys.stderr, flush=True)
+        print(f"{info.path.name}, {rate} Hz: done", file=sys.stderr, flush=True)
 
 
 def relative(zhat: Tensor, z: Tensor) -> float:
@@ -78,7 +79,10 @@ def main() -> None:
     corpus = Corpus(clips, torch.device("cpu"))
     rows = []
     for info in packs:
-        fine = max(family.encoder["fine_bands"] for family in info.families.values())
+        encoders = [
+            config_of(LatentEncoderConfig, f.encoder, f.folder) for f in info.families.values()
+        ]
+        fine = max(encoder.fine_bands for encoder in encoders)
         pool = build_pool(corpus, load_audio_ae(info), augment=False, seed=options.seed, fine=fine)
         rows += rows_of(info, pool, options.vectors, options.seed)
     head = (
