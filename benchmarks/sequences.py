@@ -47,10 +47,11 @@ def rows_of(info: PackInfo, pool: LatentPool, vectors: int, seed: int) -> Iterat
     for rate, family in sorted(info.families.items()):
         quantizer, encoder = load_quantizer(info, family), load_encoder(info, family)
         z = draw_sequences(pool, encoder, vectors, FRAMES, seed)
-        config = quantizer.qinco2.config
         for codebooks in sorted(p.codebooks for p in info.points if p.frame_rate == rate):
             began = time.perf_counter()
-            apart = quantizer.searched(z, codebooks, config.shortlist, config.beam)
+            seen = z if quantizer.whitening is None else quantizer.whitening.whiten(z)
+            codes = quantizer.qinco2.encode(seen.flatten(0, 1), codebooks)
+            apart = quantizer.decode(codes.unflatten(0, z.shape[:2]))
             between = time.perf_counter()
             together = quantizer.decode(quantizer.encode(z, codebooks))
             ended = time.perf_counter()
