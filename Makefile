@@ -10,7 +10,7 @@ INPUTS := pyproject.toml constraints.txt
 .PHONY: demo test slow lint clean
 
 demo: $(VENV)/installed-plot
-	$(BIN)/python benchmarks/demo.py
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/demo.py
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
