@@ -25,7 +25,7 @@ from torch import Tensor
 from spresso_cli.codec.device import resolve_device
 from spresso_cli.codec.packs import PackInfo, find_pack
 from spresso_cli.codec.weights import (
-    config_of,
+    fine_bands,
     load_audio_ae,
     load_clap,
     load_dit,
@@ -35,7 +35,6 @@ from spresso_cli.codec.weights import (
 from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.evaluation.tables import Column, Table
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
-from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.training.autoencoder import crop_frames, diffusion_loss
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.corpus import Corpus, find_clips
@@ -74,9 +73,8 @@ def crops_of(options: argparse.Namespace, info: PackInfo, device: torch.device) 
     clips = find_clips(options.corpus, options.split)
     if not clips:
         raise UsageError(f"{options.corpus}: no clips in split {options.split}")
-    encoders = [config_of(LatentEncoderConfig, f.encoder, f.folder) for f in info.families.values()]
-    fine = max(encoder.fine_bands for encoder in encoders)
-    pool = build_pool(Corpus(clips, device), load_audio_ae(info).to(device), False, fine=fine)
+    audio_ae = load_audio_ae(info).to(device)
+    pool = build_pool(Corpus(clips, device), audio_ae, False, fine=fine_bands(info))
     bank = TextBank.of(load_clap(info).text.to(device), [clip.caption for clip in clips])
     generator = torch.Generator().manual_seed(options.seed)
     drawn = pool.crops(options.crops, FRAMES, generator)

@@ -255,7 +255,6 @@ def main() -> None:
         options.training = own.quantizer_training if own else quantizer.QuantizerTraining()
         frames = own.vector_frames if own else 500
         filters = where.quantizers[rate].whitening if rate in where.quantizers else None
-
         draw = partial(drawn, encoder=encoder, filters=filters, frames=frames, seed=options.seed)
         z, test = draw(train_pool, max(options.curve)), draw(test_pool, options.held_out)
         beams = options.beams or [config.beam]

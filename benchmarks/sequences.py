@@ -23,10 +23,9 @@ import torch
 from torch import Tensor
 
 from spresso_cli.codec.packs import PackInfo, find_pack
-from spresso_cli.codec.weights import config_of, load_audio_ae, load_encoder, load_quantizer
+from spresso_cli.codec.weights import fine_bands, load_audio_ae, load_encoder, load_quantizer
 from spresso_cli.errors import SpressoError
 from spresso_cli.evaluation.tables import Column, Table
-from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.training.corpus import Corpus, find_clips
 from spresso_cli.training.latents import LatentPool, build_pool
 from spresso_cli.training.quantizer import draw_sequences
@@ -49,8 +48,7 @@ def rows_of(info: PackInfo, pool: LatentPool, vectors: int, seed: int) -> Iterat
         z = draw_sequences(pool, encoder, vectors, FRAMES, seed)
         for codebooks in sorted(p.codebooks for p in info.points if p.frame_rate == rate):
             began = time.perf_counter()
-            seen = z if quantizer.whitening is None else quantizer.whitening.whiten(z)
-            codes = quantizer.qinco2.encode(seen.flatten(0, 1), codebooks)
+            codes = quantizer.qinco2.encode(quantizer.whitened(z).flatten(0, 1), codebooks)
             apart = quantizer.decode(codes.unflatten(0, z.shape[:2]))
             between = time.perf_counter()
             together = quantizer.decode(quantizer.encode(z, codebooks))
@@ -80,11 +78,7 @@ def main() -> None:
     corpus = Corpus(clips, torch.device("cpu"))
     rows = []
     for info in packs:
-        encoders = [
-            config_of(LatentEncoderConfig, f.encoder, f.folder) for f in info.families.values()
-        ]
-        fine = max(encoder.fine_bands for encoder in encoders)
-        pool = build_pool(corpus, load_audio_ae(info), augment=False, seed=options.seed, fine=fine)
+        pool = build_pool(corpus, load_audio_ae(info), augment=False, fine=fine_bands(info))
         rows += rows_of(info, pool, options.vectors, options.seed)
     head = (
         f"{options.vectors} z of {len(clips)} clips of {options.corpus.name}, split {options.split}"

@@ -151,6 +151,15 @@ def load_encoder(pack: PackInfo, family: FamilyInfo) -> LatentEncoder:
     return _fill(LatentEncoder(config), dequantise(read_tensors(path)), path)
 
 
+def fine_bands(pack: PackInfo) -> int:
+    """Of the log-mels that a pack's encoders need; 0: none needs any."""
+    configs = (
+        config_of(LatentEncoderConfig, family.encoder, f"{family.folder} encoder")
+        for family in pack.families.values()
+    )
+    return max(config.fine_bands for config in configs)
+
+
 def load_quantizer(pack: PackInfo, family: FamilyInfo) -> SequenceQuantizer:
     """The quantiser of one family, with the filters around it if it has any, float32 on the CPU."""
     path = pack.path / family.folder / "qinco2.safetensors"

@@ -57,15 +57,16 @@ class SequenceQuantizer(nn.Module):
         if self.whitening is None:
             return search(z, wide)
         codes = search(self.whitening.whiten(z), narrow)
-        best, least = codes.clone(), self._error(codes, z)
+        x = self.qinco2.decode(codes)
+        best, least = codes.clone(), self._error(x, z, codes.shape[2])
         apart = self.reach + 1  # of those chosen at a time: nearer ones would make up twice
         for width in (narrow, wide):
             for first in range(min(apart, z.shape[1])):
-                x = self.qinco2.decode(codes)
                 error = self.whitening.restore(x, codes.shape[2]) - z
                 wanted = x - self.whitening.pulled(error, codes.shape[2])
-                codes[:, first::apart] = search(wanted[:, first::apart], width)
-            error = self._error(codes, z)  # a round is not sure to gain
+                chosen = search(wanted[:, first::apart], width)
+                codes[:, first::apart], x[:, first::apart] = chosen, self.qinco2.decode(chosen)
+            error = self._error(x, z, codes.shape[2])  # a round is not sure to gain
             best = torch.where((error < least)[:, None, None], codes, best)
             least = least.minimum(error)
         return best
@@ -82,16 +83,18 @@ class SequenceQuantizer(nn.Module):
 
     def searched(self, z: Tensor, codebooks: int, shortlist: int, beam: int) -> Tensor:
         """z as codes of one quick search describe it, `[B, n, D]`; for training."""
-        x = z if self.whitening is None else self.whitening.whiten(z)
-        _, xhat = self.qinco2.search(
-            self.qinco2.normalise(x.flatten(0, 1)), codebooks, shortlist, beam
-        )
+        x = self.qinco2.normalise(self.whitened(z).flatten(0, 1))
+        _, xhat = self.qinco2.search(x, codebooks, shortlist, beam)
         return self.restored(self.qinco2.denormalise(xhat).view(z.shape), codebooks)
+
+    def whitened(self, z: Tensor) -> Tensor:
+        """z `[B, n, D]` as QINCo2 sees it."""
+        return z if self.whitening is None else self.whitening.whiten(z)
 
     def restored(self, x: Tensor, codebooks: int) -> Tensor:
         """What comes out of so many of QINCo2's codebooks `[B, n, D]`, as z."""
         return x if self.whitening is None else self.whitening.restore(x, codebooks)
 
-    def _error(self, codes: Tensor, z: Tensor) -> Tensor:
-        """Squared error of each sound, `[B]`."""
-        return (self.decode(codes) - z).square().sum((1, 2))
+    def _error(self, x: Tensor, z: Tensor, codebooks: int) -> Tensor:
+        """Squared error of each sound, `[B]`, of what came out of so many codebooks."""
+        return (self.restored(x, codebooks) - z).square().sum((1, 2))

@@ -249,16 +249,14 @@ class Workspace:
             if (network.whitening and network.whitening.config) != own.whitening:
                 raise UsageError(f"pack {self.pack.name}: other filters than rates.{rate} names")
             return self._frozen(network)
-        qinco2 = QINCo2(own.qinco2)
-        qinco2.load_state_dict(self.weights(f"quantizer/{rate}hz", "qinco2"))
+        weights = self.weights(f"quantizer/{rate}hz", "qinco2")
+        qinco2 = self._frozen(QINCo2(own.qinco2), weights)
         return self._frozen(SequenceQuantizer(qinco2, self.whitening(rate)))
 
     def whitening(self, rate: int) -> Whitening | None:
         """The filters around one rate's quantiser, as fitted here; None: there are none yet."""
-        config, path = (
-            self.settings.rates[rate].whitening,
-            self._beside_quantizer(rate, "whitening"),
-        )
+        config = self.settings.rates[rate].whitening
+        path = self._beside_quantizer(rate, "whitening")
         if config is None or not path.exists():
             return None
         return self._frozen(Whitening(config), load_file(path))
