@@ -23,8 +23,8 @@ import support
 import systems
 import torch
 
+from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.device import resolve_device
-from spresso_cli.codec.encoder import NETWORK_PEAK
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.weights import load_audio_ae
 from spresso_cli.errors import SpressoError

@@ -20,8 +20,8 @@ import numpy as np
 import support
 import torch
 
+from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.decoder import Solver
-from spresso_cli.codec.encoder import NETWORK_PEAK
 from spresso_cli.codec.generator import GUIDANCE, Generator
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.weights import load_clap

@@ -16,9 +16,9 @@ import support
 import torch
 
 from spresso_cli.audio.files import ArraySource
+from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.decoder import LatentDecoder
-from spresso_cli.codec.encoder import NETWORK_PEAK
 from spresso_cli.codec.envelope import held_to_envelope, performed
 from spresso_cli.codec.performance import Performance, at_source_rate
 from spresso_cli.codec.protocol import DecodeOptions

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# The networks see every sound with this peak, the middle of the levels they were trained on.
+NETWORK_PEAK = 0.5
+
 # RMS dBFS = (byte - ZERO_DB) / 2 for bytes 1..255; byte 0 is digital silence.
 ZERO_DB = 241
 STEPS_PER_DB = 2

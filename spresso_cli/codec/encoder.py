@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spresso_cli.audio.files import AudioSource, downmix
-from spresso_cli.audio.level import Level, gain_byte, measure
+from spresso_cli.audio.level import NETWORK_PEAK, Level, gain_byte, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
 from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
@@ -28,9 +28,6 @@ from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-
-# The networks see every sound with this peak, the middle of the levels they were trained on.
-NETWORK_PEAK = 0.5
 
 
 @dataclass(frozen=True)

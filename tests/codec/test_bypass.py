@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from spresso_cli.audio.files import ArraySource
+from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.continuous import ContinuousCodec
-from spresso_cli.codec.encoder import NETWORK_PEAK
 from spresso_cli.codec.weights import load_encoder
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
