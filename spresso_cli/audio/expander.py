@@ -1,72 +1,124 @@
-"""Upward expansion: a decoded sound whose peak stays low has its loudest moments too quiet.
+"""Upward expansion: a decoded sound whose peak stays low is too quiet where it is loudest.
 
 Codes of few bits say less of a moment than a mean over what it could have been, and a mean over
-loud and quiet is too quiet where the sound is loudest. Scaled to the RMS of its source, such a
-sound has a background that is too loud. But the networks see every sound with the same peak: how
-far below it the decoded one ends tells by how much its loudest moments have to be raised first.
+loud and quiet is too quiet in the loudest bands of the loudest moments. Scaled to the RMS of its
+source, such a sound has a background that is too loud. But the networks see every sound with the
+same peak: how far below it the decoded one ends tells by how much its loudest parts have to be
+raised first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 
-FRAMES = 100  # a second
-SMOOTHING = np.array((0.25, 0.5, 0.25))  # of neighbouring frames' power
-RANGE_DB = 20.0  # below the loudest frame: from here on up frames are raised, the loudest by all
-LIMIT_DB = 20.0  # that a frame is raised by at most
+HOP_SECONDS, OVERLAP = 0.01, 4  # of a short-time spectrum; windows that every sample is in
+BANDS = 64  # at most, evenly spaced on the mel scale
+RANGE_DB = 35.0  # below the loudest band of any window: from here on up bands are raised
+SHARE = 1.2  # of what the peak misses: the loudest band's gain. All others get less, and add to it
+LIMIT_DB = 20.0  # that a band is raised by at most
+CHUNK = 64  # windows at a time, whatever the blocks: results do not depend on these
+QUIETEST = 1e-9  # of a band's magnitude, far below any sound
 
 
-class Expander:
-    """Collects the levels of frames, block by block, then raises the loudest towards a peak.
+def shortfall(peak: np.ndarray, wanted: float) -> np.ndarray:
+    """Returns by how much each channel's peak [C] is too low, dB; 0 where it is not, and of silence."""
+    missing = 20 * np.log10(wanted / np.where(peak > 0, peak, wanted))
+    return missing.clip(min=0.0)
 
-    Every channel is looked at by itself. What stays is a number for each frame and channel, 1.4 MB
-    for an hour of mono.
+
+def raised(
+    blocks: Callable[[], Iterable[np.ndarray]], samples: int, rate: int, missing: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Raises the loudest parts of a sound, read twice, every channel by itself.
+
+    Args:
+        blocks: returns the sound from its beginning, float32 [n, C] each.
+        samples: how many there are in each channel.
+        rate: Hz.
+        missing: dB [C], from `shortfall`.
+
+    Yields:
+        float32 [m, C], together as long as the sound.
     """
+    spectra = _Spectra(rate)
+    loudest = np.full(len(missing), -np.inf)  # dB
+    for windows in spectra.windows(blocks()):
+        loudest = np.maximum(loudest, spectra.levels(spectra.of(windows)).max(axis=(0, 2)))
+    gain = np.minimum(SHARE * missing, LIMIT_DB)[:, None]  # dB, of the loudest band
+    tail = np.zeros((0, len(missing)))
+    ahead = (OVERLAP - 1) * spectra.hop  # samples of windows that begin before the sound
+    for windows in spectra.windows(blocks()):
+        spectrum = spectra.of(windows)
+        below = loudest[:, None] - spectra.levels(spectrum)  # [k, C, bands]
+        decibels = gain * (1 - below / RANGE_DB).clip(min=0)
+        whole = spectra.sound(spectrum * 10 ** (spectra.to_bins(decibels) / 20))
+        whole[: len(tail)] += tail
+        done = len(windows) * spectra.hop
+        tail = whole[done:]
+        skipped = min(ahead, done)
+        ready = whole[skipped:done][:samples]
+        ahead, samples = ahead - skipped, samples - len(ready)
+        yield ready.astype(np.float32)
 
-    def __init__(self, channels: int, rate: int, peak: float) -> None:
-        """`rate` in Hz; `peak` is what the sound's |x| should reach."""
-        self._wanted = peak
-        self._peak = np.zeros(channels)
-        self._hop = max(1, round(rate / FRAMES))  # samples of a frame
-        self._powers: list[np.ndarray] = []  # float32 [frames, C] each
-        self._rest = np.zeros((0, channels), np.float32)  # samples of a frame that is not full yet
-        self._gains: np.ndarray | None = None
 
-    def add(self, block: np.ndarray) -> None:
-        """Takes float32 [n, C], finite; not after `apply`."""
-        self._peak = np.maximum(self._peak, np.abs(block).max(axis=0, initial=0.0))
-        samples = np.concatenate((self._rest, block))
-        whole = len(samples) // self._hop * self._hop
-        self._take(samples[:whole].reshape(-1, self._hop, samples.shape[1]))
-        self._rest = samples[whole:]
+class _Spectra:
+    """Short-time spectra on a fixed grid, [windows, C, bins], their bands, and the way back."""
 
-    def apply(self, block: np.ndarray, start: int) -> np.ndarray:
-        """Returns float32 [n, C] of a block that begins at sample `start`; untouched if nothing of
-        the sound has to be raised."""
-        gains = self._decibels()
-        if not gains.any():
-            return block
-        # Of a frame's gain, its middle has all; between middles it goes linearly in dB.
-        place = (start + np.arange(len(block)) + 0.5) / self._hop - 0.5
-        frames = np.arange(len(gains))
-        curve = [np.interp(place, frames, channel) for channel in gains.T]
-        return (block * 10 ** (np.stack(curve, 1) / 20)).astype(np.float32)
+    def __init__(self, rate: int) -> None:
+        self.hop = max(1, round(rate * HOP_SECONDS))
+        size = OVERLAP * self.hop
+        self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+        bins = size // 2 + 1
+        mels = np.linspace(0, np.log1p(rate / 2 / 700), BANDS + 1)[:-1]
+        edges = np.unique((700 * np.expm1(mels) * size / rate).astype(int))  # where bands begin
+        self._edges = edges
+        centres = (edges + np.append(edges[1:], bins) - 1) / 2
+        rows = np.eye(len(edges))
+        self._to_bins = np.stack([np.interp(np.arange(bins), centres, row) for row in rows])
 
-    def _take(self, frames: np.ndarray) -> None:
-        """Whole frames [count, samples, C], or the last one, which may be shorter."""
-        self._powers.append(np.square(frames, dtype=np.float64).mean(1).astype(np.float32))
+    def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Views [k <= 64, C, size] of a sound in blocks; the first window ends with its first hop."""
+        hop, before = self.hop, (OVERLAP - 1) * self.hop
+        held = None
+        for block in blocks:
+            if held is None:
+                held = np.zeros((before, block.shape[1]), np.float32)
+            held = np.concatenate((held, block))
+            while len(held) >= CHUNK * hop + before:
+                yield self._views(held[: CHUNK * hop + before])
+                held = held[CHUNK * hop :]
+        if held is None:
+            return
+        held = np.pad(held, ((0, before + -len(held) % hop), (0, 0)))
+        while len(held) > before:
+            yield self._views(held[: CHUNK * hop + before])
+            held = held[CHUNK * hop :]
 
-    def _decibels(self) -> np.ndarray:
-        """How much each frame is raised, [frames, C]."""
-        if self._gains is None:
-            if len(self._rest):
-                self._take(self._rest[None])
-            padded = np.pad(np.concatenate(self._powers), ((1, 1), (0, 0)), "edge")
-            views = np.lib.stride_tricks.sliding_window_view(padded, 3, axis=0)  # [frames, C, 3]
-            smooth = views @ SMOOTHING
-            loudest = smooth.max(axis=0).clip(min=1e-30)
-            below = -10 * np.log10((smooth / loudest).clip(min=1e-12))
-            missing = 20 * np.log10(self._wanted / self._peak.clip(min=1e-15))
-            missing = np.where(self._peak > 0, missing.clip(0, LIMIT_DB), 0.0)
-            self._gains = missing * (1 - below / RANGE_DB).clip(min=0)
-        return self._gains
+    def _views(self, samples: np.ndarray) -> np.ndarray:
+        views = np.lib.stride_tricks.sliding_window_view(samples, OVERLAP * self.hop, axis=0)
+        return views[:: self.hop]
+
+    def of(self, windows: np.ndarray) -> np.ndarray:
+        """Complex [k, C, bins]."""
+        return np.fft.rfft(windows * self._window)
+
+    def levels(self, spectrum: np.ndarray) -> np.ndarray:
+        """dB of bands, [k, C, bands]."""
+        bands = np.add.reduceat(np.abs(spectrum), self._edges, axis=2)
+        return 20 * np.log10(bands.clip(min=QUIETEST))
+
+    def to_bins(self, bands: np.ndarray) -> np.ndarray:
+        """Linear between the middles of bands: [k, C, bands] -> [k, C, bins]."""
+        return bands @ self._to_bins
+
+    def sound(self, spectrum: np.ndarray) -> np.ndarray:
+        """Windows laid over each other again, [(k + 3) hop, C]."""
+        count, channels, _ = spectrum.shape
+        windows = np.fft.irfft(spectrum, OVERLAP * self.hop) * self._window / (0.375 * OVERLAP)
+        parts = windows.reshape(count, channels, OVERLAP, self.hop)
+        whole = np.zeros((count + OVERLAP - 1, self.hop, channels))
+        for place in range(OVERLAP):
+            whole[place : place + count] += parts[:, :, place].transpose(0, 2, 1)
+        return whole.reshape(-1, channels)

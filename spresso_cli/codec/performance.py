@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spresso_cli.audio.expander import Expander
+from spresso_cli.audio.expander import raised, shortfall
 from spresso_cli.audio.level import NETWORK_PEAK, Fit, Leveller, rms_of
 from spresso_cli.audio.resample import resample_blocks, resampled_length
 from spresso_cli.audio.spool import BLOCK, Spool
@@ -30,28 +30,30 @@ class Performance:
         self.samples = header.samples
         self._coded = header.coded_channels
         self._spool = Spool(self.rate, self._coded)
-        self._expander = Expander(self._coded, self.rate, NETWORK_PEAK)
+        peak = np.zeros(self._coded)
         for block in blocks:
-            self._expander.add(block)
+            peak = np.maximum(peak, np.abs(block).max(axis=0, initial=0.0))
             self._spool.append(np.asarray(block, np.float32))
+        self._raise(shortfall(peak, NETWORK_PEAK))
         leveller = Leveller(self._coded)
-        for block in self._expanded(BLOCK):
+        for block in self._spool.blocks():
             leveller.add(block)
         levels = header.levels or (header.gain,) * self._coded
         self._fit: Fit = leveller.fit([rms_of(level) for level in levels])
 
+    def _raise(self, missing: np.ndarray) -> None:
+        """Bring the loudest parts up to the peak that the networks saw."""
+        if missing.any():
+            low, self._spool = self._spool, Spool(self.rate, self._coded)
+            for block in raised(low.blocks, low.samples, self.rate, missing):
+                self._spool.append(block)
+            low.close()
+
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         """Yields float32 `[n <= size, channels]` in -1..1; every call begins at sample 0."""
-        for expanded in self._expanded(size):
-            block = self._fit.apply(expanded)
-            yield np.repeat(block, 2, axis=1) if self.channels > self._coded else block
-
-    def _expanded(self, size: int) -> Iterator[np.ndarray]:
-        """Yields what is spooled, its loudest moments raised: float32 `[n <= size, coded channels]`."""
-        start = 0
         for stored in self._spool.blocks(size):
-            yield self._expander.apply(stored, start)
-            start += len(stored)
+            block = self._fit.apply(stored)
+            yield np.repeat(block, 2, axis=1) if self.channels > self._coded else block
 
     def close(self) -> None:
         """Frees the memory or the temporary file."""
