@@ -109,7 +109,7 @@ class Leveller:
     def __init__(self, channels: int) -> None:
         self._samples = 0
         self._squares = np.zeros(channels)
-        self._peak = np.zeros(channels)
+        self.peak = np.zeros(channels)  # of |x|, so far
         self._counts = np.zeros((channels, _BINS), np.int64)
 
     def add(self, block: np.ndarray) -> None:
@@ -117,7 +117,7 @@ class Leveller:
         magnitude = np.abs(np.asarray(block, np.float32)).T  # [C, n]
         self._samples += len(block)
         self._squares += np.square(magnitude, dtype=np.float64).sum(axis=1)
-        self._peak = np.maximum(self._peak, magnitude.max(axis=1, initial=0.0))
+        self.peak = np.maximum(self.peak, magnitude.max(axis=1, initial=0.0))
         bins = np.ascontiguousarray(magnitude).view(np.int32) >> _SHIFT
         for channel, row in enumerate(bins):
             self._counts[channel] += np.bincount(row, minlength=_BINS)
@@ -133,7 +133,7 @@ class Leveller:
         return Fit(tuple(drive for drive, _ in fits), tuple(limited for _, limited in fits))
 
     def _channel(self, channel: int, target: float) -> tuple[float, bool]:
-        peak = float(self._peak[channel])
+        peak = float(self.peak[channel])
         if peak == 0.0 or target == 0.0:
             return 0.0, False
         plain = target / math.sqrt(self._squares[channel] / self._samples)

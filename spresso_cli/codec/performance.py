@@ -29,25 +29,22 @@ class Performance:
         self.channels = header.channels
         self.samples = header.samples
         self._coded = header.coded_channels
-        self._spool = Spool(self.rate, self._coded)
-        peak = np.zeros(self._coded)
-        for block in blocks:
-            peak = np.maximum(peak, np.abs(block).max(axis=0, initial=0.0))
-            self._spool.append(np.asarray(block, np.float32))
-        self._raise(shortfall(peak, NETWORK_PEAK))
-        leveller = Leveller(self._coded)
-        for block in self._spool.blocks():
-            leveller.add(block)
+        leveller = self._taken(blocks)
+        missing = shortfall(leveller.peak, NETWORK_PEAK)
+        if missing.any():
+            low = self._spool
+            leveller = self._taken(raised(low.blocks, low.samples, self.rate, missing))
+            low.close()
         levels = header.levels or (header.gain,) * self._coded
         self._fit: Fit = leveller.fit([rms_of(level) for level in levels])
 
-    def _raise(self, missing: np.ndarray) -> None:
-        """Bring the loudest parts up to the peak that the networks saw."""
-        if missing.any():
-            low, self._spool = self._spool, Spool(self.rate, self._coded)
-            for block in raised(low.blocks, low.samples, self.rate, missing):
-                self._spool.append(block)
-            low.close()
+    def _taken(self, blocks: Iterable[np.ndarray]) -> Leveller:
+        """Spool a sound; returns what knows how to level it."""
+        self._spool, leveller = Spool(self.rate, self._coded), Leveller(self._coded)
+        for block in blocks:
+            leveller.add(block)
+            self._spool.append(np.asarray(block, np.float32))
+        return leveller
 
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         """Yields float32 `[n <= size, channels]` in -1..1; every call begins at sample 0."""
