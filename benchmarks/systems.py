@@ -26,6 +26,7 @@ from spresso_cli.codec.weights import load_audio_ae
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
+from spresso_cli.diffusion.noise import phase_noise
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.embeddings import Embedder
 from spresso_cli.evaluation.peers import Coded
@@ -177,7 +178,11 @@ def by_audio_ae(codec: ContinuousCodec, clips: Clips) -> CodedClips:
 
 @torch.inference_mode()
 def through_audio_ae(model: AudioAE, clip: np.ndarray) -> np.ndarray:
-    """A clip [n] to latents and back."""
+    """A clip [n] to latents and back, with phases from the noise of seed 0 where the codec has them."""
     padded = np.pad(clip, (0, -clip.size % model.config.hop)).astype(np.float32)
     x = torch.from_numpy(padded)[None].to(model.latent_mean.device)
-    return model.decode(model.encode(x))[0, : clip.size].cpu().numpy()
+    phases = None
+    if count := model.config.phases:
+        noise = phase_noise(0, 0, padded.size // model.config.hop, count)
+        phases = torch.from_numpy(noise).to(x.device)
+    return model.decode(model.encode(x), phases)[0, : clip.size].cpu().numpy()

@@ -1,9 +1,11 @@
 """AudioAE: 48 kHz sound <-> 128 latents at exactly 100 Hz (S-PRESSO 2.1).
 
 A Vocos-style decoder predicts complex STFT coefficients, the encoder mirrors it, and every layer
-keeps the 100 Hz frame rate. Beyond the paper, `bypass = "mdct"` adds a linear path: the first 128
-MDCT coefficients of each frame are added to the latent and synthesised back, so that the networks
-only have to learn what a linear code misses. And `noise_from` replaces the phases that the decoder
+keeps the 100 Hz frame rate. Beyond the paper, `bypass = "mdct"` adds a linear path: the first MDCT
+coefficients of each frame are added to the latent and synthesised back, so that the networks only
+have to learn what a linear code misses. Frequencies above these have no place of their own in a
+latent of 128 numbers; `high_bands` gives the last few of them to the levels of so many bands there,
+from which the decoder's magnitudes start. And `noise_from` replaces the phases that the decoder
 predicts for high bins by noise: without an adversary it cannot know them, and repeats its guess in
 every frame, which is heard as a buzz at the frame rate.
 """
@@ -22,6 +24,10 @@ SAMPLE_RATE = 48_000
 # constant outside, because Adam destroys a small synthesis matrix within a few steps.
 BYPASS_SCALE = 8.0
 SMOOTHED = 9  # bins (450 Hz) whose powers are averaged where phases are noise
+# Levels are natural logarithms of a band's root mean square bin, from a floor that white noise of
+# -106 dB has. As latents they are brought to about the mean and deviation of training sounds.
+LEVEL_FLOOR, LEVEL_MEAN, LEVEL_STD = 1e-4, -4.0, 2.5
+_LOG_MAGNITUDE = 4.0  # what the decoder's logarithms of magnitudes have on top: they start at -4
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,21 @@ class AudioAEConfig:
     n_fft: int = 960
     hop: int = 480
     bypass: str = "mdct"  # "none" | "mdct"
+    high_bands: int = 0  # above the bypass, whose levels take the last latents instead of MDCT rows
     noise_from: int | None = None  # STFT bin from which decoding takes given phases; None: none
 
     def __post_init__(self) -> None:
         if self.bypass not in ("none", "mdct"):
             raise ValueError(f"bypass must be 'none' or 'mdct', not {self.bypass!r}")
+        if self.high_bands and (self.bypass == "none" or not 0 < self.high_bands < self.latent):
+            raise ValueError("high_bands are latents that a bypass does without: fewer than all")
         if self.noise_from is not None and not 0 < self.noise_from <= self.n_fft // 2:
             raise ValueError(f"noise_from must be a bin up to {self.n_fft // 2}")
+
+    @property
+    def rows(self) -> int:
+        """MDCT rows of the bypass; also the STFT bin above them, as both are hop / 2 apart in Hz."""
+        return self.latent - self.high_bands
 
     @property
     def phases(self) -> int:
@@ -99,6 +113,29 @@ def mdct_rows(hop: int, rows: int) -> Tensor:
     return (math.sqrt(2.0 / hop) * window * basis).float()
 
 
+def high_band_matrices(first: int, bins: int, bands: int) -> tuple[Tensor, Tensor]:
+    """Bands evenly spaced on the mel scale over STFT bins `first` to `bins - 1` (Nyquist).
+
+    Returns:
+        What takes powers of these bins to the bands' means, `[bins - first, bands]`, and what takes
+        bands to bins, linear between the bands' middles and constant beyond, `[bands, bins - first]`.
+    """
+    bin_hz = SAMPLE_RATE / 2 / (bins - 1)
+    low, high = (math.log1p(hz / 700) for hz in (first * bin_hz, SAMPLE_RATE / 2))
+    edges = 700 * torch.linspace(low, high, bands + 1, dtype=torch.float64).expm1() / bin_hz
+    edges = (edges.round() - first).long()
+    edges[-1] = bins - first  # Nyquist is in the last one
+    place = torch.arange(bins - first)[:, None]
+    inside = ((place >= edges[:-1]) & (place < edges[1:])).double()
+    middles = (edges[:-1] + edges[1:] - 1) / 2
+    # Each band's weight falls from 1 in its middle to 0 in those of its neighbours.
+    gaps = middles.diff()
+    rise = (place - middles)[:, 1:] / gaps + 1
+    fall = 1 - (place - middles)[:, :-1] / gaps
+    weights = torch.minimum(F.pad(rise, (1, 0), value=1.0), F.pad(fall, (0, 1), value=1.0))
+    return (inside / inside.sum(0)).float(), weights.clamp(0, 1).T.float().contiguous()
+
+
 def overlap_add(frames: Tensor, hop: int) -> Tensor:
     """`[B, T, 2 hop]` -> `[B, (T + 1) hop]`: frame j starts at sample j * hop."""
     first, second = frames[..., :hop], frames[..., hop:]
@@ -122,9 +159,13 @@ class AudioAE(nn.Module):
         self.dec = Backbone(config.latent, dim, *shape, config.decoder_blocks)
         self.head = nn.Linear(dim, bins)
         if config.bypass == "mdct":
-            rows = mdct_rows(config.hop, config.latent)
-            self.ana = nn.Parameter(rows)  # [128, 960]
-            self.syn = nn.Parameter(rows.T.contiguous())  # [960, 128]
+            rows = mdct_rows(config.hop, config.rows)
+            self.ana = nn.Parameter(rows)  # [rows, 960]
+            self.syn = nn.Parameter(rows.T.contiguous())  # [960, rows]
+        if config.high_bands:
+            to, back = high_band_matrices(config.rows, bins // 2, config.high_bands)
+            self.register_buffer("to_bands", to, persistent=False)
+            self.register_buffer("to_bins", back, persistent=False)
         self.register_buffer("latent_mean", torch.zeros(config.latent))
         self.register_buffer("latent_std", torch.ones(config.latent))
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
@@ -157,8 +198,16 @@ class AudioAE(nn.Module):
         features = features * magnitude.rsqrt().repeat(1, 1, 2)
         z = self.to_latent(self.enc(features))
         if self.config.bypass == "mdct":
-            z = z + BYPASS_SCALE * (self._frames(x, "constant") @ self.ana.T)
+            known = BYPASS_SCALE * (self._frames(x, "constant") @ self.ana.T)
+            if self.config.high_bands:
+                known = torch.cat((known, self._levels(magnitude)), -1)
+            z = z + known
         return z
+
+    def _levels(self, magnitude: Tensor) -> Tensor:
+        """Spectra's magnitudes `[B, T, 481]` -> what latents say of high bands, `[B, T, bands]`."""
+        power = magnitude[..., self.config.rows :].square() @ self.to_bands
+        return (0.5 * power.clamp(min=LEVEL_FLOOR**2).log() - LEVEL_MEAN) / LEVEL_STD
 
     def decode_raw(self, z: Tensor, phases: Tensor | None = None) -> Tensor:
         """Latents before standardisation `[B, T, 128]` -> sound `[B, 480 T]` (training)."""
@@ -170,7 +219,12 @@ class AudioAE(nn.Module):
         `phases` `[T, phases]` or `[B, T, phases]`; without them the two are the same.
         """
         m, p = self.head(self.dec(z)).chunk(2, dim=-1)  # [B, T, 481] each
-        magnitude = torch.exp(m.float() - 4.0).clamp(max=100.0)
+        m, rows = m.float() - _LOG_MAGNITUDE, self.config.rows
+        if self.config.high_bands:
+            levels = LEVEL_MEAN + LEVEL_STD * z[..., rows:].float()
+            known = F.pad(levels @ self.to_bins + _LOG_MAGNITUDE, (rows, 0))  # [B, T, 481]
+            m = m + known
+        magnitude = torch.exp(m).clamp(max=100.0)
         noise = None
         if phases is not None and self.config.noise_from is not None:
             first = self.config.noise_from
@@ -182,7 +236,7 @@ class AudioAE(nn.Module):
         weights = overlap_add((self.window**2).expand(1, z.shape[1], -1), hop)[:, pad:-pad]
         sound = sound[:, pad:-pad] / weights
         if self.config.bypass == "mdct":
-            linear = overlap_add(z @ self.syn.T, hop) / BYPASS_SCALE
+            linear = overlap_add(z[..., :rows] @ self.syn.T, hop) / BYPASS_SCALE
             sound = sound + linear[:, pad:-pad]
         if noise is None:
             return sound, sound

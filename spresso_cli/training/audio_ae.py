@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spresso_cli.models.audio_ae import SAMPLE_RATE, AudioAE
+from spresso_cli.models.audio_ae import SAMPLE_RATE, AudioAE, AudioAEConfig
 from spresso_cli.training import distributed, losses
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.augment import change_speed, mix, random_eq, uniform
@@ -72,8 +72,9 @@ def warm_start(network: AudioAE, given: AudioAE) -> str:
     """Copy what fits from trained weights into a fresh network; says what that was.
 
     The same sizes with as many blocks or more take everything: blocks beyond the given ones start
-    with a zero scale, so that the network computes exactly what the given one did. Otherwise only
-    the linear bypass is taken, if both have one.
+    with a zero scale, so that the network computes exactly what the given one did. High bands that
+    the given one lacks take the place of what its last latents were. Otherwise only the linear
+    bypass is taken, if both have one of the same length.
     """
     sizes = ("dim", "kernel", "expansion", "latent", "n_fft", "hop", "bypass")
     ours, theirs = network.config, given.config
@@ -82,19 +83,37 @@ def warm_start(network: AudioAE, given: AudioAE) -> str:
         ours.encoder_blocks >= theirs.encoder_blocks
         and ours.decoder_blocks >= theirs.decoder_blocks
     )
+    fits = fits and theirs.high_bands in (0, ours.high_bands)
     weights = given.state_dict()
     with torch.no_grad():
         if fits and deep:
+            if ours.high_bands > theirs.high_bands:
+                weights = _with_high_bands(weights, ours)
             network.load_state_dict(weights, strict=False)
             for name, parameter in network.named_parameters():
                 if name.endswith("gamma") and name not in weights:
                     parameter.zero_()
             return "all weights"
-        if ours.bypass == theirs.bypass == "mdct" and ours.latent == theirs.latent:
+        if ours.bypass == theirs.bypass == "mdct" and ours.rows == theirs.rows:
             network.ana.copy_(given.ana)
             network.syn.copy_(given.syn)
             return "the linear bypass"
     return "nothing"
+
+
+def _with_high_bands(weights: dict[str, Tensor], config: AudioAEConfig) -> dict[str, Tensor]:
+    """Weights of an AudioAE without high bands for one of `config`, whose networks add nothing to
+    the levels of its bands."""
+    weights = {name: value.clone() for name, value in weights.items()}
+    rows, bins = config.rows, config.n_fft // 2 + 1
+    weights["ana"], weights["syn"] = weights["ana"][:rows], weights["syn"][:, :rows]
+    for name in ("to_latent.weight", "to_latent.bias", "latent_mean"):
+        weights[name][rows:] = 0
+    weights["latent_std"][rows:] = 1
+    weights["dec.embed.weight"][:, rows:] = 0
+    for name in ("head.weight", "head.bias"):
+        weights[name][rows:bins] = 0  # magnitudes
+    return weights
 
 
 def sounds(

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig, mdct_rows, overlap_add
+from spresso_cli.models.audio_ae import (
+    AudioAE,
+    AudioAEConfig,
+    high_band_matrices,
+    mdct_rows,
+    overlap_add,
+)
 
 SMALL = AudioAEConfig(dim=8, encoder_blocks=1, decoder_blocks=2, kernel=3, expansion=2)
 
@@ -85,6 +93,75 @@ def test_digital_silence_has_finite_latents_and_gradients() -> None:
     y = model.decode_raw(model.encode_raw(torch.zeros(1, 4800)))
     y.square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def with_levels(config: AudioAEConfig = SMALL, **changes) -> AudioAE:
+    """Networks that add nothing to MDCT rows and to the levels of high bands."""
+    model = silent_networks(replace(config, high_bands=8, noise_from=120, **changes))
+    model.head.bias[120:481] = 0.0
+    return model
+
+
+def through(model: AudioAE, x: torch.Tensor) -> torch.Tensor:
+    """Sound as the codec decodes it: phases from noise."""
+    generator = torch.Generator().manual_seed(5)
+    phases = torch.rand(x.shape[1] // 480, model.config.phases, generator=generator)
+    return model.decode(model.encode(x), phases)
+
+
+def test_high_bands_share_the_spectrum_above_the_mdct_rows() -> None:
+    to, back = high_band_matrices(120, 481, 8)
+    assert to.shape == (361, 8)
+    assert back.shape == (8, 361)
+    torch.testing.assert_close(to.sum(0), torch.ones(8))  # means
+    assert ((to > 0).sum(1) == 1).all()  # of every bin once
+    torch.testing.assert_close(back.sum(0), torch.ones(361))  # equal levels stay equal
+    widths = (to > 0).sum(0)
+    assert (widths.diff() > 0).all()  # as on the mel scale
+    assert back[0, 0] == back[7, -1] == 1
+
+
+def test_high_bands_bring_noise_back_at_its_level() -> None:
+    """White noise above 6 kHz, 20 dB louder above 12 kHz: nothing of it fits into MDCT rows."""
+    model = with_levels()
+    spectrum = torch.fft.rfft(noise(48_000))
+    hertz = torch.arange(spectrum.shape[1])
+    spectrum[:, hertz < 12_000] *= 0.1
+    x = torch.fft.irfft(spectrum)
+    before, after = (torch.fft.rfft(y)[0].abs().square() for y in (x, through(model, x)))
+    for band in (slice(7000, 9500), slice(15_000, 23_000)):
+        assert 10 * (after[band].mean() / before[band].mean()).log10().abs() < 1
+
+
+def test_high_bands_are_heard_when_they_sound() -> None:
+    model = with_levels()
+    x = noise(48_000)
+    x[:, :24_000] *= 1e-3
+    y = through(model, x)
+    high = torch.fft.rfft(y.unflatten(1, (-1, 4800)))[..., 800:].abs().square().mean(2)[0]
+    quiet, loud = high[:4].mean(), high[6:].mean()
+    assert 10 * (loud / quiet).log10().item() == pytest.approx(60, abs=1)
+
+
+def test_high_bands_of_silence_are_finite_and_inaudible() -> None:
+    model = with_levels()
+    assert torch.isfinite(model.encode(torch.zeros(1, 4800))).all()
+    assert through(model, torch.zeros(1, 4800)).abs().max() < 1e-4
+
+
+def test_high_bands_leave_what_lies_below_them_alone() -> None:
+    time = torch.arange(9600) / 48_000
+    low = torch.sin(2 * torch.pi * 1000.0 * time)[None]
+    middle = slice(960, -960)
+    torch.testing.assert_close(
+        through(with_levels(), low)[:, middle], low[:, middle], atol=1e-2, rtol=0
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"high_bands": 128}, {"high_bands": 8, "bypass": "none"}])
+def test_high_bands_need_a_bypass_that_keeps_rows(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="high_bands"):
+        AudioAEConfig(**wrong)
 
 
 def test_another_bypass_is_refused() -> None:

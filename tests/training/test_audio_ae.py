@@ -23,7 +23,7 @@ SMALL = AudioAEConfig(dim=8, encoder_blocks=1, decoder_blocks=1, kernel=3, expan
 
 
 def test_a_tiny_run_lowers_its_loss_in_seconds(
-    spresso: Callable, sounds: Path, tmp_path: Path
+    spresso: Callable, sounds: Path, tiny: Settings, tmp_path: Path
 ) -> None:
     picture = tmp_path / "curves.png"
     result = spresso(
@@ -37,9 +37,7 @@ def test_a_tiny_run_lowers_its_loss_in_seconds(
     assert picture.stat().st_size > 1000
 
     # Its latents, with the averaged weights, have zero mean and unit deviation.
-    network = AudioAE(
-        AudioAEConfig(dim=32, encoder_blocks=1, decoder_blocks=1, kernel=3, expansion=2)
-    )
+    network = AudioAE(tiny.audio_ae)
     network.load_state_dict(part(ema_weights(tmp_path / "m" / "audio-ae"), "audio_ae"))
     assert network.latent_std.min() > 0
     assert not torch.equal(network.latent_std, torch.ones(128))
@@ -77,6 +75,28 @@ def test_a_warm_start_into_another_width_takes_the_bypass() -> None:
     assert warm_start(fresh, given) == "the linear bypass"
     assert torch.equal(fresh.ana, given.ana)
     assert warm_start(network(dim=12, bypass="none"), given) == "nothing"
+
+
+def test_a_warm_start_gives_high_bands_their_latents_and_keeps_the_others() -> None:
+    given = network(seed=1)
+    with torch.no_grad():
+        given.latent_mean.normal_()
+        given.latent_std.uniform_(0.5, 2.0)
+    fresh = network(high_bands=8)
+    assert warm_start(fresh, given) == "all weights"
+    with torch.no_grad():
+        latents, before = fresh.encode(noise()), given.encode(noise())
+        assert torch.equal(latents[..., :120], before[..., :120])
+        # Of high bands, latents are their levels alone, and the decoder starts from these.
+        assert torch.equal(latents[..., 120:], fresh.encode_raw(noise())[..., 120:])
+        louder = latents.clone()
+        louder[..., 120:] += 1.0
+        low, high = (
+            torch.fft.rfft(y)[:, cut].abs().mean()
+            for cut in (slice(0, 550), slice(700, None))
+            for y in (fresh.decode(louder) - fresh.decode(latents),)
+        )
+    assert high > 10 * low
 
 
 def test_both_losses_of_a_competing_step_reach_their_own_weights_only(tiny: Settings) -> None:
