@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -127,13 +128,10 @@ def high_band_matrices(first: int, bins: int, bands: int) -> tuple[Tensor, Tenso
     edges[-1] = bins - first  # Nyquist is in the last one
     place = torch.arange(bins - first)[:, None]
     inside = ((place >= edges[:-1]) & (place < edges[1:])).double()
-    middles = (edges[:-1] + edges[1:] - 1) / 2
-    # Each band's weight falls from 1 in its middle to 0 in those of its neighbours.
-    gaps = middles.diff()
-    rise = (place - middles)[:, 1:] / gaps + 1
-    fall = 1 - (place - middles)[:, :-1] / gaps
-    weights = torch.minimum(F.pad(rise, (1, 0), value=1.0), F.pad(fall, (0, 1), value=1.0))
-    return (inside / inside.sum(0)).float(), weights.clamp(0, 1).T.float().contiguous()
+    middles = ((edges[:-1] + edges[1:] - 1) / 2).numpy()
+    weights = [np.interp(place[:, 0], middles, row) for row in np.eye(bands)]
+    means = inside / inside.sum(0).clamp(min=1)
+    return means.float(), torch.from_numpy(np.stack(weights)).float()
 
 
 def overlap_add(frames: Tensor, hop: int) -> Tensor:
