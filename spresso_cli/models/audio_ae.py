@@ -219,9 +219,8 @@ class AudioAE(nn.Module):
         m, p = self.head(self.dec(z)).chunk(2, dim=-1)  # [B, T, 481] each
         m, rows = m.float() - _LOG_MAGNITUDE, self.config.rows
         if self.config.high_bands:
-            levels = LEVEL_MEAN + LEVEL_STD * z[..., rows:].float()
-            known = F.pad(levels @ self.to_bins + _LOG_MAGNITUDE, (rows, 0))  # [B, T, 481]
-            m = m + known
+            low, high = m.tensor_split((rows,), -1)
+            m = torch.cat((low, self._raised(high + _LOG_MAGNITUDE, z[..., rows:].float())), -1)
         magnitude = torch.exp(m).clamp(max=100.0)
         noise = None
         if phases is not None and self.config.noise_from is not None:
@@ -241,6 +240,23 @@ class AudioAE(nn.Module):
         # Frames with phases of their own add up in power, not in amplitude.
         noise = overlap_add(noise * self.window, hop)[:, pad:-pad] / weights.sqrt()
         return sound + noise, sound
+
+    def _raised(self, shape: Tensor, latents: Tensor) -> Tensor:
+        """Logarithms of magnitudes in high bins, `[B, T, 481 - rows]`.
+
+        Args:
+            shape: what the network adds to the levels of bands, like the result.
+            latents: that say these levels, `[B, T, bands]`.
+        """
+        levels = LEVEL_MEAN + LEVEL_STD * latents
+        high = levels @ self.to_bins + shape
+        if self.config.noise_from is None:
+            return high
+        # Losses on logarithms make noise too quiet, its mean being above its median: the network has
+        # a say in the shape of a band, not in its power.
+        power = (2 * high).exp() @ self.to_bands
+        wrong = levels - 0.5 * power.clamp(min=1e-20).log()
+        return high + wrong @ (self.to_bands > 0).to(wrong).T
 
     def _noise(self, magnitude: Tensor, phases: Tensor) -> Tensor:
         """Noise in the upper bins, frames `[B, T, 960]` scaled for the window whose spectra the
