@@ -19,7 +19,7 @@ from spresso_cli.audio.files import ArraySource
 from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.decoder import LatentDecoder
-from spresso_cli.codec.envelope import held_to_envelope, performed
+from spresso_cli.codec.envelope import held_to_envelope
 from spresso_cli.codec.performance import Performance, at_source_rate
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.codec.weights import load_audio_ae
@@ -141,15 +141,8 @@ class NoiseCodec(ContinuousCodec):
         family = self.pack.families[stream.profile.frame_rate]
         envelope = self._envelope(self.pack, family)
         codes = stream.codes()
-        models = self._decoder_models(self.pack, family)
-        z = performed(
-            LatentDecoder(models).excerpts(codes),
-            envelope,
-            models.quantizer.whitening,
-            stream.profile.codebooks,
-            options.variety,
-            options.seed,
-        )
+        decoder = LatentDecoder(self._decoder_models(self.pack, family))
+        z = decoder.performed(codes, envelope, options.variety, options.seed)
         generator = torch.Generator().manual_seed(options.seed)
         length = codes.shape[1] * envelope.config.pool * envelope.log_mel.hop
         sound = 0.05 * torch.randn(1, length, generator=generator).to(self.device)

@@ -18,7 +18,7 @@ from spresso_cli.audio.files import ArraySource, AudioSource
 from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver, joined
 from spresso_cli.codec.device import ROUND, Batches, resolve_device, within_memory
 from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
-from spresso_cli.codec.envelope import held_to_envelope, performed
+from spresso_cli.codec.envelope import held_to_envelope
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.codec.protocol import VARIETY, Decoded, DecodeOptions
@@ -290,9 +290,7 @@ class Codec:
                 latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
             sound = sound_of(latents, audio_ae, job.seed)
             if envelope is not None and job.envelope:
-                z, books = decoder.excerpts(codes), job.stream.profile.codebooks
-                whitening = decoder.models.quantizer.whitening
-                z = performed(z, envelope, whitening, books, job.variety, job.seed)
+                z = decoder.performed(codes, envelope, job.variety, job.seed)
                 sound = held_to_envelope(sound, z, envelope)
             sound = at_source_rate(sound, job.stream)
             try:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spresso_cli.audio.windows import Plan, window_weights
 from spresso_cli.codec.device import Batches
-from spresso_cli.codec.envelope import Excerpts
+from spresso_cli.codec.envelope import Excerpts, performed
 from spresso_cli.codec.packs import FamilyInfo
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.diffusion.edm import guided, precondition
@@ -25,6 +25,7 @@ from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 MAX_STEPS = 1000
@@ -187,6 +188,13 @@ class LatentDecoder:
     def excerpts(self, channels: np.ndarray) -> Excerpts:
         """z of any code frames of all channels, for `held_to_envelope`."""
         return lambda begin, stop: torch.stack([self.z(row, begin, stop) for row in channels])
+
+    def performed(
+        self, channels: np.ndarray, envelope: EnvelopeFilter, variety: float, seed: int
+    ) -> Excerpts:
+        """`excerpts` of codes `[C, frames, M]` as a seed's performance has them."""
+        whitening, codebooks = self.models.quantizer.whitening, channels.shape[2]
+        return performed(self.excerpts(channels), envelope, whitening, codebooks, variety, seed)
 
     def _denoiser(
         self, windows: list[_Window], text: TextCondition | None, micro: int, null: bool
