@@ -28,6 +28,9 @@ SMOOTHED = 9  # bins (450 Hz) whose powers are averaged where phases are noise
 # Levels are natural logarithms of a band's root mean square bin, from a floor that white noise of
 # -106 dB has. As latents they are brought to about the mean and deviation of training sounds.
 LEVEL_FLOOR, LEVEL_MEAN, LEVEL_STD = 1e-4, -4.0, 2.5
+# In standardised latents they deviate by this, all others by 1: levels then stand out of the same noise
+# four times as far, and a denoiser settles them before the details and four times as exactly.
+LEVEL_SPREAD = 4.0
 _LOG_MAGNITUDE = 4.0  # what the decoder's logarithms of magnitudes have on top: they start at -4
 
 
@@ -275,7 +278,8 @@ class AudioAE(nn.Module):
             x: float32 `[B, n]` at 48 kHz, n a positive multiple of 480 (zero-pad the end).
 
         Returns:
-            float32 `[B, n / 480, 128]`, zero mean and unit std per channel over training sound.
+            float32 `[B, n / 480, 128]`, zero mean and unit std per channel over training sound; levels
+            have a std of `LEVEL_SPREAD`.
         """
         return (self.encode_raw(x) - self.latent_mean) / self.latent_std
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spresso_cli.models.audio_ae import SAMPLE_RATE, AudioAE, AudioAEConfig
+from spresso_cli.models.audio_ae import LEVEL_SPREAD, SAMPLE_RATE, AudioAE, AudioAEConfig
 from spresso_cli.training import distributed, losses
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.augment import change_speed, mix, random_eq, uniform
@@ -109,7 +109,7 @@ def _with_high_bands(weights: dict[str, Tensor], config: AudioAEConfig) -> dict[
     weights["ana"], weights["syn"] = weights["ana"][:rows], weights["syn"][:, :rows]
     for name in ("to_latent.weight", "to_latent.bias", "latent_mean"):
         weights[name][rows:] = 0
-    weights["latent_std"][rows:] = 1
+    weights["latent_std"][rows:] = 1 / LEVEL_SPREAD
     weights["dec.embed.weight"][:, rows:] = 0
     for name in ("head.weight", "head.bias"):
         weights[name][rows:bins] = 0  # magnitudes
@@ -323,6 +323,7 @@ def standardise(
         seen += len(z)
     mean = total[0] / seen
     std = (total[1] / seen - mean**2).clamp(min=1e-8).sqrt()
+    std[audio_ae.config.rows :] /= LEVEL_SPREAD
     for name, value in (("latent_mean", mean), ("latent_std", std)):
         getattr(audio_ae, name).copy_(value)
         run.ema.average[f"audio_ae.{name}"].copy_(value)

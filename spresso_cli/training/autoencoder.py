@@ -254,8 +254,8 @@ def train(
             z = disturbed(z, t, envelope, training, run.generator)
             down = (adapter, adapter.tokens(z, distributed.share(keep).to(device)))
             each, hidden = diffusion_loss_and_hidden(model.dit, x0, sigma, noise, text, down)
-            weights = distributed.share(level_weights(crops.latents, training.level_floor))
-            total = total + (weights * each).mean()
+            weights = level_weights(pool.waveform(crops.latents), training.level_floor)
+            total = total + (distributed.share(weights) * each).mean()
             if training.align_weight:
                 aligned = (model.align(hidden.float()) - envelope.per_patch(mel, patch)) ** 2
                 total = total + training.align_weight * aligned.mean()

@@ -102,7 +102,7 @@ def train(
         sigma, noise, text = map(distributed.share, (sigma, noise, text))
         down = (adapter, adapter.tokens(z, distributed.share(keep).to(device)))
         each = diffusion_loss(model.dit, mine, sigma, noise, text, down)
-        weights = level_weights(x0, training.level_floor)
+        weights = level_weights(pool.waveform(x0), training.level_floor)
         optimizer.zero_grad()
         (distributed.share(weights) * each).mean().backward()
         distributed.average_gradients(trained)

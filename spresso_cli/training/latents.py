@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ class LatentPool:
         offsets: int64 `[entries + 1]`.
         clip: int64 `[entries]`, the corpus index of each entry (its caption).
         silence: float32 `[128]`, the latent of digital silence.
+        levels: int64 `[]`, how many of the last channels are levels of high bands: their power says
+            nothing of a sound's.
     """
 
     latents: Tensor
@@ -50,6 +52,11 @@ class LatentPool:
     offsets: Tensor
     clip: Tensor
     silence: Tensor
+    levels: Tensor = field(default_factory=lambda: torch.tensor(0))
+
+    def waveform(self, latents: Tensor) -> Tensor:
+        """Those channels `[..., 128 - levels]` of latents whose power is that of sound."""
+        return latents[..., : latents.shape[-1] - int(self.levels)]
 
     def crops(self, count: int, frames: int, generator: torch.Generator) -> Crops:
         """`count` random crops of `frames`, short entries continued in silence."""
@@ -80,6 +87,7 @@ class LatentPool:
             torch.cat([*offsets, torch.tensor(starts[-1:])]),
             torch.cat([pool.clip for pool in pools]),
             pools[0].silence,
+            pools[0].levels,
         )
 
     def save(self, path: Path) -> None:
@@ -133,7 +141,8 @@ def build_pool(
     silence = audio_ae.encode(torch.zeros(1, 100 * hop, device=device))[0, 50]
     offsets = torch.cat((torch.zeros(1, dtype=torch.int64), torch.tensor(lengths).cumsum(0)))
     owner = torch.tensor(owners)
-    return LatentPool(torch.cat(pieces), torch.cat(mels), offsets, owner, silence.float())
+    levels = torch.tensor(audio_ae.config.high_bands)
+    return LatentPool(torch.cat(pieces), torch.cat(mels), offsets, owner, silence.float(), levels)
 
 
 def augmented(corpus: Corpus, sound: Tensor, generator: torch.Generator) -> Tensor:

@@ -118,6 +118,11 @@ def test_the_diffusion_loss_is_the_preconditioned_denoisers_weighted_error() -> 
     torch.testing.assert_close(loss, error * (sigma**2 + 1) / sigma**2, rtol=1e-3, atol=1e-4)
 
 
+def test_the_levels_of_high_bands_do_not_count_as_power() -> None:
+    pool = LatentPool(*[torch.zeros(1)] * 5, levels=torch.tensor(8))
+    assert pool.waveform(torch.zeros(2, 5, 128)).shape == (2, 5, 120)
+
+
 def test_level_weights_are_inverse_to_power_and_one_on_average() -> None:
     x0 = torch.ones(3, 4, 5) * torch.tensor([0.1, 1.0, 10.0])[:, None, None]
     weights = level_weights(x0, floor=0.01)
