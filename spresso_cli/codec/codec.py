@@ -351,6 +351,7 @@ class Codec:
             dit,
             adapter,
             self._quantizer(pack, family),
+            self._envelope(pack, family),
             pack.sigma_min,
             pack.sigma_max,
             self._batches,

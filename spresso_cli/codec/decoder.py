@@ -38,6 +38,7 @@ class DecoderModels:
     dit: DiT
     adapter: AudioDown
     quantizer: SequenceQuantizer
+    envelope: EnvelopeFilter | None
     sigma_min: float
     sigma_max: float
     batches: Batches
@@ -95,6 +96,7 @@ class _Window:
     begin: int  # latent frame in the field
     length: int
     tokens: Tensor  # [n, D]
+    told: Tensor  # the last latents, as far as z tells them, [length, levels]
     weights: Tensor  # [length, 1]
 
 
@@ -162,9 +164,10 @@ class LatentDecoder:
         return [x[start:stop] for start, stop in spans]
 
     def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
-        """The windows of one piece, with their tokens f_phi(z_q)."""
+        """The windows of one piece, with their tokens f_phi(z_q) and what z_q tells of latents."""
         z = self.z(piece.codes, piece.start, piece.start + piece.frames)
         tokens = self.models.adapter.tokens(z[None])[0]  # [frames k, D]
+        told = self._told(z, length)
         pool, k = self.plan.pool, self.models.adapter.config.tokens
         windows = self.plan.decoder_windows(len(z))
         weights = window_weights(windows, pool, length)
@@ -173,8 +176,18 @@ class LatentDecoder:
                 begin + start * pool,
                 len(weight),
                 tokens[start * k : stop * k],
+                told[start * pool :][: len(weight)],
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
+
+    def _told(self, z: Tensor, length: int) -> Tensor:
+        """The last latents of a stretch, as z `[n, 64]` tells them, `[length, levels]`; the last frame
+        goes on where the stretch is longer than z. Without levels, `[length, 0]`."""
+        envelope = self.models.envelope
+        if envelope is None or not envelope.config.levels:
+            return z.new_zeros(length, 0)
+        told = envelope.levels(z[None])[0]
+        return torch.cat((told, told[-1:].expand(max(0, length - len(told)), -1)))
 
     def z(self, codes: np.ndarray, begin: int, stop: int) -> Tensor:
         """The quantised latents of code frames `begin` to `stop - 1` of a channel `[frames, M]`,
@@ -212,18 +225,21 @@ class LatentDecoder:
                 tokens = torch.stack([window.tokens for window in padded])
                 if null:
                     tokens = adapter.null.expand_as(tokens)
-                batches.append((length, some, padded, tokens))
+                told = torch.stack([window.told for window in padded])
+                batches.append((length, some, padded, tokens, told))
         condition = _repeat(text, micro)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             out = torch.zeros_like(x)
-            for length, some, padded, tokens in batches:
+            for length, some, padded, tokens, told in batches:
                 rows = torch.stack([x[0, w.begin : w.begin + length] for w in padded])
 
                 def network(y: Tensor, c_noise: Tensor, tokens: Tensor = tokens) -> Tensor:
                     return dit(y, c_noise, condition, (adapter, tokens))
 
                 estimate = precondition(network, 1.0)(rows, sigma.expand(micro))
+                # What z tells is known, whatever the noise.
+                estimate[..., estimate.shape[2] - told.shape[2] :] = told
                 for window, row in zip(some, estimate, strict=False):
                     out[0, window.begin : window.begin + length] += window.weights * row
             return out

@@ -12,6 +12,9 @@ sound and behind it, nothing is left.
 
 Windows as short as a pitch is steady can be described at two resolutions: bands of each frame, and
 the mean spectrum of the window in bands fine enough for partials, as what it has beside the others.
+
+An AudioAE's latents may hold levels of high bands (audio_ae.py). z tells these as it tells the envelope,
+and what is told the diffusion network need not find.
 """
 
 from __future__ import annotations
@@ -46,14 +49,15 @@ BAND_FAINT, BAND_SILENT, UNDER = 0.5, 0.2, 0.8
 @dataclass(frozen=True)
 class EnvelopeConfig:
     """Pooling factor and channels of z; of how many codebooks it is known what they leave open; the
-    width of the network that tells fluctuation, 0: there is none; and how many fine bands describe
-    the mean spectrum of a window, 0: none do."""
+    width of the network that tells fluctuation, 0: there is none; how many fine bands describe the
+    mean spectrum of a window, 0: none do; and how many of the last latents are levels that z tells."""
 
     pool: int
     channels: int = 64
     codebooks: int = 0
     fluctuation: int = 0
     fine: int = 0
+    levels: int = 0
 
     @property
     def block(self) -> int:
@@ -109,6 +113,11 @@ class EnvelopeFilter(nn.Module):
         # Root mean square of what a code of 1, 2, ... codebooks misses of each channel of z.
         self.register_buffer("spread", torch.zeros(config.codebooks, config.channels))
         self.fluctuation = fluctuation_network(config) if config.fluctuation else None
+        if config.levels:  # of the latents of a window
+            self.register_buffer("level_mean", torch.zeros(config.pool * config.levels))
+            self.register_buffer(
+                "level_read_out", torch.zeros(config.channels, config.pool * config.levels)
+            )
         coarse, fine = self.log_mel.filters.tensor_split((BANDS,), 1)
         # What is held: all that z can describe, and what is constant in time; orthonormal columns.
         self.register_buffer("basis", torch.zeros(config.coarse, 0), persistent=False)
@@ -119,11 +128,21 @@ class EnvelopeFilter(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module._find_basis())
 
     def fill(self, read_out: Tensor, mean: Tensor) -> EnvelopeFilter:
-        """Take a read-out `[channels, inputs]` and the envelope of a z of zeros, `[inputs]`."""
-        self.read_out.copy_(read_out)
-        self.mean.copy_(mean)
+        """Take a read-out `[channels, inputs]` and the envelope of a z of zeros, `[inputs]`, both with
+        those of levels behind, `[..., pool x levels]`, if z tells any."""
+        envelope = self.config.inputs
+        self.read_out.copy_(read_out[:, :envelope])
+        self.mean.copy_(mean[:envelope])
+        if self.config.levels:
+            self.level_read_out.copy_(read_out[:, envelope:])
+            self.level_mean.copy_(mean[envelope:])
         self._find_basis()
         return self
+
+    def levels(self, z: Tensor) -> Tensor:
+        """The last latents of every frame, as z `[B, n, channels]` tells them, `[B, n t, levels]`."""
+        told = z @ self.level_read_out + self.level_mean
+        return told.unflatten(2, (self.config.pool, -1)).flatten(1, 2)
 
     def _find_basis(self) -> None:
         blocks = self.config.coarse // BANDS

@@ -58,6 +58,10 @@ class LatentPool:
         """Those channels `[..., 128 - levels]` of latents whose power is that of sound."""
         return latents[..., : latents.shape[-1] - int(self.levels)]
 
+    def high_bands(self, latents: Tensor) -> Tensor:
+        """Those channels `[..., levels]` of latents that are levels of high bands."""
+        return latents[..., latents.shape[-1] - int(self.levels) :]
+
     def crops(self, count: int, frames: int, generator: torch.Generator) -> Crops:
         """`count` random crops of `frames`, short entries continued in silence."""
         lengths = (self.offsets[1:] - self.offsets[:-1]).double()

@@ -1,7 +1,7 @@
 """Training stage, with step 2: which envelope does z describe? The read-out of models/envelope.py.
 
-With the encoder done, the best linear map from z to the log-mels of its window is one least-squares
-problem over a few thousand windows. How strongly a sound fluctuates besides is not linear in z: a
+With the encoder done, the best linear map from z to the log-mels of its window, and to the levels of high
+bands that are among its latents, is one least-squares problem over a few thousand windows. How strongly a sound fluctuates besides is not linear in z: a
 small network learns that within a minute.
 """
 
@@ -20,7 +20,7 @@ from spresso_cli.models.envelope import (
 )
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.latents import Crops, LatentPool
 
 # Of the network that tells fluctuation.
 BATCH, RATE, WEIGHT_DECAY = 512, 2e-3, 0.05
@@ -49,16 +49,24 @@ def fit(
     Returns:
         The filter, on the pool's device.
     """
-    config = replace(encoder.config.envelope, codebooks=codebooks, fluctuation=fluctuation)
+    config = replace(
+        encoder.config.envelope,
+        codebooks=codebooks,
+        fluctuation=fluctuation,
+        levels=int(pool.levels),
+    )
     device = pool.latents.device
+    wanted = config.inputs + config.pool * config.levels
     moments = torch.zeros(config.channels + 1, config.channels + 1, device=device).double()
-    products = torch.zeros(config.channels + 1, config.inputs, device=device).double()
+    products = torch.zeros(config.channels + 1, wanted, device=device).double()
     seen = 0
-    for mel, z in _encoded(pool, encoder, windows, frames, seed):
+    for crops, z in _encoded(pool, encoder, windows, frames, seed):
         z = z.flatten(0, 1).double()
         z = torch.cat((z, torch.ones_like(z[:, :1])), 1)  # [n, channels + 1]
+        levels = pool.high_bands(crops.latents).unflatten(1, (-1, config.pool)).flatten(2)
+        told = torch.cat((config.windows(crops.mel), levels), 2)
         moments += z.T @ z
-        products += z.T @ config.windows(mel).flatten(0, 1).double()
+        products += z.T @ told.flatten(0, 1).double()
         seen += len(z)
     mean = moments[-1, :-1] / seen
     variance = moments.diagonal()[:-1].mean() / seen - mean.square().mean()
@@ -142,8 +150,8 @@ def _fluctuations(
     """z `[n, channels]`, and the mean square of what it does not describe, `[n, spells x 64]`."""
     spells = envelope.config.pool // envelope.config.spell
     vectors, squares = [], []
-    for mel, z in _encoded(pool, encoder, windows, frames, seed):
-        square = envelope.mean_square(envelope.unheld(mel))
+    for crops, z in _encoded(pool, encoder, windows, frames, seed):
+        square = envelope.mean_square(envelope.unheld(crops.mel))
         vectors.append(z.flatten(0, 1))
         squares.append(square.unflatten(1, (-1, spells)).flatten(2).flatten(0, 1))
     return torch.cat(vectors), torch.cat(squares)
@@ -151,13 +159,13 @@ def _fluctuations(
 
 def _encoded(
     pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Log-mels `[32, n t, 64 + fine]` and z `[32, n, channels]` of random crops, until there are `windows`."""
+) -> Iterator[tuple[Crops, Tensor]]:
+    """32 random crops of n windows and their z `[32, n, channels]`, until there are `windows`."""
     generator = torch.Generator().manual_seed(seed)
     t = encoder.config.pool
     seen = 0
     while seen < windows:
         crops = pool.crops(32, max(1, frames // t) * t, generator)
         z = encoder(crops.latents, crops.mel).float()
-        yield crops.mel, z
+        yield crops, z
         seen += z.shape[0] * z.shape[1]

@@ -278,12 +278,14 @@ class Workspace:
             if family and family.envelope and not self.trained(f"quantizer/{rate}hz"):
                 return self._frozen(load_envelope(self.pack, family))
             return None
-        own = self.settings.rates[rate]
+        own, stored = self.settings.rates[rate], load_file(path)
         config = replace(
-            own.encoder.envelope, codebooks=own.qinco2.codebooks, fluctuation=own.fluctuation
+            own.encoder.envelope,
+            codebooks=own.qinco2.codebooks,
+            fluctuation=own.fluctuation,
+            levels=len(stored.get("level_mean", ())) // own.encoder.pool,
         )
-        network = EnvelopeFilter(config)
-        return self._frozen(network, load_file(path))
+        return self._frozen(EnvelopeFilter(config), stored)
 
     def keep_envelope(self, rate: int, envelope: EnvelopeFilter) -> None:
         """Store what was fitted beside the rate's quantiser."""

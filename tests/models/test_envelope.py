@@ -56,6 +56,21 @@ def test_a_sound_that_has_its_envelope_stays_as_it_is(envelope: EnvelopeFilter) 
     assert change < 0.01
 
 
+def test_z_tells_the_levels_among_the_latents_of_every_frame() -> None:
+    """A read-out of envelope and levels together; the envelope's part is the filter's."""
+    config = EnvelopeConfig(POOL, CHANNELS, levels=2)
+    read_out = torch.zeros(CHANNELS, config.inputs + POOL * 2)
+    read_out[0, config.inputs :] = torch.arange(POOL * 2.0)
+    mean = torch.full((config.inputs + POOL * 2,), -3.0)
+    envelope = EnvelopeFilter(config).fill(read_out, mean)
+    z = torch.zeros(1, 2, CHANNELS)
+    z[0, 1, 0] = 1.0
+    told = envelope.levels(z)
+    assert told.shape == (1, 2 * POOL, 2)
+    assert (told[0, :POOL] == -3.0).all()
+    assert torch.equal(told[0, POOL:], torch.arange(POOL * 2.0).view(POOL, 2) - 3.0)
+
+
 def test_what_z_does_not_describe_is_left_alone(envelope: EnvelopeFilter) -> None:
     """A swell of 20 ms in the middle of every window is none of the ways that z knows."""
     window = POOL * 480

@@ -63,6 +63,28 @@ def test_the_read_out_finds_what_z_says_of_the_envelope(
     assert envelope.spread.shape == (0, 4)
 
 
+def test_the_read_out_finds_what_z_says_of_levels() -> None:
+    """The last two latents follow the mean of the first, from frame to frame by themselves."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(4000, 1, 128, generator=generator)
+    latents = means.expand(-1, POOL, -1).clone()
+    latents[..., 126:] = means[..., :2] * torch.arange(1.0, POOL + 1)[:, None] - 1
+    latents = latents.flatten(0, 1)
+    pool = LatentPool(
+        latents,
+        torch.zeros(len(latents), 64),
+        torch.arange(0, len(latents) + 1, POOL),
+        torch.zeros(4000, dtype=torch.int64),
+        torch.zeros(128),
+        levels=torch.tensor(2),
+    )
+    envelope = read_out.fit(pool, Averaging(), windows=3000, frames=POOL)
+    assert envelope.config.levels == 2
+    some = latents.view(-1, POOL, 128)[:50]
+    told = envelope.levels(Averaging()(some, None))
+    torch.testing.assert_close(told, some[..., 126:], atol=0.02, rtol=0.01)
+
+
 def test_what_codes_leave_open_is_the_error_of_each_channel() -> None:
     torch.manual_seed(0)
     model = QINCo2(QINCo2Config(dim=4, codebook_bits=6, codebooks=3, embed=8, hidden=8, blocks=1))
