@@ -143,6 +143,11 @@ def overlap_add(frames: Tensor, hop: int) -> Tensor:
     return (F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))).flatten(1)
 
 
+def _power(level: Tensor) -> Tensor:
+    """Of levels in nepers; finite, however wild the latents that they come from."""
+    return (2 * level).clamp(max=40.0).exp()
+
+
 class AudioAE(nn.Module):
     """The autoencoder. `encode` and `decode` work on latents standardised per channel.
 
@@ -208,7 +213,7 @@ class AudioAE(nn.Module):
     def _levels(self, magnitude: Tensor) -> Tensor:
         """Spectra's magnitudes `[B, T, 481]` -> what latents say of high bands, `[B, T, bands]`."""
         power = magnitude[..., self.config.rows :].square() @ self.to_bands
-        return (0.5 * power.clamp(min=LEVEL_FLOOR**2).log() - LEVEL_MEAN) / LEVEL_STD
+        return (0.5 * (power + LEVEL_FLOOR**2).log() - LEVEL_MEAN) / LEVEL_STD
 
     def decode_raw(self, z: Tensor, phases: Tensor | None = None) -> Tensor:
         """Latents before standardisation `[B, T, 128]` -> sound `[B, 480 T]` (training)."""
@@ -257,9 +262,10 @@ class AudioAE(nn.Module):
             return high
         # Losses on logarithms make noise too quiet, its mean being above its median: the network has
         # a say in the shape of a band, not in its power.
-        power = (2 * high).exp() @ self.to_bands
-        wrong = levels - 0.5 * power.clamp(min=1e-20).log()
-        return high + wrong @ (self.to_bands > 0).to(wrong).T
+        own = _power(high) @ self.to_bands
+        wanted = _power(levels) - LEVEL_FLOOR**2  # silence is silent
+        wrong = wanted.clamp(min=1e-20).log() - own.clamp(min=1e-20).log()
+        return high + 0.5 * wrong @ (self.to_bands > 0).to(wrong).T
 
     def _noise(self, magnitude: Tensor, phases: Tensor) -> Tensor:
         """Noise in the upper bins, frames `[B, T, 960]` scaled for the window whose spectra the
