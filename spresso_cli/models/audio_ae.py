@@ -60,7 +60,7 @@ class AudioAEConfig:
 
     @property
     def rows(self) -> int:
-        """MDCT rows of the bypass; also the STFT bin above them, as both are hop / 2 apart in Hz."""
+        """MDCT rows of the bypass; also the first STFT bin above them, as both are 50 Hz apart."""
         return self.latent - self.high_bands
 
     @property
