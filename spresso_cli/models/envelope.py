@@ -33,6 +33,9 @@ PASSES = 3  # overlapping frames disagree about a gain: what one leaves, the nex
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
 SMOOTHED = 5  # frames: gains change no faster
 FINE_SMOOTHED = 13  # frames at most, or a window: likewise of the fine bands' gains
+LEVELS_SMOOTHED = (
+    31  # frames at most, or a window: likewise of levels told, whose detail gains bring
+)
 # Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
 # border, gains follow the envelope band by band as well, at the border by this share.
 EDGE, EDGE_SHARE = 6, 0.5
@@ -142,7 +145,8 @@ class EnvelopeFilter(nn.Module):
     def levels(self, z: Tensor) -> Tensor:
         """The last latents of every frame, as z `[B, n, channels]` tells them, `[B, n t, levels]`."""
         told = z @ self.level_read_out + self.level_mean
-        return told.unflatten(2, (self.config.pool, -1)).flatten(1, 2)
+        told = told.unflatten(2, (self.config.pool, -1)).flatten(1, 2)
+        return _smoothed(told, min(LEVELS_SMOOTHED, self.config.pool // 2 * 2 + 1))
 
     def _find_basis(self) -> None:
         blocks = self.config.coarse // BANDS
