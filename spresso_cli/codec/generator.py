@@ -19,16 +19,17 @@ from spresso_cli.codec.decoder import Solver
 from spresso_cli.codec.device import resolve_device, within_memory
 from spresso_cli.codec.packs import PackInfo
 from spresso_cli.codec.performance import sound_of
-from spresso_cli.codec.weights import load_audio_ae, load_clap, load_dit
+from spresso_cli.codec.weights import load_audio_ae, load_clap, load_dit, load_envelope
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP
 from spresso_cli.diffusion.edm import Denoiser, guided, precondition
 from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
-from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.audio_ae import LEVEL_SPREAD, AudioAE
 from spresso_cli.models.clap import TextTower
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 
+DEVIATIONS = 2.0  # above their mean: one level of a thousand is higher, and what guidance made up
 GUIDANCE = 3.0  # of the caption against none; the strength that text needs and codes do not
 MAX_SECONDS = 60.0
 
@@ -41,6 +42,7 @@ class Generator:
     text: TextTower
     dit: DiT
     null: AudioDown | None  # whose null token stands for no codes; None: there is a text-only base
+    highest: Tensor  # that levels among the last latents are let go to, [levels]
     pack: PackInfo
     device: torch.device
 
@@ -50,11 +52,15 @@ class Generator:
         place = resolve_device(device)
         lowest = pack.families[min(pack.families)]
         dit, null = load_dit(pack, None if pack.text_base else lowest)
+        highest = torch.zeros(0)
+        if lowest.envelope is not None:
+            highest = load_envelope(pack, lowest).mean_levels + DEVIATIONS * LEVEL_SPREAD
         return cls(
             load_audio_ae(pack).to(place),
             load_clap(pack).text.to(place),
             dit.to(place),
             None if null is None else null.to(place),
+            highest.to(place),
             pack,
             place,
         )
@@ -97,6 +103,7 @@ class Generator:
             self._denoiser(windows, self._condition(caption)),
             self._denoiser(windows, None),
             solver.guidance,
+            len(self.highest),
         )
         solve, schedule = SAMPLERS[solver.sampler]
         sigmas = schedule(solver.steps, self.pack.sigma_min, self.pack.sigma_max)
@@ -142,6 +149,8 @@ class Generator:
             out = torch.zeros_like(x)
             for begin, stop, weights in windows:
                 out[:, begin:stop] += weights * whole(x[:, begin:stop], sigma)
+            levels = out[..., out.shape[2] - len(self.highest) :]
+            torch.minimum(levels, self.highest, out=levels)
             return out
 
         return denoise

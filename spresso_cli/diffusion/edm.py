@@ -36,14 +36,24 @@ def precondition(network: Callable[[Tensor, Tensor], Tensor], sigma_data: float)
     return denoise
 
 
-def guided(conditional: Denoiser, reference: Denoiser, weight: float) -> Denoiser:
-    """Guidance D_ref + w (D_cond - D_ref); w = 1 is the conditional denoiser itself."""
+def guided(
+    conditional: Denoiser, reference: Denoiser, weight: float, logarithms: int = 0
+) -> Denoiser:
+    """Guidance D_ref + w (D_cond - D_ref); w = 1 is the conditional denoiser itself.
+
+    Args:
+        logarithms: how many of the last channels are logarithms. There w times a difference stands for
+            the w-th power, so they are the conditional denoiser's.
+    """
     if weight == 1.0:
         return conditional
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        base = reference(x, sigma)
-        return base + weight * (conditional(x, sigma) - base)
+        base, wanted = reference(x, sigma), conditional(x, sigma)
+        estimate = base + weight * (wanted - base)
+        if logarithms:
+            estimate[..., -logarithms:] = wanted[..., -logarithms:]
+        return estimate
 
     return denoise
 

@@ -142,6 +142,13 @@ class EnvelopeFilter(nn.Module):
         self._find_basis()
         return self
 
+    @property
+    def mean_levels(self) -> Tensor:
+        """Of a z of zeros, `[levels]`."""
+        if not self.config.levels:
+            return self.mean.new_zeros(0)
+        return self.level_mean.unflatten(0, (self.config.pool, -1)).mean(0)
+
     def levels(self, z: Tensor) -> Tensor:
         """The last latents of every frame, as z `[B, n, channels]` tells them, `[B, n t, levels]`."""
         told = z @ self.level_read_out + self.level_mean

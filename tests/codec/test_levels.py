@@ -10,6 +10,8 @@ import torch
 
 from spresso_cli import Codec
 from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver
+from spresso_cli.codec.generator import Generator
+from spresso_cli.codec.packs import find_pack
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 
@@ -49,3 +51,14 @@ def test_without_levels_every_latent_is_sampled(decoder) -> None:
     one, other = (LatentDecoder(m).sample([Piece(codes, seed=1)], solver)[0] for m in silent)
     assert torch.equal(one, other)
     assert not torch.equal(one, decoder.sample([Piece(codes, seed=1)], solver)[0])
+
+
+def test_without_codes_levels_are_sampled_but_not_let_go_anywhere(tiny_path) -> None:
+    free = Generator.load(find_pack(str(tiny_path)), "cpu")
+    bound = replace(free, highest=torch.full((LEVELS,), -0.5))
+    x = 5 * torch.randn(1, 40, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        any_, held = (g._denoiser(g._windows(40), None)(x, torch.ones(1)) for g in (free, bound))
+    assert torch.equal(held[..., :-LEVELS], any_[..., :-LEVELS])
+    assert torch.equal(held[..., -LEVELS:], any_[..., -LEVELS:].clamp(max=-0.5))
+    assert any_[..., -LEVELS:].max() > -0.5

@@ -63,6 +63,11 @@ def test_guidance_of_one_is_no_guidance() -> None:
     assert float(guided(conditional, reference, 0.0)(x, None)) == 1.0
 
 
+def test_guidance_leaves_logarithms_as_the_condition_has_them() -> None:
+    guide = guided(lambda x, sigma: x + 1, lambda x, sigma: x, 3.0, logarithms=2)
+    assert guide(torch.zeros(1, 1, 4), torch.ones(1)).tolist() == [[[3.0, 3.0, 1.0, 1.0]]]
+
+
 def test_training_noise_is_log_normal() -> None:
     logs = draw_sigma(20_000, 0.3, 1.4, torch.Generator().manual_seed(0)).log()
     assert float(logs.mean()) == pytest.approx(0.3, abs=0.01)
