@@ -20,13 +20,12 @@ from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.decoder import LatentDecoder
 from spresso_cli.codec.envelope import held_to_envelope
-from spresso_cli.codec.performance import Performance, at_source_rate
+from spresso_cli.codec.performance import Performance, at_source_rate, sound_of
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.codec.weights import load_audio_ae
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
-from spresso_cli.diffusion.noise import phase_noise
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.embeddings import Embedder
 from spresso_cli.evaluation.peers import Coded
@@ -139,10 +138,9 @@ class NoiseCodec(ContinuousCodec):
         if stream.silent:
             return np.zeros(stream.samples, np.float32)
         family = self.pack.families[stream.profile.frame_rate]
-        envelope = self._envelope(self.pack, family)
-        codes = stream.codes()
         decoder = LatentDecoder(self._decoder_models(self.pack, family))
-        z = decoder.performed(codes, envelope, options.variety, options.seed)
+        codes, envelope = stream.codes(), decoder.models.envelope
+        z = decoder.performed(codes, options.variety, options.seed)
         generator = torch.Generator().manual_seed(options.seed)
         length = codes.shape[1] * envelope.config.pool * envelope.log_mel.hop
         sound = 0.05 * torch.randn(1, length, generator=generator).to(self.device)
@@ -171,11 +169,8 @@ def by_audio_ae(codec: ContinuousCodec, clips: Clips) -> CodedClips:
 
 @torch.inference_mode()
 def through_audio_ae(model: AudioAE, clip: np.ndarray) -> np.ndarray:
-    """A clip [n] to latents and back, with phases from the noise of seed 0 where the codec has them."""
+    """A clip [n] to latents and back, as the codec decodes them with seed 0."""
     padded = np.pad(clip, (0, -clip.size % model.config.hop)).astype(np.float32)
     x = torch.from_numpy(padded)[None].to(model.latent_mean.device)
-    phases = None
-    if count := model.config.phases:
-        noise = phase_noise(0, 0, padded.size // model.config.hop, count)
-        phases = torch.from_numpy(noise).to(x.device)
-    return model.decode(model.encode(x), phases)[0, : clip.size].cpu().numpy()
+    sound = torch.cat(list(sound_of([model.encode(x)], model, seed=0)), 1)
+    return sound[0, : clip.size].cpu().numpy()

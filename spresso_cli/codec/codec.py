@@ -248,7 +248,6 @@ class Codec:
             if voiced:
                 self._decoder_models(voiced[0].pack, voiced[0].family)
                 self._audio_ae(voiced[0].pack)
-                self._envelope(voiced[0].pack, voiced[0].family)
         except (BadPack, OutOfMemory) as error:
             # Nothing can be decoded from this pack; each of its sounds says so.
             yield from ((job.key, error) for job in jobs)
@@ -263,7 +262,7 @@ class Codec:
             return
         decoder = LatentDecoder(self._decoder_models(jobs[0].pack, jobs[0].family))
         audio_ae = self._audio_ae(jobs[0].pack)
-        envelope = self._envelope(jobs[0].pack, jobs[0].family)
+        envelope = decoder.models.envelope
         solver, text = jobs[0].solver, self._text(jobs[0].pack, jobs[0].prompt)
         pool = decoder.plan.pool
         short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
@@ -290,7 +289,7 @@ class Codec:
                 latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
             sound = sound_of(latents, audio_ae, job.seed)
             if envelope is not None and job.envelope:
-                z = decoder.performed(codes, envelope, job.variety, job.seed)
+                z = decoder.performed(codes, job.variety, job.seed)
                 sound = held_to_envelope(sound, z, envelope)
             sound = at_source_rate(sound, job.stream)
             try:

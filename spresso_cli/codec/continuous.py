@@ -149,7 +149,7 @@ class ContinuousCodec(Codec):
         pool = decoder.plan.pool
         run = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
         sound = sound_of(run, self._audio_ae(pack), options.seed)
-        envelope = self._envelope(pack, family)
+        envelope = decoder.models.envelope
         if envelope is not None and options.envelope:
             sound = held_to_envelope(sound, decoder.excerpts(latents.z), envelope)
         return Performance(header, at_source_rate(sound, header))

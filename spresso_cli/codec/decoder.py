@@ -202,12 +202,12 @@ class LatentDecoder:
         """z of any code frames of all channels, for `held_to_envelope`."""
         return lambda begin, stop: torch.stack([self.z(row, begin, stop) for row in channels])
 
-    def performed(
-        self, channels: np.ndarray, envelope: EnvelopeFilter, variety: float, seed: int
-    ) -> Excerpts:
-        """`excerpts` of codes `[C, frames, M]` as a seed's performance has them."""
+    def performed(self, channels: np.ndarray, variety: float, seed: int) -> Excerpts:
+        """`excerpts` of codes `[C, frames, M]` as a seed's performance has them, for a pack that has
+        an envelope."""
         whitening, codebooks = self.models.quantizer.whitening, channels.shape[2]
-        return performed(self.excerpts(channels), envelope, whitening, codebooks, variety, seed)
+        z, envelope = self.excerpts(channels), self.models.envelope
+        return performed(z, envelope, whitening, codebooks, variety, seed)
 
     def _denoiser(
         self, windows: list[_Window], text: TextCondition | None, micro: int, null: bool

@@ -103,7 +103,7 @@ class Generator:
             self._denoiser(windows, self._condition(caption)),
             self._denoiser(windows, None),
             solver.guidance,
-            len(self.highest),
+            self.audio_ae.config.high_bands,
         )
         solve, schedule = SAMPLERS[solver.sampler]
         sigmas = schedule(solver.steps, self.pack.sigma_min, self.pack.sigma_max)
