@@ -22,7 +22,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 # Of what the codes leave open, the share that a seed fills in. 1 would make takes as unlike each
 # other as each is unlike the source.
-VARIETY = 0.8
+VARIETY = 0.5
 
 
 @dataclass(frozen=True)

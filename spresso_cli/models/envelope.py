@@ -29,19 +29,20 @@ from torch.nn import functional as F
 from spresso_cli.models.log_mel import BANDS, FLOOR, LogMel, fine_detail
 
 BLOCKS = 25  # at most, of time within a window
-PASSES = 3  # overlapping frames disagree about a gain: what one leaves, the next corrects
+PASSES = 4  # overlapping frames disagree about a gain: what one leaves, the next corrects
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
-SMOOTHED = 5  # frames: gains change no faster
 FINE_SMOOTHED = 13  # frames at most, or a window: likewise of the fine bands' gains
 LEVELS_SMOOTHED = (
     31  # frames at most, or a window: likewise of levels told, whose detail gains bring
 )
 # Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
-# border, gains follow the envelope band by band as well, at the border by this share.
-EDGE, EDGE_SHARE = 6, 0.5
+# border, or this share of a window, gains follow the envelope band by band as well, at the border by
+# EDGE_SHARE. In short windows that would be everywhere, and level what a sound is made of.
+EDGE, EDGE_PART, EDGE_SHARE = 6, 0.1, 0.5
 # Fluctuation is told for so many frames at a time, or a window. A pass changes it by SWING nepers at
-# most; what is stiller than STILL, a mean square, is still.
-SPELL, SWING, STILL = 20, 1.0, 1e-4
+# most; what is stiller than STILL, a mean square, is still. What has to fluctuate more goes LIVELINESS
+# of the way in a pass: when is left to chance, and events at the wrong moment are worse than none.
+SPELL, SWING, STILL, LIVELINESS = 20, 1.0, 1e-4, 0.3
 # Log-mels end at a floor of -94 dB, so z cannot tell silence from less than that. In nepers above
 # the floor: a frame without a band above the first is made quieter, by MUTED (61 dB) if none is above
 # the second. A band alone at its floor is seldom empty: in recordings it lies UNDER it (7 dB).
@@ -66,6 +67,16 @@ class EnvelopeConfig:
     def block(self) -> int:
         """Latent frames that are averaged before anything else."""
         return max(1, self.pool // BLOCKS)
+
+    @property
+    def smoothed(self) -> int:
+        """Frames that gains are averaged over: they change no faster than blocks do."""
+        return self.block // 2 * 2 + 1
+
+    @property
+    def edge(self) -> int:
+        """Frames on either side of a border where gains follow the envelope as well."""
+        return min(EDGE, round(self.pool * EDGE_PART))
 
     @property
     def coarse(self) -> int:
@@ -181,7 +192,7 @@ class EnvelopeFilter(nn.Module):
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
         described = self.config.frames(wanted[..., : self.config.coarse])  # [B, n t, 64]
         # Smoother where it counts, so that it does not jump between windows itself.
-        course = _smoothed(described, 2 * self._reach + 1)
+        course = _smoothed(described, 2 * self.config.edge + 1)
         strength = None if self.fluctuation is None else self.told(z)
         edges = self._edges(z.shape[1])
         silencing = [0.0] * (PASSES - 1) + [_silencing(described)]
@@ -190,7 +201,7 @@ class EnvelopeFilter(nn.Module):
             mel = self.log_mel.of(spectrum)
             missing = wanted - self.config.windows(mel)
             missing, detail = missing.tensor_split((self.config.coarse,), 2)
-            gains = _smoothed(self._held(missing), SMOOTHED)
+            gains = _smoothed(self._held(missing), self.config.smoothed)
             if strength is not None:
                 gains = gains + self._livened(self.unheld(mel), strength)
             gains = torch.lerp(gains, course - mel[..., :BANDS], edges)
@@ -226,21 +237,18 @@ class EnvelopeFilter(nn.Module):
         return gains.clamp(-LIMIT, LIMIT) @ self.fine_to_bins
 
     def _livened(self, fluctuation: Tensor, strength: Tensor) -> Tensor:
-        """Gains that bring a fluctuation `[B, n t, 64]` to its strength `[B, spells, 64]`."""
+        """Gains that bring a fluctuation `[B, n t, 64]` nearer its strength `[B, spells, 64]`."""
         own = 0.5 * (self.mean_square(fluctuation) + STILL).log()
-        change = (strength - own).clamp(-SWING, SWING).repeat_interleave(self.config.spell, 1)
+        change = (strength - own).clamp(-SWING, SWING)
+        change = change.where(change < 0, LIVELINESS * change)
+        change = change.repeat_interleave(self.config.spell, 1)
         return fluctuation * _smoothed(change, self.config.spell // 2 * 2 + 1).expm1()
-
-    @property
-    def _reach(self) -> int:
-        """Frames on either side of a border that gains follow the envelope in, as well."""
-        return min(EDGE, max(1, self.config.pool // 3))
 
     def _edges(self, windows: int) -> Tensor:
         """How much each frame counts as the border of two windows, `[n t, 1]`."""
-        pool, reach = self.config.pool, self._reach
+        pool, reach = self.config.pool, self.config.edge
         place = torch.arange(windows * pool, device=self.mean.device) + 0.5
-        distance = (place % pool).minimum(pool - place % pool) / reach
+        distance = (place % pool).minimum(pool - place % pool) / max(reach, 1e-9)
         share = EDGE_SHARE * (0.5 + 0.5 * torch.cos(math.pi * distance.clamp(max=1)))
         outside = (place < reach) | (place > windows * pool - reach)
         return share.masked_fill(outside, 0.0)[:, None]

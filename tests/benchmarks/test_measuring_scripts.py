@@ -38,6 +38,20 @@ def test_resemblance_prints_share_control_and_chance(run, clips: Path, tmp_path:
     assert {float(row["chance"]) for row in rows} == {0.2}
 
 
+def test_similarity_has_a_row_for_every_system(run, clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    text = run("similarity", "--clips", clips, "--rates", 0.096, "--peers", "", "--unheld",
+               "--output", out)  # fmt: skip
+    assert "cosine, mean removed" in text
+    rows = {row["codec"]: row for row in csv.DictReader((out / "similarity.csv").open())}
+    assert list(rows) == ["low-pass 3.5 kHz", "spresso 0.096", "spresso 0.096, no envelope",
+                          "AudioAE alone"]  # fmt: skip
+    for row in rows.values():
+        assert -1 <= float(row["clap_low"]) <= float(row["clap"]) <= float(row["clap_high"]) <= 1
+    assert float(rows["spresso 0.096"]["kbps"]) > 0.096
+    assert rows["AudioAE alone"]["kbps"] == ""
+
+
 def test_speed_prints_ratios_to_the_peer(run) -> None:
     text = run("speed", "--seconds", 0.5, "--runs", 1, "--steps", 1, "--batches", 1,
                "--rates", 0.096, _cold=lambda options, kbps: [])  # fmt: skip
