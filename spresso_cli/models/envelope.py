@@ -32,6 +32,9 @@ BLOCKS = 25  # at most, of time within a window
 PASSES = 4  # overlapping frames disagree about a gain: what one leaves, the next corrects
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
 FINE_SMOOTHED = 13  # frames at most, or a window: likewise of the fine bands' gains
+# z tells a partial as the mean over where it could be, and gains of overlapping bands blur it again.
+# So what fine bands have beside the others counts this many times.
+CONTRAST = 1.4
 LEVELS_SMOOTHED = (
     31  # frames at most, or a window: likewise of levels told, whose detail gains bring
 )
@@ -190,6 +193,7 @@ class EnvelopeFilter(nn.Module):
             The filtered sound, like `sound`.
         """
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
+        wanted[..., self.config.coarse :] *= CONTRAST
         described = self.config.frames(wanted[..., : self.config.coarse])  # [B, n t, 64]
         # Smoother where it counts, so that it does not jump between windows itself.
         course = _smoothed(described, 2 * self.config.edge + 1)
