@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from spresso_cli.container import tlv
-from spresso_cli.errors import AudioError, CorruptStream
+from spresso_cli.errors import AudioError
 
 # What `.spr` carries: record type -> RIFF chunk id.
 CHUNKS = {tlv.BEXT: b"bext", tlv.IXML: b"iXML", tlv.SMPL: b"smpl", tlv.CUE: b"cue "}
@@ -62,11 +62,8 @@ def read(file: BinaryIO, tags: Mapping[str, str]) -> tuple[tuple[int, bytes], ..
 
 
 def tags_of(records: tuple[tuple[int, bytes], ...]) -> dict[str, str]:
-    """Returns the tags among the records of a stream.
-
-    Raises:
-        CorruptStream: they are not the JSON object of strings that the format prescribes.
-    """
+    """Returns the tags among the records of a stream; none where they are not the JSON object of
+    strings that the format prescribes, for which no file may be refused."""
     text = dict(records).get(tlv.TAGS)
     if text is None:
         return {}
@@ -75,16 +72,12 @@ def tags_of(records: tuple[tuple[int, bytes], ...]) -> dict[str, str]:
     except (ValueError, RecursionError):
         tags = None
     if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
-        raise CorruptStream("its tags are not a JSON object of strings: decode without metadata")
+        return {}
     return {name: _plain(value) for name, value in tags.items() if name in TAGS}
 
 
 def wav_chunks(records: tuple[tuple[int, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """Returns the records of a stream as chunks of a WAV file, (id, body).
-
-    Raises:
-        CorruptStream: as `tags_of`.
-    """
+    """Returns the records of a stream as chunks of a WAV file, (id, body)."""
     known = [(CHUNKS[kind], body) for kind, body in records if kind in CHUNKS]
     tags = tags_of(records)
     if tags:

@@ -122,7 +122,8 @@ def exit_code(terminal: Terminal, call: Callable[[], object]) -> int:
     """Run `call`; whatever it raises becomes one line on stderr and an exit code."""
     try:
         code = call()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
     except SpressoError as error:
         terminal.error(str(error))
         return error.exit_code
@@ -188,7 +189,7 @@ def spresso(
         ),
     ] = False,
 ) -> None:
-    """Sound effects in about 70 bytes: a neural codec for 0.096 to 1.32 kbps."""
+    """Sound effects in about 70 bytes: a neural codec for 0.096 to 2.5 kbps."""
 
 
 def run(args: list[str] | None = None) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,7 @@ from spresso_cli.cli.terminal import binary_stdout
 from spresso_cli.cli.text import clock, kbps, printable, shown, size
 from spresso_cli.container import spr
 from spresso_cli.container.bundle import Bundle, write_bundle
+from spresso_cli.errors import OutputError, UsageError
 from spresso_cli.library import outputs, plan
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ def bundle(
     block of the disk. Every clip comes out again as the file that went in.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    if json and output == plan.STDIN:
+        raise UsageError("--json and the bundle both want stdout: give the bundle a name with -o")
     found = plan.find(
         inputs or [],
         suffixes=plan.STREAM_SUFFIXES,
@@ -100,7 +104,8 @@ def bundle(
         with outputs.replacing(Path(output), force=force) as file:
             total = write_bundle(_clips(found), file)
     terminal.record({"file": output, "clips": len(found), "bytes": total})
-    terminal.note(f"{shown(output)}: {len(found):,} clips, {size(total)}")
+    name = "stdout" if output == plan.STDIN else shown(output)
+    terminal.note(f"{name}: {len(found):,} clips, {size(total)}")
 
 
 def _clips(found: Iterable[plan.Found]) -> Iterator[tuple[str, Stream]]:
@@ -141,16 +146,32 @@ def unbundle(
         for path in wanted.values():
             outputs.refuse_existing(path, force)
 
+        home, made = output_dir.resolve(), 0
+
         def extract(name: str) -> None:
+            nonlocal made
+            _refuse_escape(wanted[name], name, home)
             data = spr.write(clips.read(name))
             with outputs.replacing(wanted[name], force=force) as out:
                 out.write(data)
+            made += 1
             terminal.record({"name": name, "file": str(wanted[name]), "bytes": len(data)})
             terminal.detail(f"{shown(wanted[name])}: {size(len(data))}")
 
         code = for_each(terminal, list(wanted), extract)
-    terminal.note(f"{shown(source)}: {len(wanted):,} clips to {shown(output_dir)}")
+    terminal.note(f"{shown(source)}: {made:,} clips to {shown(output_dir)}")
     raise typer.Exit(code)
+
+
+def _refuse_escape(path: Path, name: str, home: Path) -> None:
+    """Raises OutputError where a clip's name leads out of the folder `home` on this system
+    (format_spec.md, 11)."""
+    if os.name == "nt":
+        reserved = any(PureWindowsPath(part).is_reserved() for part in name.split("/"))
+        if reserved or "\\" in name or ":" in name:
+            raise OutputError(f"{shown(name)} is not a possible name here")
+    if not path.parent.resolve().is_relative_to(home):
+        raise OutputError(f"{shown(path.parent)} is a link out of the folder: take it away")
 
 
 @app.command("list", epilog=LIST_EXAMPLES)

@@ -128,18 +128,15 @@ def compress(
         StreamParameters(profile, tag, downmix=downmix, metadata=keep_metadata),
         batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
     )
-    code = batch.follow(terminal, "compress", jobs, results, _described, report_path=report)
+    code = batch.follow(
+        terminal, "compress", jobs, results, _described, report_path=None if dry_run else report
+    )
     raise typer.Exit(code)
 
 
 def _described(result: FileResult) -> tuple[str, dict[str, object]]:
-    """Both bitrates of a finished file, read back from it; a pipe has swallowed its own."""
-    if result.job.output is None:
-        return "", {}
-    from spresso_cli.container import spr
-
-    with open(result.job.output, "rb") as file:
-        stream = spr.load(file, max_seconds=None)
+    """Both bitrates of a finished file."""
+    stream = result.stream
     rates = {
         "payload_kbps": stream.payload_kbps,
         "payload_kbps_per_channel": stream.payload_kbps / stream.coded_channels,

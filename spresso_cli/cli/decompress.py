@@ -193,5 +193,7 @@ def decompress(
         audio_format,
         batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
     )
-    code = batch.follow(terminal, "decompress", jobs, results, report_path=report)
+    code = batch.follow(
+        terminal, "decompress", jobs, results, report_path=None if dry_run else report
+    )
     raise typer.Exit(code)

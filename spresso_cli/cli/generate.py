@@ -34,7 +34,10 @@ def generate(
         float, typer.Option("--seconds", metavar="S", help="Length, 60 at most.")
     ] = 5.0,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Each seed is another sound.")
+        int,
+        typer.Option(
+            "--seed", metavar="N", min=0, max=2**64 - 1, help="Each seed is another sound."
+        ),
     ] = 0,
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=1, max=1000, help="Solver steps.")

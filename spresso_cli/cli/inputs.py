@@ -40,8 +40,14 @@ def combined(codes: Iterable[int]) -> int:
 
 
 def open_binary(name: str) -> BinaryIO:
-    """An input file, or all of stdin for `-`, as a seekable stream of bytes."""
-    return io.BytesIO(binary_stdin().read()) if name == "-" else open(name, "rb")
+    """An input file, or all of stdin for `-` or of a pipe with a name, as a seekable stream of bytes."""
+    if name == "-":
+        return io.BytesIO(binary_stdin().read())
+    file = open(name, "rb")  # noqa: SIM115 - the caller closes it
+    if file.seekable():
+        return file
+    with file:
+        return io.BytesIO(file.read())
 
 
 def read_names(files_from: str | None, null: bool) -> list[str]:

@@ -113,7 +113,8 @@ def verify(
     """Check .spr and .sprb files for damage.
 
     Looks at the checksum and at every rule of the format, and says which pack would decode the
-    file. A pack that is not installed is no fault of the file.
+    file. A pack that is not installed is no fault of the file. A bad file is exit 3 or 4; if one of
+    several is bad, it is 1.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
 

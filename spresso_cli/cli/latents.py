@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import typer
@@ -93,7 +93,10 @@ def decode_latents(
     ctx: typer.Context,
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Files of latents.")],
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Each seed is another take.")
+        int,
+        typer.Option(
+            "--seed", metavar="N", min=0, max=2**64 - 1, help="Each seed is another take."
+        ),
     ] = 0,
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=1, help="Solver steps.")
@@ -119,7 +122,7 @@ def decode_latents(
     verbose: Verbose = False,
 ) -> None:
     """Decode continuous latents to sounds through the sampler."""
-    from spresso_cli.audio.sink import AudioFormat, AudioSink
+    from spresso_cli.audio.sink import FORMATS, AudioFormat, AudioSink
     from spresso_cli.cli.inputs import for_each
     from spresso_cli.cli.text import shown
     from spresso_cli.codec.continuous import ContinuousCodec, Latents
@@ -127,7 +130,8 @@ def decode_latents(
     from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    audio_format = AudioFormat.of("wav")
+    named = PurePath(output or "").suffix.lower().removeprefix(".")
+    audio_format = AudioFormat.of(named if named in FORMATS else "wav")
     suffixes = frozenset({SUFFIX})
     jobs = _jobs(inputs, suffixes, audio_format.suffix, recursive, output, output_dir)
     codec = ContinuousCodec.load(pack, device)

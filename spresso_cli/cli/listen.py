@@ -124,7 +124,8 @@ def _sound(path: Path, plan: takes.Plan, seconds: float | None) -> Sound:
 
     versions = []
     if _is_coded(path):
-        made = plan.decodes(spr.read(path.read_bytes()))
+        with open(path, "rb") as file:
+            made = plan.decodes(spr.load(file))
     else:
         samples, rate = takes.read_sound(path)
         if seconds is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spresso_cli.cli import takes
-from spresso_cli.cli.options import Device, Json, Pack, Quiet, Verbose
+from spresso_cli.cli.options import Device, Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import shown
 from spresso_cli.errors import OutputError
@@ -119,6 +119,7 @@ def analyse(
         Path | None,
         typer.Option("--plot", metavar="FILE.png", help="Draw the scores (extra plot)."),
     ] = None,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -132,8 +133,11 @@ def analyse(
     from spresso_cli.evaluation.mushra_results import analyse as analyse_ratings
     from spresso_cli.evaluation.mushra_results import read_ratings
     from spresso_cli.evaluation.tables import Column, Table
+    from spresso_cli.library.outputs import refuse_existing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    if plot is not None:
+        refuse_existing(plot, force)
     analysis = analyse_ratings(read_ratings(results))
     rows = [
         {

@@ -30,7 +30,8 @@ def plot_file(
     refuse_existing(output, force)
     if path.suffix.lower() == ".spr":
         plan = Plan(loading.codec_factory(pack, device), (), [DecodeOptions(seed=seed)], (), ())
-        (take,) = plan.decodes(spr.read(path.read_bytes()))
+        with open(path, "rb") as file:
+            (take,) = plan.decodes(spr.load(file))
         samples, rate, title = take.samples, take.rate, f"{path.name}, {take.detail}"
     else:
         samples, rate = read_sound(path)

@@ -42,6 +42,7 @@ Seeds = Annotated[
         "--seed",
         metavar="N",
         min=0,
+        max=2**64 - 1,
         help="A seed; repeat for more takes. Default: 0.",
         rich_help_panel=SYSTEMS,
     ),

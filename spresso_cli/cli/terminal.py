@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from spresso_cli.cli.text import printable
 from spresso_cli.errors import UsageError
@@ -40,8 +40,8 @@ class Terminal:
     @property
     def interactive(self) -> bool:
         """Whether a person watches stderr, and nothing else scrolls the same screen."""
-        clean = not (self.json and sys.stdout.isatty())
-        return clean and not self.quiet and sys.stderr.isatty()
+        clean = not (self.json and _watched(sys.stdout))
+        return clean and not self.quiet and _watched(sys.stderr)
 
     def note(self, text: str) -> None:
         """One line of remark on stderr; silent under `-q`."""
@@ -64,7 +64,7 @@ class Terminal:
 
     def table(self, renderable: RenderableType) -> None:
         """A rich renderable as the human-readable result on stdout."""
-        if not self.quiet and not self.json:
+        if not self.quiet and not self.json and sys.stdout is not None:
             from rich.console import Console
 
             # Piped tables keep their full width: a cell cut at 80 columns is lost data.
@@ -79,6 +79,8 @@ class Terminal:
 
 def binary_stdin() -> BinaryIO:
     """Standard input as bytes; a UsageError if a person would have to type them."""
+    if sys.stdin is None:
+        raise UsageError("stdin is closed: pipe a file in, or name one instead of -")
     if sys.stdin.isatty():
         raise UsageError("stdin is a terminal: pipe a file in, or name one instead of -")
     return sys.stdin.buffer
@@ -86,9 +88,15 @@ def binary_stdin() -> BinaryIO:
 
 def binary_stdout() -> BinaryIO:
     """Standard output as bytes; a UsageError if they would land on a screen."""
+    if sys.stdout is None:
+        raise UsageError("stdout is closed: use -o FILE")
     if sys.stdout.isatty():
         raise UsageError("refusing to write binary data to a terminal: redirect it or use -o FILE")
     return sys.stdout.buffer
+
+
+def _watched(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def abandon_stdout() -> None:
@@ -98,6 +106,8 @@ def abandon_stdout() -> None:
     os.close(nowhere)
 
 
-def _write(stream, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed by whoever started us
+        return
     stream.write(f"{text}\n")
     stream.flush()

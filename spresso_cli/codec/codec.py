@@ -136,6 +136,7 @@ class Codec:
         prompt: str | None = None,
         envelope: bool = True,
         variety: float = VARIETY,
+        max_seconds: int | None = spr.DEFAULT_MAX_SECONDS,
     ) -> tuple[np.ndarray, int]:
         """Decode one sound.
 
@@ -149,6 +150,8 @@ class Codec:
                 knows it.
             variety: how far that envelope follows the seed, 0 to 1: of what the codes leave open,
                 the share that is filled in.
+            max_seconds: a longer sound is refused: a few bytes can stand for a day of silence. None:
+                no limit but the format's.
 
         Returns:
             float32 `[n, C]` in -1..1, exactly the source's samples, and its rate in Hz.
@@ -157,6 +160,7 @@ class Codec:
             CorruptStream, UnsupportedStream, MissingPack, UsageError.
         """
         stream = spr.read(data) if isinstance(data, bytes) else data
+        spr.check_duration(stream, max_seconds)
         options = DecodeOptions(seed, steps, sampler, guidance, prompt, envelope, variety)
         ((_, result),) = self.decompress_many([(None, stream, options)])
         if isinstance(result, SpressoError):

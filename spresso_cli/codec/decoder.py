@@ -7,6 +7,7 @@ averages overlapping estimates: one noise field, one trajectory, nothing to cros
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,9 +85,11 @@ class Solver:
         return solver
 
     def check(self) -> None:
-        """Raises UsageError where there is no such sampler, or no such number of steps."""
+        """Raises UsageError where there is no such sampler, guidance or number of steps."""
         if self.sampler not in SAMPLERS:
             raise UsageError(f"no sampler is called {self.sampler}: use {', '.join(SAMPLERS)}")
+        if not math.isfinite(self.guidance):
+            raise UsageError(f"guidance {self.guidance}: use a number")
         if not 1 <= self.steps <= MAX_STEPS:
             raise UsageError(f"{self.steps} steps: use 1 to {MAX_STEPS}")
 

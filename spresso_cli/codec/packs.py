@@ -224,7 +224,7 @@ def find_pack(name_or_path: str | os.PathLike[str] | None = None) -> PackInfo:
         BadPack: it is damaged.
     """
     wanted = name_or_path or os.environ.get(PACK_VARIABLE)
-    if wanted is None:
+    if not wanted:
         packs = installed_packs()
         if not packs:
             raise MissingPack("no pack of weights is installed: reinstall spresso")

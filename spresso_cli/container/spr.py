@@ -92,7 +92,7 @@ def check_duration(header: Header, max_seconds: int | None) -> None:
     if max_seconds is not None and header.samples > max_seconds * header.source_rate:
         raise UnsupportedStream(
             f"the sound is {header.seconds:.0f} s long and the limit is {max_seconds} s: "
-            "raise --max-duration to decode it"
+            "spresso decompress --max-duration raises it"
         )
 
 

@@ -7,7 +7,6 @@ kinds (Ghani et al., 2023). Its weights are CC BY-NC-SA 4.0 and not ours to ship
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,13 +54,8 @@ def load_birdnet(path: Path) -> BirdNetEmbedder:
     except ImportError:
         raise UsageError("BirdNET needs ai-edge-litert: pip install 'spresso_cli[eval]'") from None
     try:
-        with warnings.catch_warnings():
-            # The hidden layer is no output of the file, so it has to be kept, for which the runtime
-            # warns of memory.
-            warnings.simplefilter("ignore", UserWarning)
-            interpreter = Interpreter(
-                str(path), num_threads=1, experimental_preserve_all_tensors=True
-            )
+        # The hidden layer is no output of the file, so it has to be kept; the runtime warns of memory.
+        interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -201,4 +202,7 @@ def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         yield figure
-        figure.savefig(path, dpi=150)
+        picture = io.BytesIO()  # first: a picture that fails leaves no file
+        figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=150)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.getvalue())

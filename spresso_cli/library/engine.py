@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Generic, Literal, Protocol, TypeVar
 
 from spresso_cli.codec.protocol import CodecProtocol
+from spresso_cli.container.stream import Stream
 from spresso_cli.errors import AudioError, OutputError, SpressoError
 from spresso_cli.library import outputs
 from spresso_cli.library.ahead import default_threads, prepared
@@ -36,6 +37,7 @@ class FileResult:
     output_bytes: int = 0
     duration: float = 0.0  # seconds of sound
     error: SpressoError | None = None  # of a failed one
+    stream: Stream | None = None  # that was written or read, of one that is done
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,11 @@ class Direction(Protocol[Work, Product]):
         """Hands the numbered items to the codec."""
         ...
 
-    def write(self, work: Work, product: Product, file: BinaryIO) -> None:
-        """Writes what was made of an input; raises SpressoError and OSError."""
+    def write(self, work: Work, product: Product, file: BinaryIO) -> Stream:
+        """Writes what was made of an input; raises SpressoError and OSError.
+
+        Returns the stream of the two.
+        """
         ...
 
     def release(self, work: Work) -> None:
@@ -216,18 +221,18 @@ def _finish(
     output: Callable[[], AbstractContextManager[BinaryIO]],
 ) -> FileResult:
     """Writes what the codec made of a task."""
-    taken, size, error = task.taken, 0, None
+    taken, size, error, stream = task.taken, 0, None, None
     try:
         if isinstance(product, SpressoError):
             raise product
         try:
             with output() as file:
-                direction.write(taken.work, product, file)
+                stream = direction.write(taken.work, product, file)
                 size = file.seek(0, os.SEEK_END) if file.seekable() else file.tell()
         finally:
             direction.discard(product)
     except SpressoError as failure:
-        size, error = 0, failure
+        size, error, stream = 0, failure, None
     finally:
         direction.release(taken.work)
     return FileResult(
@@ -238,6 +243,7 @@ def _finish(
         size,
         taken.duration,
         error,
+        stream,
     )
 
 

@@ -107,8 +107,14 @@ def find(
 
 
 def read_list(file: BinaryIO, *, null: bool = False) -> list[str]:
-    """Returns the names in a list: one a line, or each ended by NUL; empty ones are left out."""
+    """Returns the names in a list: one a line, or each ended by NUL; empty ones are left out.
+
+    Raises:
+        UsageError: there are NULs in a list of lines.
+    """
     data = file.read()
+    if b"\0" in data and not null:
+        raise UsageError("the names in the list end with NUL: add -0")
     names = data.split(b"\0") if null else [line.rstrip(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(name) for name in names if name]
 
@@ -135,6 +141,8 @@ def plan(
             input.
     """
     takes = [None] if seeds is None else list(seeds)
+    if len(takes) > 1 and any(item.source is None for item in found):
+        raise UsageError("several takes of stdin would have no names: save it to a file first")
     if output is not None and output_dir is not None:
         raise UsageError("-o and --output-dir contradict each other: choose one")
     if output is not None:
@@ -145,7 +153,7 @@ def plan(
             raise UsageError(f"{output} is a folder: use --output-dir")
         jobs = [Job(found[0].source, target, found[0].relative, takes[0])]
     elif found[0].source is None:
-        if output_dir is not None or len(takes) > 1:
+        if output_dir is not None:
             raise UsageError("the output of stdin has no name: give it one with -o")
         jobs = [Job(None, None, STDIN, takes[0])]
     else:

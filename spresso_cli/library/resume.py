@@ -59,6 +59,8 @@ def compare_stream(source: Path, output: Path, parameters: StreamParameters) -> 
         channels = 1 if parameters.downmix else sound.channels
         if (stream.source_rate, stream.channels) != (sound.rate, channels):
             return Existing(f"has {stream.channels} channels at {stream.source_rate} Hz")
+        if stream.samples != sound.samples:
+            return Existing("has another length")
         if stream.metadata != (sound.metadata() if parameters.metadata else ()):
             return Existing("carries other metadata")
     return Existing(None, stream.seconds)

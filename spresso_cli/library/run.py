@@ -80,8 +80,9 @@ class _Compress:
             metadata=self.parameters.metadata,
         )
 
-    def write(self, work: AudioSource, product: Stream, file: BinaryIO) -> None:
+    def write(self, work: AudioSource, product: Stream, file: BinaryIO) -> Stream:
         file.write(spr.write(product))
+        return product
 
     def release(self, work: AudioSource) -> None:
         work.close()
@@ -120,7 +121,7 @@ class _Decompress:
             (number, stream, self._options(job)) for number, job, stream in items
         )
 
-    def write(self, work: Stream, product: Decoded, file: BinaryIO) -> None:
+    def write(self, work: Stream, product: Decoded, file: BinaryIO) -> Stream:
         with AudioSink(
             file,
             self.format,
@@ -131,6 +132,7 @@ class _Decompress:
         ) as sink:
             for block in product.blocks():
                 sink.write(block)
+        return work
 
     def release(self, work: Stream) -> None:
         pass

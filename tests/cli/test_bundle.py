@@ -112,3 +112,22 @@ def test_what_is_no_bundle_is_exit_3(spresso, small: Path, command: str) -> None
     shown = spresso(command, small / "rain.spr")
     assert shown.code == 3
     assert shown.stderr.startswith("spresso: small/rain.spr: ")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(spresso, library: Path) -> None:
+    """format_spec.md, section 11."""
+    Path("elsewhere").mkdir()
+    Path("back").mkdir()
+    Path("back", "doors").symlink_to("../elsewhere")
+    shown = spresso("unbundle", library, "--output-dir", "back")
+    assert shown.code == 1
+    assert "a link out of the folder" in shown.stderr
+    assert list(Path("elsewhere").iterdir()) == []
+    assert Path("back", "rain.spr").exists()
+    assert "1 clips" in shown.stderr
+
+
+def test_json_and_a_bundle_cannot_share_stdout(spresso, small: Path) -> None:
+    shown = spresso("bundle", small, "-r", "-o", "-", "--json")
+    assert shown.code == 2
+    assert shown.data == b""

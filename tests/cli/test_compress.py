@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spresso_cli.container import spr
+from spresso_cli.library import outputs
 
 from .conftest import Bench, write_sound
 
@@ -135,6 +136,30 @@ def test_stdin_goes_to_a_file_that_is_named(spresso, bench: Bench, door: Path) -
     assert Path("out.spr").stat().st_size == 73
 
 
+def test_both_bitrates_are_told_of_a_pipe_too(spresso, bench: Bench, door: Path) -> None:
+    shown = spresso("compress", "-", stdin=door.read_bytes())
+    assert "payload 0.096 kbps" in shown.stderr
+
+
+def test_a_device_swallows_its_output(spresso, bench: Bench, door: Path) -> None:
+    """As /dev/null does, and a pipe with a name: what was written cannot be read again."""
+    shown = spresso("compress", door, "-o", "/dev/null")
+    assert shown.code == 0
+    assert "payload 0.096 kbps" in shown.stderr
+
+
+def test_who_takes_outputs_away_at_once_does_not_stop_the_batch(
+    spresso, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{n}.wav" for n in range(3)]
+    for name in names:
+        write_sound(Path(name))
+    monkeypatch.setattr(outputs, "_publish", lambda temporary, path, force: temporary.unlink())
+    shown = spresso("compress", *names, "--report", "log.jsonl")
+    assert shown.code == 0
+    assert len(Path("log.jsonl").read_text().splitlines()) == 3
+
+
 def test_json_and_data_cannot_share_stdout(spresso, bench: Bench, door: Path) -> None:
     shown = spresso("compress", "--json", "-", stdin=door.read_bytes())
     assert shown.code == 2
@@ -234,6 +259,12 @@ def test_names_come_from_a_list_on_stdin(spresso, bench: Bench, flags, end: byte
     assert Path("c.spr").exists()
 
 
+def test_a_list_of_lines_with_nul_in_it_names_the_option(spresso, bench: Bench) -> None:
+    shown = spresso("compress", "--files-from", "-", stdin=b"a.wav\0b.wav\0")
+    assert shown.code == 2
+    assert "add -0" in shown.stderr
+
+
 def test_a_missing_list_is_one_line(spresso, bench: Bench) -> None:
     shown = spresso("compress", "--files-from", "nowhere.txt")
     assert shown.code == 1
@@ -247,6 +278,11 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(spresso, bench: Bench, door
     assert not Path("door.spr").exists()
     assert bench.loads == []
     assert spresso("compress", "--dry-run", "--json", door).records[0]["status"] == "planned"
+
+
+def test_a_dry_run_leaves_no_report(spresso, bench: Bench, door: Path) -> None:
+    assert spresso("compress", "--dry-run", door, "--report", "logs/log.jsonl").code == 0
+    assert not Path("logs").exists()
 
 
 def test_resume_skips_what_is_done(spresso, bench: Bench, door: Path) -> None:

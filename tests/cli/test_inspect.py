@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -146,6 +147,19 @@ def test_info_on_a_bundle_sums_its_clips(spresso, bundle_file: Path) -> None:
 
 def test_info_reads_stdin(spresso, spr_file: Path) -> None:
     assert spresso("info", "--json", "-", stdin=spr_file.read_bytes()).records[0]["bytes"] == 73
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_info_reads_a_pipe_with_a_name(spresso, spr_file: Path, tmp_path: Path) -> None:
+    """As `info <(command)` gives it one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(spr_file.read_bytes(),))
+    writer.start()
+    shown = spresso("info", pipe)
+    writer.join()
+    assert shown.code == 0
+    assert "0.096 kbps" in shown.stdout
 
 
 def test_info_draws_a_sound(spresso, tmp_path: Path) -> None:

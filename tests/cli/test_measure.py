@@ -271,12 +271,19 @@ class TestMushra:
         assert "2 listeners kept, 1 left out" in text
         assert "u3: hidden reference below 90 on 3 of 3 pages" in text
         assert (tmp_path / "s.png").exists()
+        with pytest.raises(OutputError, match="exists already"):
+            run(mushra.app, "mushra", "analyse", path, "--plot", tmp_path / "s.png")
         record = json.loads(run(mushra.app, "mushra", "analyse", path, "--json").out)
         assert [r["condition"] for r in record["results"]] == ["reference", "spresso"]
         assert record["kept"] == ["u1", "u2"]
 
 
 class TestPlot:
+    def test_makes_the_folder_that_it_is_to_lie_in(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        plot.plot_file(sound(tmp_path / "a.wav"), tmp_path / "new" / "a.png")
+        assert (tmp_path / "new" / "a.png").exists()
+
     def test_draws_sounds_and_streams_and_keeps_existing_files(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         plot.plot_file(sound(tmp_path / "a.wav", channels=2), tmp_path / "a.png")

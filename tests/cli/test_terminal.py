@@ -84,6 +84,21 @@ def test_a_person_is_not_asked_to_type_a_sound() -> None:
     assert "stdin is a terminal" in process.stderr
 
 
+@pytest.mark.parametrize("command", ["verify a.spr >&-", "verify - <&-", "info a.spr >&- 2>&-"])
+def test_what_was_closed_before_is_not_written_to(command: str, tmp_path: Path) -> None:
+    (tmp_path / "a.spr").write_bytes(spr.write(make_stream()))
+    process = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m spresso_cli {command}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert "internal error" not in process.stderr
+    assert process.returncode == (2 if "<&-" in command else 0)
+
+
 def test_a_person_sees_a_bar_and_then_the_sum(tmp_path: Path) -> None:
     names = [write_sound(tmp_path / f"{n}.wav") for n in range(4)]
     code, screen, _ = on_screen("compress", *names, stream="stderr")

@@ -1,6 +1,7 @@
 """The codec on the tiny pack: exact lengths, levels, seeds, channels, and independence of batching."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
-from spresso_cli.errors import AudioError, MissingPack, SpressoError, UsageError
+from spresso_cli.errors import AudioError, MissingPack, SpressoError, UnsupportedStream, UsageError
 from spresso_cli.models.qinco2 import QINCo2
 
 
@@ -160,12 +161,30 @@ def test_a_file_of_other_weights_is_refused_by_name(codec, sound):
 
 
 @pytest.mark.parametrize(
-    "options", [{"steps": 0}, {"steps": 10_000}, {"sampler": "euler"}, {"seed": -1}]
+    "options",
+    [
+        {"steps": 0},
+        {"steps": 10_000},
+        {"sampler": "euler"},
+        {"seed": -1},
+        {"guidance": float("nan")},
+        {"guidance": float("inf")},
+    ],
 )
 def test_impossible_decoding_options_are_usage_errors(codec, sound, options):
     data = codec.compress(sound(4800), 48_000)
     with pytest.raises(UsageError):
         codec.decompress(data, **options)
+
+
+def test_a_day_of_silence_in_22_bytes_is_refused_unless_asked_for(codec):
+    silence = Path(__file__).parents[1] / "vectors" / "odd" / "day_of_silence.spr"
+    with pytest.raises(UnsupportedStream, match="86400 s long and the limit is 3600 s"):
+        codec.decompress(silence.read_bytes())
+    second = codec.compress(np.zeros(48_000, np.float32), 48_000)
+    with pytest.raises(UnsupportedStream, match="the limit is 0 s"):
+        codec.decompress(second, max_seconds=0)
+    assert len(codec.decompress(second, max_seconds=None)[0]) == 48_000
 
 
 def test_guidance_prompt_and_every_sampler_change_the_performance(codec, sound):

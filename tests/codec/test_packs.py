@@ -56,6 +56,12 @@ def test_the_environment_selects_a_pack(tiny_path, monkeypatch):
     assert packs.find_pack("tiny").path == tiny_path
 
 
+def test_an_empty_variable_selects_nothing(monkeypatch):
+    default = packs.installed_packs()[0].name
+    monkeypatch.setenv(packs.PACK_VARIABLE, "")
+    assert packs.find_pack().name == default
+
+
 def test_a_missing_pack_names_what_is_installed(monkeypatch):
     monkeypatch.delenv(packs.PACK_VARIABLE, raising=False)
     with pytest.raises(MissingPack, match="no-such-pack"):

@@ -136,6 +136,18 @@ def test_lists_end_names_with_newlines_or_with_nul() -> None:
     assert read_list(io.BytesIO(b"a\nb.wav\0\xff.wav\0"), null=True) == ["a\nb.wav", "\udcff.wav"]
 
 
+def test_a_list_of_lines_that_holds_nul_was_made_for_the_other_option() -> None:
+    with pytest.raises(UsageError, match="add -0"):
+        read_list(io.BytesIO(b"a\0b\0"))
+
+
+@pytest.mark.parametrize("named", [{}, {"output": "x.wav"}, {"output_dir": "x"}])
+def test_several_takes_of_stdin_have_no_names(named: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="save it to a file first"):
+        plan(find(["-"], suffixes=STREAM_SUFFIXES), suffix=".wav", seeds=[0, 1],
+                  **named)  # fmt: skip
+
+
 def test_a_missing_file_is_planned_and_fails_later_alone() -> None:
     assert outputs(plan(named("missing.wav", "b.wav"), suffix=".spr")) == ["missing.spr", "b.spr"]
 

@@ -386,9 +386,17 @@ def other_source(job: Job) -> None:
     os.utime(job.source, (0, 0))
 
 
+def longer_source(job: Job) -> None:
+    """As a file that was moved here from elsewhere: it keeps its age."""
+    sound, rate = soundfile.read(job.source)
+    soundfile.write(job.source, np.concatenate((sound, sound)), rate, format="WAV")
+    os.utime(job.source, (0, 0))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (longer_source, "has another length"),
         (damage, "does not verify"),
         (newer_source, "is older than its source"),
         (other_source, "has 1 channels at 48000 Hz"),
