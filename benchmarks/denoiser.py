@@ -5,7 +5,8 @@
 
 Protocol: crops of 5 s from the clips of one split of a corpus with a manifest, as training draws
 them, the same noise in every row. Error of F, the network inside the EDM preconditioning, per
-number of a latent: 1 is about what an F that is always 0 has, at every level. `nothing`: neither
+number of a latent; an F that is always 0 has the latents' mean power at high levels, which is more
+than 1 where some of them are levels of high bands. `nothing`: neither
 caption nor codes; `caption`: the clip's own; `z`: a frame rate's continuous z; `codes`: z as all
 of its codebooks say it. A frame rate sees the beginning of each crop that holds whole windows.
 """
@@ -32,7 +33,7 @@ from spresso_cli.codec.weights import (
     load_encoder,
     load_quantizer,
 )
-from spresso_cli.errors import SpressoError, UsageError
+from spresso_cli.errors import SpressoError
 from spresso_cli.evaluation.tables import Column, Table
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.training.autoencoder import crop_frames, diffusion_loss
@@ -71,8 +72,6 @@ class Crops:
 def crops_of(options: argparse.Namespace, info: PackInfo, device: torch.device) -> Crops:
     """Crops of the split's clips."""
     clips = find_clips(options.corpus, options.split)
-    if not clips:
-        raise UsageError(f"{options.corpus}: no clips in split {options.split}")
     audio_ae = load_audio_ae(info).to(device)
     pool = build_pool(Corpus(clips, device), audio_ae, False, fine=fine_bands(info))
     bank = TextBank.of(load_clap(info).text.to(device), [clip.caption for clip in clips])

@@ -193,7 +193,7 @@ def _sounds(count: int, seconds: float) -> dict[str, np.ndarray]:
     """Noise bursts float32 [n] at 48 kHz, different for every number."""
     rng = np.random.default_rng(0)
     length = round(seconds * CLIP_RATE)
-    fade = np.exp(-np.arange(length) % 24_000 / 6000.0)
+    fade = np.exp(-(np.arange(length) % 24_000) / 6000.0)
     return {
         str(i): (0.2 * fade * rng.standard_normal(length)).astype(np.float32) for i in range(count)
     }

@@ -223,7 +223,7 @@ def _train(
     plot: Path | None,
 ) -> None:
     began = time.monotonic()
-    from spresso_cli.codec.device import resolve_device
+    from spresso_cli.codec.device import resolve_device, within_memory
     from spresso_cli.training import distributed
     from spresso_cli.training.acceleration import prepare
     from spresso_cli.training.preparation import Call
@@ -245,7 +245,8 @@ def _train(
                 note=progress.note,
                 began=began,
             )
-            STAGES[stage](call)
+            with within_memory(place):
+                STAGES[stage](call)
         if speaks and plot is not None:
             _draw(plot, run / stage)
 

@@ -252,22 +252,23 @@ class Codec:
             if voiced:
                 self._decoder_models(voiced[0].pack, voiced[0].family)
                 self._audio_ae(voiced[0].pack)
+                text = self._text(voiced[0].pack, voiced[0].prompt)
         except (BadPack, OutOfMemory) as error:
             # Nothing can be decoded from this pack; each of its sounds says so.
             yield from ((job.key, error) for job in jobs)
             return
-        sampled = self._sampled(voiced)
+        sampled = self._sampled(voiced, text) if voiced else iter(())
         for job in jobs:
             yield job.key, Silence(job.stream) if job.stream.silent else next(sampled)
 
-    def _sampled(self, jobs: list[_Job]) -> Iterator[Performance | OutOfMemory]:
+    def _sampled(
+        self, jobs: list[_Job], text: TextCondition | None
+    ) -> Iterator[Performance | OutOfMemory]:
         """Decoded sounds: short ones in one trajectory each round, a long one by stretches."""
-        if not jobs:
-            return
         decoder = LatentDecoder(self._decoder_models(jobs[0].pack, jobs[0].family))
         audio_ae = self._audio_ae(jobs[0].pack)
         envelope = decoder.models.envelope
-        solver, text = jobs[0].solver, self._text(jobs[0].pack, jobs[0].prompt)
+        solver = jobs[0].solver
         pool = decoder.plan.pool
         short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
         pieces = [Piece(codes, job.seed) for job in short for codes in job.stream.codes()]

@@ -19,6 +19,7 @@ from torch import Tensor
 from spresso_cli.audio.files import AudioSource
 from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
+from spresso_cli.codec.device import within_memory
 from spresso_cli.codec.encoder import SoundEncoder, _Sound
 from spresso_cli.codec.envelope import held_to_envelope
 from spresso_cli.codec.packs import pack_for_tag
@@ -124,6 +125,7 @@ class ContinuousCodec(Codec):
         Raises:
             MissingPack: no pack has the weights that made it.
             UsageError: there is no such sampler, or as many steps.
+            OutOfMemory: the device's memory ends.
         """
         header = latents.header
         rate = header.profile.frame_rate
@@ -152,4 +154,5 @@ class ContinuousCodec(Codec):
         envelope = decoder.models.envelope
         if envelope is not None and options.envelope:
             sound = held_to_envelope(sound, decoder.excerpts(latents.z), envelope)
-        return Performance(header, at_source_rate(sound, header))
+        with within_memory(self.device):
+            return Performance(header, at_source_rate(sound, header))

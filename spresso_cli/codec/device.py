@@ -101,4 +101,6 @@ def resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if device.index is not None and device.index >= count:
             raise UsageError(f"--device {name}: there are only cuda:0 to cuda:{count - 1}")
+        # Codes are found in float32, and float32 is meant; training asks for less by itself.
+        torch.backends.cudnn.allow_tf32 = False
     return device

@@ -48,22 +48,23 @@ class Generator:
 
     @classmethod
     def load(cls, pack: PackInfo, device: str = "auto") -> Generator:
-        """Read a pack's networks; raises BadPack for a damaged one."""
+        """Read a pack's networks; raises BadPack for a damaged one, OutOfMemory where they do not fit."""
         place = resolve_device(device)
         lowest = pack.families[min(pack.families)]
         dit, null = load_dit(pack, None if pack.text_base else lowest)
         highest = torch.zeros(0)
         if lowest.envelope is not None:
             highest = load_envelope(pack, lowest).mean_levels + DEVIATIONS * LEVEL_SPREAD
-        return cls(
-            load_audio_ae(pack).to(place),
-            load_clap(pack).text.to(place),
-            dit.to(place),
-            None if null is None else null.to(place),
-            highest.to(place),
-            pack,
-            place,
-        )
+        with within_memory(place):
+            return cls(
+                load_audio_ae(pack).to(place),
+                load_clap(pack).text.to(place),
+                dit.to(place),
+                None if null is None else null.to(place),
+                highest.to(place),
+                pack,
+                place,
+            )
 
     @torch.inference_mode()
     def generate(
@@ -98,17 +99,17 @@ class Generator:
         patch = self.dit.config.patch
         frames = -(-samples // LATENT_HOP)
         frames = -(-frames // patch) * patch
-        windows = self._windows(frames)
-        denoise = guided(
-            self._denoiser(windows, self._condition(caption)),
-            self._denoiser(windows, None),
-            solver.guidance,
-            self.audio_ae.config.high_bands,
-        )
         solve, schedule = SAMPLERS[solver.sampler]
         sigmas = schedule(solver.steps, self.pack.sigma_min, self.pack.sigma_max)
-        noise = torch.from_numpy(latent_noise(seed, 0, frames))[None].to(self.device)
         with within_memory(self.device):
+            windows = self._windows(frames)
+            denoise = guided(
+                self._denoiser(windows, self._condition(caption)),
+                self._denoiser(windows, None),
+                solver.guidance,
+                self.audio_ae.config.high_bands,
+            )
+            noise = torch.from_numpy(latent_noise(seed, 0, frames))[None].to(self.device)
             latents = solve(denoise, noise, sigmas, progress)
             sound = torch.cat(list(sound_of([latents], self.audio_ae, seed)), 1)
         sound = sound[:, :samples].T.cpu().numpy()

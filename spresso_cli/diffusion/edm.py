@@ -70,8 +70,3 @@ def draw_sigma(
     quantile = quantile[torch.randperm(count, generator=generator)].clamp(1e-4, 1 - 1e-4)
     normal = math.sqrt(2) * torch.erfinv(2 * quantile - 1)
     return torch.exp(p_mean + p_std * normal)
-
-
-def loss_weight(sigma: Tensor, sigma_data: float) -> Tensor:
-    """lambda(sigma) = 1 / c_out^2: unit weight on F's target at every noise level."""
-    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2

@@ -45,7 +45,7 @@ def words_of(text: str, limit: int) -> list[str]:
 
 
 def ngram_buckets(word: str, buckets: int) -> list[int]:
-    """Hash buckets (CRC-32) of a word and of its character 3- to 5-grams; bucket 0 is padding."""
+    """Hash buckets (CRC-32) of a word and of its character 3- to 5-grams; bucket 0 stays free."""
     marked = f"<{word}>"
     grams = {marked} | {
         marked[i : i + n] for n in (3, 4, 5) for i in range(max(0, len(marked) - n + 1))

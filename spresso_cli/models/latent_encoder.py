@@ -21,8 +21,6 @@ from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
 
 POWER_FLOOR = 1e-4  # of `log_input`: 40 dB below an average latent
-# Paper's depth for each pooling factor t.
-PAPER_DEPTH = {4: 6, 9: 10, 20: 12, 100: 12}
 
 
 @dataclass(frozen=True)

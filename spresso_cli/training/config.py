@@ -106,8 +106,10 @@ class Settings:
                 raise ValueError(f"rates.{frame_rate}: codes have {known.bits} bits at this rate")
             if not rate.encoder.channels == rate.adapter.channels == rate.qinco2.dim:
                 raise ValueError(f"rates.{frame_rate}: the networks disagree on the channels of z")
-        if len({rate.adapter.lora_rank for rate in self.rates.values()}) > 1:
-            raise ValueError("rates on one trunk have one lora_rank")
+        adapters = [rate.adapter for rate in self.rates.values()]
+        for name in ("lora_rank", "lora_alpha"):
+            if len({getattr(adapter, name) for adapter in adapters}) > 1:
+                raise ValueError(f"rates on one trunk have one {name}")
         if len({rate.encoder.fine_bands for rate in self.rates.values()} - {0}) > 1:
             raise ValueError("all rates with fine_bands have the same")  # one pool serves them
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from spresso_cli.training import distributed
 from spresso_cli.training.ema import PowerEMA
 
-KEEP = 2  # checkpoints kept beside the newest one's predecessor, in case a write was cut short
+KEEP = 2  # checkpoints: the newest, and its predecessor in case a write was cut short
 LOG = "log.csv"
 
 Report = Callable[[dict[str, float]], None]
@@ -121,6 +121,7 @@ class Run:
             over = distributed.agreed(time.monotonic() > self.deadline, self.device)
         if over:
             self.save()
+            distributed.wait()  # what comes next reads what the first process wrote
         return not over
 
     def finish_step(self, losses: Mapping[str, Tensor | float]) -> None:

@@ -174,6 +174,8 @@ class Workspace:
             raise UsageError(f"{where}: another encoder than rates.{rate}.encoder")
         model.encoders[t] = encoder.to(self.device)
         adapter, lora = load_dit(self.pack, family)[1], load_lora_tensors(self.pack, family)
+        if adapter.config != self.settings.rates[rate].adapter:  # its scale of LoRA above all
+            raise UsageError(f"{where}: another adapter than rates.{rate}.adapter")
         try:
             model.adapters[t].load_state_dict(adapter.state_dict())
             if lora:
@@ -299,6 +301,7 @@ class Workspace:
         if distributed.rank() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file({k: v.cpu() for k, v in network.state_dict().items()}, path)
+        distributed.wait()  # all of them read it
 
     def _from_pack(self, stage: str) -> bool:
         return self.pack is not None and not self.trained(stage)

@@ -61,6 +61,19 @@ def test_the_resemblance_table_is_the_csv() -> None:
     assert table("kbps") == expected
 
 
+def test_the_similarity_table_is_the_csv() -> None:
+    expected = [
+        [
+            row["codec"],
+            shown(row["kbps"], 3),
+            shown(row["birdnet"], 3),
+            f"{shown(row['birdnet_low'], 3)} to {shown(row['birdnet_high'], 3)}",
+        ]
+        for row in results("similarity.csv")
+    ]
+    assert table("system") == expected
+
+
 LIBRARY = results("library.csv")
 
 

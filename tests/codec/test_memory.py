@@ -15,6 +15,7 @@ from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import OutOfMemory
+from spresso_cli.models.clap import TextTower
 from spresso_cli.models.dit import DiT
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
@@ -76,6 +77,17 @@ def test_a_sound_that_never_fits_gets_one_line_and_the_others_too(own, room, sou
         assert isinstance(results[key], OutOfMemory)
         assert results[key].exit_code == 1 and "\n" not in str(results[key])
     assert results[2].samples == 4800
+
+
+def test_a_prompt_that_does_not_fit_costs_the_sounds_that_have_it_and_no_others(
+    own, monkeypatch, sound
+) -> None:
+    stream = spr.read(own.compress(sound(4800), 48_000))
+    monkeypatch.setattr(TextTower, "forward", _raise)
+    options = (DecodeOptions(prompt="rain"), DecodeOptions())
+    results = dict(own.decompress_many((i, stream, o) for i, o in enumerate(options)))
+    assert isinstance(results[0], OutOfMemory)
+    assert results[1].samples == 4800
 
 
 @pytest.mark.parametrize("network", [LatentEncoder, QINCo2])

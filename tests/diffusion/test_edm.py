@@ -9,7 +9,6 @@ from spresso_cli.diffusion.edm import (
     coefficients,
     draw_sigma,
     guided,
-    loss_weight,
     precondition,
 )
 
@@ -28,12 +27,6 @@ def test_input_and_target_of_the_network_have_unit_variance(
     c_skip, c_out, c_in, _ = coefficients(torch.tensor(sigma, dtype=torch.float64), sigma_data)
     assert float((c_in * x).std()) == pytest.approx(1.0, abs=0.01)
     assert float(((x0 - c_skip * x) / c_out).std()) == pytest.approx(1.0, abs=0.01)
-
-
-def test_the_loss_weight_is_what_gives_the_networks_target_unit_weight() -> None:
-    sigma = torch.tensor(SIGMAS)
-    _, c_out, _, _ = coefficients(sigma, 0.5)
-    torch.testing.assert_close(loss_weight(sigma, 0.5), 1 / c_out**2)
 
 
 def test_a_network_that_says_nothing_gives_the_linear_estimate() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spresso_cli.models.latent_encoder import PAPER_DEPTH, LatentEncoder, LatentEncoderConfig
+from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
 
 
 def encoder(**changes: object) -> LatentEncoder:
@@ -71,7 +71,3 @@ def test_there_is_no_other_bypass() -> None:
 def test_tokens_hold_whole_windows() -> None:
     with pytest.raises(ValueError, match="does not divide"):
         LatentEncoderConfig(pool=9, depth=1, stride=2)
-
-
-def test_depths_are_the_papers() -> None:
-    assert PAPER_DEPTH == {4: 6, 9: 10, 20: 12, 100: 12}

@@ -122,6 +122,7 @@ def test_the_shipped_configuration_fits_the_default_install() -> None:
         ('bypass = "mdct"', 'bypass = "pca"', "bypass must be"),
         ("[corpus]", "[corpus", "changed.toml"),
         ("lora_rank = 2", "lora_rank = 4", "one lora_rank"),
+        ("lora_alpha = 2.0", "lora_alpha = 4.0", "one lora_alpha"),
         ("fine_bands = 0", "fine_bands = 64", "have the same"),
     ],
 )

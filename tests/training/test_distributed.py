@@ -113,6 +113,33 @@ def as_process(rank: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "rank", lambda: rank)
 
 
+WAITING = """
+import sys, time
+from pathlib import Path
+import torch
+from torch import nn
+from spresso_cli.training import distributed, run
+written = run.save_file
+def slow(*arguments, **named):
+    time.sleep(1.0)
+    written(*arguments, **named)
+run.save_file = slow
+with distributed.group(torch.device("cpu")):
+    model = nn.Linear(2, 2)
+    one = run.Run(Path(sys.argv[1]), {"m": model}, torch.optim.SGD(model.parameters(), 0.1), steps=1,
+                  minutes=None, seed=0, ema_sigma=0.05)
+    while one.wants_more():
+        one.finish_step({"loss": 0.0})
+    assert run.checkpoints(Path(sys.argv[1]))
+"""
+
+
+def test_nobody_goes_on_before_the_last_checkpoint_is_there(tmp_path: Path) -> None:
+    """A stage's next step reads it, in every process."""
+    for process in in_two_processes("-c", WAITING, tmp_path):
+        assert process.returncode == 0, process.stderr
+
+
 def test_shares_are_the_rows_of_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = torch.arange(8)
     text = TextCondition(batch[:, None], batch[:, None] > 2, batch, batch > 4)
