@@ -251,8 +251,10 @@ class EnvelopeFilter(nn.Module):
     def _edges(self, windows: int) -> Tensor:
         """How much each frame counts as the border of two windows, `[n t, 1]`."""
         pool, reach = self.config.pool, self.config.edge
+        if not reach:
+            return self.mean.new_zeros(windows * pool, 1)
         place = torch.arange(windows * pool, device=self.mean.device) + 0.5
-        distance = (place % pool).minimum(pool - place % pool) / max(reach, 1e-9)
+        distance = (place % pool).minimum(pool - place % pool) / reach
         share = EDGE_SHARE * (0.5 + 0.5 * torch.cos(math.pi * distance.clamp(max=1)))
         outside = (place < reach) | (place > windows * pool - reach)
         return share.masked_fill(outside, 0.0)[:, None]
