@@ -26,8 +26,7 @@ from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.errors import SpressoError
 from spresso_cli.evaluation.embeddings import project_embedders
-from spresso_cli.evaluation.mushra import anchor
-from spresso_cli.evaluation.peers import Coded, Peer, PeerUnavailable, peer
+from spresso_cli.evaluation.peers import Coded
 from spresso_cli.evaluation.scoring import Reference, metric_of
 from spresso_cli.evaluation.tables import Column, Table
 
@@ -70,14 +69,9 @@ def _systems(
 ) -> Iterator[tuple[str, str, Iterator[tuple[str, Coded]]]]:
     """(series, name, coded clips) of every system; coding happens while the last is consumed."""
     yield "anchors", "original", _unchanged(clips)
-    yield "anchors", "low-pass 3.5 kHz", _low_passed(clips)
-    for spec in filter(None, options.peers.split(",")):
-        try:
-            other = peer(spec, options.weights)
-        except PeerUnavailable as error:
-            print(f"{spec}: skipped, {error}", file=sys.stderr)
-            continue
-        yield other.name.partition(" ")[0], other.name, _by_peer(other, clips)
+    yield "anchors", "low-pass 3.5 kHz", systems.by_low_pass(clips, 3500.0)
+    for other, coded in systems.peers(options.peers, options.weights, clips):
+        yield other.name.partition(" ")[0], other.name, coded
     info = find_pack(options.pack)
     rates = support.rates(options, info)
     codec = systems.NoiseCodec.load(options.pack, options.device)
@@ -104,16 +98,6 @@ def _unchanged(clips: dict[str, np.ndarray]) -> Iterator[tuple[str, Coded]]:
     """The ceiling; of KAD it shows how far below 0 the unbiased estimate of paired sets falls."""
     for name, clip in clips.items():
         yield name, Coded(clip, None, None)
-
-
-def _low_passed(clips: dict[str, np.ndarray]) -> Iterator[tuple[str, Coded]]:
-    for name, clip in clips.items():
-        yield name, Coded(anchor(clip[:, None], 3500.0)[:, 0], None, None)
-
-
-def _by_peer(other: Peer, clips: dict[str, np.ndarray]) -> Iterator[tuple[str, Coded]]:
-    for name, clip in clips.items():
-        yield name, other.code(clip)
 
 
 def _table(rows: list[systems.Row]) -> Table:

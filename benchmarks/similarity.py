@@ -25,8 +25,7 @@ from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.errors import SpressoError
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.embeddings import Embedder, project_embedders
-from spresso_cli.evaluation.mushra import anchor
-from spresso_cli.evaluation.peers import Coded, PeerUnavailable, peer
+from spresso_cli.evaluation.peers import Coded
 from spresso_cli.evaluation.resemblance import identify
 from spresso_cli.evaluation.tables import Column, Table
 
@@ -83,15 +82,9 @@ def _systems(
     options: argparse.Namespace, clips: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, Iterator[tuple[str, Coded]]]]:
     """(name, coded clips) of every system."""
-    low = ((name, anchor(clip[:, None], LOW_PASS)[:, 0]) for name, clip in clips.items())
-    yield f"low-pass {LOW_PASS / 1000:g} kHz", ((name, Coded(x, None, None)) for name, x in low)
-    for spec in filter(None, options.peers.split(",")):
-        try:
-            other = peer(spec, None)
-        except PeerUnavailable as error:
-            print(f"{spec}: skipped, {error}", file=sys.stderr)
-            continue
-        yield other.name, ((name, other.code(clip)) for name, clip in clips.items())
+    yield f"low-pass {LOW_PASS / 1000:g} kHz", systems.by_low_pass(clips, LOW_PASS)
+    for other, coded in systems.peers(options.peers, None, clips):
+        yield other.name, coded
     info = find_pack(options.pack)
     codec = systems.NoiseCodec.load(options.pack, options.device)
     for kbps in support.rates(options, info):

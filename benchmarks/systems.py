@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import support
@@ -28,7 +29,8 @@ from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Stream
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.embeddings import Embedder
-from spresso_cli.evaluation.peers import Coded
+from spresso_cli.evaluation.mushra import anchor
+from spresso_cli.evaluation.peers import Coded, Peer, PeerUnavailable, peer
 from spresso_cli.evaluation.scoring import (
     ClipScore,
     Reference,
@@ -110,6 +112,28 @@ def columns(row: Row) -> dict[str, str | int | float | None]:
         line |= {key: value.value, f"{key}_low": value.low, f"{key}_high": value.high}
     line |= {f"{key}_bias": value for key, value in row.score.biases.items()}
     return line | {kind.replace("-", "_"): count for kind, count in row.score.defects.items()}
+
+
+def by_low_pass(clips: Clips, cutoff: float) -> CodedClips:
+    """The anchor of listening tests: nothing above `cutoff` Hz."""
+    for name, clip in clips.items():
+        yield name, Coded(anchor(clip[:, None], cutoff)[:, 0], None, None)
+
+
+def peers(specs: str, weights: Path | None, clips: Clips) -> Iterator[tuple[Peer, CodedClips]]:
+    """Other codecs `codec:kbps,...` on the clips; one that cannot run here is skipped with a line."""
+    for spec in filter(None, specs.split(",")):
+        try:
+            other = peer(spec, weights)
+        except PeerUnavailable as error:
+            print(f"{spec}: skipped, {error}", file=sys.stderr)
+            continue
+        yield other, _by_peer(other, clips)
+
+
+def _by_peer(other: Peer, clips: Clips) -> CodedClips:
+    for name, clip in clips.items():
+        yield name, other.code(clip)
 
 
 def by_us(

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from pathlib import PurePath
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -55,6 +56,16 @@ class AudioFormat:
         if subtype not in FORMATS[name]:
             raise UsageError(f"{name} has no {subtype!r}: choose {', '.join(FORMATS[name])}")
         return cls(name, subtype)
+
+    @classmethod
+    def named(cls, file: str | PurePath, subtype: str | None = None) -> AudioFormat:
+        """Returns the format that a file's name asks for by its suffix, else WAV.
+
+        Raises:
+            UsageError: a subtype that the format does not have.
+        """
+        suffix = PurePath(file).suffix.lower().removeprefix(".")
+        return cls.of(suffix if suffix in FORMATS else "wav", subtype)
 
     @property
     def suffix(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import PurePath
 from typing import Annotated
 
 import typer
@@ -156,15 +155,16 @@ def decompress(
     Gives back exactly the source's length, rate and channels, and its level. The same file and
     seed give the same sound on the same machine; another seed gives another take of it.
     """
-    from spresso_cli.audio.sink import FORMATS, AudioFormat
+    from spresso_cli.audio.sink import AudioFormat
     from spresso_cli.cli import batch, loading
     from spresso_cli.codec.protocol import DecodeOptions
     from spresso_cli.library import plan
     from spresso_cli.library.run import decompress_library
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
-    named = PurePath(output or "").suffix.lower().removeprefix(".")
-    audio_format = AudioFormat.of(format or (named if named in FORMATS else "wav"), subtype)
+    audio_format = (
+        AudioFormat.of(format, subtype) if format else AudioFormat.named(output or "", subtype)
+    )
     first = secrets.randbits(32) if seed == "random" else int(seed or 0)
     jobs = batch.plan_jobs(
         inputs,

@@ -58,7 +58,7 @@ def generate(
     Without -o, glass breaking is written to glass-breaking.wav. The same words and seed give the
     same sound on the same machine.
     """
-    from spresso_cli.audio.sink import FORMATS, AudioFormat, AudioSink
+    from spresso_cli.audio.sink import AudioFormat, AudioSink
     from spresso_cli.codec.decoder import Solver
     from spresso_cli.codec.generator import Generator
     from spresso_cli.codec.packs import find_pack
@@ -67,8 +67,7 @@ def generate(
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     solver = Solver(sampler, steps, guidance)
     path = Path(output or _file_name(caption))
-    suffix = path.suffix.lower().removeprefix(".")
-    audio_format = AudioFormat.of(suffix if suffix in FORMATS else "wav")
+    audio_format = AudioFormat.named(path)
     if output != "-":
         refuse_existing(path, force)
     generator = Generator.load(find_pack(pack), device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -122,7 +122,7 @@ def decode_latents(
     verbose: Verbose = False,
 ) -> None:
     """Decode continuous latents to sounds through the sampler."""
-    from spresso_cli.audio.sink import FORMATS, AudioFormat, AudioSink
+    from spresso_cli.audio.sink import AudioFormat, AudioSink
     from spresso_cli.cli.inputs import for_each
     from spresso_cli.cli.text import shown
     from spresso_cli.codec.continuous import ContinuousCodec, Latents
@@ -130,8 +130,7 @@ def decode_latents(
     from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    named = PurePath(output or "").suffix.lower().removeprefix(".")
-    audio_format = AudioFormat.of(named if named in FORMATS else "wav")
+    audio_format = AudioFormat.named(output or "")
     suffixes = frozenset({SUFFIX})
     jobs = _jobs(inputs, suffixes, audio_format.suffix, recursive, output, output_dir)
     codec = ContinuousCodec.load(pack, device)

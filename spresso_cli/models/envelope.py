@@ -35,9 +35,8 @@ FINE_SMOOTHED = 13  # frames at most, or a window: likewise of the fine bands' g
 # z tells a partial as the mean over where it could be, and gains of overlapping bands blur it again.
 # So what fine bands have beside the others counts this many times.
 CONTRAST = 1.4
-LEVELS_SMOOTHED = (
-    31  # frames at most, or a window: likewise of levels told, whose detail gains bring
-)
+# Frames at most, or a window: likewise of levels told, whose detail gains bring.
+LEVELS_SMOOTHED = 31
 # Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
 # border, or this share of a window, gains follow the envelope band by band as well, at the border by
 # EDGE_SHARE. In short windows that would be everywhere, and level what a sound is made of.
@@ -70,11 +69,6 @@ class EnvelopeConfig:
     def block(self) -> int:
         """Latent frames that are averaged before anything else."""
         return max(1, self.pool // BLOCKS)
-
-    @property
-    def smoothed(self) -> int:
-        """Frames that gains are averaged over: they change no faster than blocks do."""
-        return self.block // 2 * 2 + 1
 
     @property
     def edge(self) -> int:
@@ -167,7 +161,7 @@ class EnvelopeFilter(nn.Module):
         """The last latents of every frame, as z `[B, n, channels]` tells them, `[B, n t, levels]`."""
         told = z @ self.level_read_out + self.level_mean
         told = told.unflatten(2, (self.config.pool, -1)).flatten(1, 2)
-        return _smoothed(told, min(LEVELS_SMOOTHED, self.config.pool // 2 * 2 + 1))
+        return _smoothed(told, min(LEVELS_SMOOTHED, self.config.pool))
 
     def _find_basis(self) -> None:
         blocks = self.config.coarse // BANDS
@@ -205,7 +199,7 @@ class EnvelopeFilter(nn.Module):
             mel = self.log_mel.of(spectrum)
             missing = wanted - self.config.windows(mel)
             missing, detail = missing.tensor_split((self.config.coarse,), 2)
-            gains = _smoothed(self._held(missing), self.config.smoothed)
+            gains = _smoothed(self._held(missing), self.config.block)  # no faster than blocks
             if strength is not None:
                 gains = gains + self._livened(self.unheld(mel), strength)
             gains = torch.lerp(gains, course - mel[..., :BANDS], edges)
@@ -236,7 +230,7 @@ class EnvelopeFilter(nn.Module):
     def _fine_gains(self, detail: Tensor) -> Tensor:
         """Gains of bins, `[B, n t, 1025]`, for what windows miss in fine bands, `[B, n, fine]`."""
         held = (detail @ self.fine_basis) @ self.fine_basis.T
-        over = min(FINE_SMOOTHED, self.config.pool // 2 * 2 + 1)
+        over = min(FINE_SMOOTHED, self.config.pool)
         gains = _smoothed(held.repeat_interleave(self.config.pool, 1), over)
         return gains.clamp(-LIMIT, LIMIT) @ self.fine_to_bins
 
@@ -246,7 +240,7 @@ class EnvelopeFilter(nn.Module):
         change = (strength - own).clamp(-SWING, SWING)
         change = change.where(change < 0, LIVELINESS * change)
         change = change.repeat_interleave(self.config.spell, 1)
-        return fluctuation * _smoothed(change, self.config.spell // 2 * 2 + 1).expm1()
+        return fluctuation * _smoothed(change, self.config.spell).expm1()
 
     def _edges(self, windows: int) -> Tensor:
         """How much each frame counts as the border of two windows, `[n t, 1]`."""
@@ -285,7 +279,9 @@ def _share(level: Tensor, none: float, whole: float) -> Tensor:
 
 
 def _smoothed(frames: Tensor, over: int) -> Tensor:
-    """Averaged in time under a Hann window of `over` frames, an odd number, `[B, T, bands]`."""
+    """Averaged in time under a Hann window of `over` frames, or one more, an odd number,
+    `[B, T, bands]`."""
+    over = over // 2 * 2 + 1
     window = torch.hann_window(over + 2, periodic=False, device=frames.device)[1:-1]
     bands = frames.shape[2]
     kernel = (window / window.sum()).expand(bands, 1, -1)

@@ -30,6 +30,11 @@ def door() -> Path:
     return write_sound(Path("door.wav"), seconds=5)
 
 
+def write_sounds(count: int) -> list[str]:
+    """So many sounds in the current folder; returns their names."""
+    return [str(write_sound(Path(f"{n}.wav"))) for n in range(count)]
+
+
 def test_a_sound_becomes_a_file_of_73_bytes_beside_it(spresso, bench: Bench, door: Path) -> None:
     shown = spresso("compress", door, "-b", 0.096)
     assert shown.code == 0
@@ -151,9 +156,7 @@ def test_a_device_swallows_its_output(spresso, bench: Bench, door: Path) -> None
 def test_who_takes_outputs_away_at_once_does_not_stop_the_batch(
     spresso, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [f"{n}.wav" for n in range(3)]
-    for name in names:
-        write_sound(Path(name))
+    names = write_sounds(3)
     monkeypatch.setattr(outputs, "_publish", lambda temporary, path, force: temporary.unlink())
     shown = spresso("compress", *names, "--report", "log.jsonl")
     assert shown.code == 0
@@ -295,9 +298,7 @@ def test_resume_skips_what_is_done(spresso, bench: Bench, door: Path) -> None:
 
 
 def test_shards_share_the_work_and_leave_nothing_out(spresso, bench: Bench) -> None:
-    names = [f"{n}.wav" for n in range(8)]
-    for name in names:
-        write_sound(Path(name))
+    names = write_sounds(8)
     counts = []
     for index in range(3):
         shown = spresso("compress", *names, "--shard", f"{index}/3", "--json")
@@ -333,9 +334,7 @@ def test_a_read_only_folder_is_one_line(spresso, bench: Bench, door: Path) -> No
 def test_an_interrupted_batch_leaves_whole_files_only(
     spresso, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [f"{n}.wav" for n in range(6)]
-    for name in names:
-        write_sound(Path(name))
+    names = write_sounds(6)
     real = bench.codec.compress_many
 
     def interrupted(items, profile, **options):
