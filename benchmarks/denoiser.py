@@ -8,7 +8,9 @@ them, the same noise in every row. Error of F, the network inside the EDM precon
 number of a latent; an F that is always 0 has the latents' mean power at high levels, which is more
 than 1 where some of them are levels of high bands. `nothing`: neither
 caption nor codes; `caption`: the clip's own; `z`: a frame rate's continuous z; `codes`: z as all
-of its codebooks say it. A frame rate sees the beginning of each crop that holds whole windows.
+of its codebooks say it. A frame rate sees the beginning of each crop that holds whole windows. Where
+z tells deviations (spresso_cli/models/deviations.py), latents are in units of these in all rows of the
+frame rate, and silent frames hardly count.
 """
 
 from __future__ import annotations
@@ -84,20 +86,22 @@ def crops_of(options: argparse.Namespace, info: PackInfo, device: torch.device) 
 
 @torch.inference_mode()
 def errors(
-    dit: DiT, crops: Crops, adapter: AudioDown | None, z: Tensor | None, caption: bool
+    dit: DiT,
+    crops: Crops,
+    adapter: AudioDown | None,
+    z: Tensor | None,
+    caption: bool,
+    present: bool = True,
 ) -> dict[str, float]:
-    """The columns of one row; `adapter` without z: its null."""
+    """The columns of one row; z not `present`: the adapter's null, on latents scaled as z tells."""
     found = dict.fromkeys(map("{:g}".format, BANDS), 0.0)
     frames = crops.latents.shape[1]
     for start in range(0, len(crops.latents), TOGETHER):
         rows = slice(start, start + TOGETHER)
         some, down = crops.part(rows, frames), None
         if adapter is not None:
-            count, channels = frames // adapter.config.pool, adapter.config.channels
-            mine = some.latents.new_zeros(1, count, channels) if z is None else z[rows]
-            mine = mine.expand(len(some.latents), -1, -1)
-            present = torch.full((len(mine),), z is not None, device=mine.device)
-            down = adapter, adapter.tokens(mine, present)
+            there = torch.full((len(some.latents),), present, device=z.device)
+            down = adapter.condition(z[rows], there)
         for level in BANDS:
             sigma = some.latents.new_full((len(some.latents),), level)
             text = some.text if caption else None
@@ -122,13 +126,13 @@ def rows_of(info: PackInfo, crops: Crops, device: torch.device) -> Iterator[dict
         with torch.inference_mode():
             z = encoder(own.latents, own.mel)
             coded = quantizer.decode(quantizer.encode(z))
-        for told, given, caption in (
-            ("nothing", None, False),
-            ("caption", None, True),
-            ("codes", coded, False),
-            ("z", z, False),
+        for told, given, caption, present in (
+            ("nothing", coded, False, False),
+            ("caption", coded, True, False),
+            ("codes", coded, False, True),
+            ("z", z, False, True),
         ):
-            row = errors(dit, own, adapter, given, caption)
+            row = errors(dit, own, adapter, given, caption, present)
             yield {"frame_rate": rate, "told": told, **row}
         print(f"{rate} Hz done", file=sys.stderr, flush=True)
 

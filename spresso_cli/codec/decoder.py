@@ -25,7 +25,8 @@ from spresso_cli.diffusion.edm import guided, precondition
 from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
-from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.deviations import restored
+from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
@@ -99,7 +100,8 @@ class _Window:
     begin: int  # latent frame in the field
     length: int
     tokens: Tensor  # [n, D]
-    told: Tensor  # the last latents, as far as z tells them, [length, levels]
+    told: Tensor | None  # logarithms of deviations, [length, latents]
+    levels: Tensor  # the last latents, as far as z tells them, [length, levels]
     weights: Tensor  # [length, 1]
 
 
@@ -145,14 +147,16 @@ class LatentDecoder:
         """`sample` with `size` windows in a batch."""
         pool, patch = self.plan.pool, self.models.dit.config.patch
         windows: list[_Window] = []
-        noise, spans, begin = [], [], 0
+        noise, spans, told, begin = [], [], [], 0
         for piece in pieces:
             frames = length = piece.frames * pool
             if piece.frames <= self.plan.window:
                 # A single window is as long as the sound, in whole patches.
                 length = -(-frames // patch) * patch
             noise.append(latent_noise(piece.seed, piece.start * pool, length))
-            windows += self._windows(piece, begin, length)
+            z = self.z(piece.codes, piece.start, piece.start + piece.frames)
+            told.append(self._told(z, length))
+            windows += self._windows(z, told[-1], begin, length)
             spans.append((begin, begin + frames))
             begin += length
         field = torch.from_numpy(np.concatenate(noise))[None].to(self.models.device)
@@ -164,13 +168,16 @@ class LatentDecoder:
             solver.guidance,
         )
         x = solve(denoise, field, sigmas, progress)[0]
+        if self.models.adapter.tells:
+            x = restored(x, torch.cat(told))
         return [x[start:stop] for start, stop in spans]
 
-    def _windows(self, piece: Piece, begin: int, length: int) -> Iterator[_Window]:
+    def _windows(
+        self, z: Tensor, told: Tensor | None, begin: int, length: int
+    ) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q) and what z_q tells of latents."""
-        z = self.z(piece.codes, piece.start, piece.start + piece.frames)
         tokens = self.models.adapter.tokens(z[None])[0]  # [frames k, D]
-        told = self._told(z, length)
+        levels = self._levels(z, length)
         pool, k = self.plan.pool, self.models.adapter.config.tokens
         windows = self.plan.decoder_windows(len(z))
         weights = window_weights(windows, pool, length)
@@ -179,18 +186,24 @@ class LatentDecoder:
                 begin + start * pool,
                 len(weight),
                 tokens[start * k : stop * k],
-                told[start * pool :][: len(weight)],
+                None if told is None else told[start * pool :][: len(weight)],
+                levels[start * pool :][: len(weight)],
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
 
-    def _told(self, z: Tensor, length: int) -> Tensor:
-        """The last latents of a stretch, as z `[n, 64]` tells them, `[length, levels]`; the last frame
-        goes on where the stretch is longer than z. Without levels, `[length, 0]`."""
+    def _told(self, z: Tensor, length: int) -> Tensor | None:
+        """Logarithms of the deviations that z `[n, 64]` tells of a stretch, `[length, latents]`; None:
+        the adapter knows none."""
+        adapter = self.models.adapter
+        return _as_long_as(length, adapter.deviations(z[None])[0][0]) if adapter.tells else None
+
+    def _levels(self, z: Tensor, length: int) -> Tensor:
+        """The last latents of a stretch, as z `[n, 64]` tells them, `[length, levels]`. Without levels,
+        `[length, 0]`."""
         envelope = self.models.envelope
         if envelope is None or not envelope.config.levels:
             return z.new_zeros(length, 0)
-        told = envelope.levels(z[None])[0]
-        return torch.cat((told, told[-1:].expand(max(0, length - len(told)), -1)))
+        return _as_long_as(length, envelope.levels(z[None])[0])
 
     def z(self, codes: np.ndarray, begin: int, stop: int) -> Tensor:
         """The quantised latents of code frames `begin` to `stop - 1` of a channel `[frames, M]`,
@@ -228,26 +241,36 @@ class LatentDecoder:
                 tokens = torch.stack([window.tokens for window in padded])
                 if null:
                     tokens = adapter.null.expand_as(tokens)
-                told = torch.stack([window.told for window in padded])
-                batches.append((length, some, padded, tokens, told))
+                told = present = None
+                if adapter.tells:
+                    told = torch.stack([window.told for window in padded])
+                    present = torch.full((micro,), not null, device=told.device)
+                down = DownCondition(adapter, tokens, present, told)
+                levels = torch.stack([window.levels for window in padded])
+                batches.append((length, some, padded, down, levels))
         condition = _repeat(text, micro)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             out = torch.zeros_like(x)
-            for length, some, padded, tokens, told in batches:
+            for length, some, padded, down, levels in batches:
                 rows = torch.stack([x[0, w.begin : w.begin + length] for w in padded])
 
-                def network(y: Tensor, c_noise: Tensor, tokens: Tensor = tokens) -> Tensor:
-                    return dit(y, c_noise, condition, (adapter, tokens))
+                def network(y: Tensor, c_noise: Tensor, down: DownCondition = down) -> Tensor:
+                    return dit(y, c_noise, condition, down)
 
                 estimate = precondition(network, 1.0)(rows, sigma.expand(micro))
                 # What z tells is known, whatever the noise.
-                estimate[..., estimate.shape[2] - told.shape[2] :] = told
+                estimate[..., estimate.shape[2] - levels.shape[2] :] = levels
                 for window, row in zip(some, estimate, strict=False):
                     out[0, window.begin : window.begin + length] += window.weights * row
             return out
 
         return denoise
+
+
+def _as_long_as(length: int, frames: Tensor) -> Tensor:
+    """Frames `[n, ...]` whose last one goes on where `length` is more, `[length, ...]`."""
+    return torch.cat((frames, frames[-1:].expand(max(0, length - len(frames)), -1)))
 
 
 def _repeat(text: TextCondition | None, rows: int) -> TextCondition | None:

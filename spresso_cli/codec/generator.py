@@ -27,7 +27,7 @@ from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import LEVEL_SPREAD, AudioAE
 from spresso_cli.models.clap import TextTower
-from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
 
 DEVIATIONS = 2.0  # above their mean: one level of a thousand is higher, and what guidance made up
 GUIDANCE = 3.0  # of the caption against none; the strength that text needs and codes do not
@@ -51,7 +51,9 @@ class Generator:
         """Read a pack's networks; raises BadPack for a damaged one, OutOfMemory where they do not fit."""
         place = resolve_device(device)
         lowest = pack.families[min(pack.families)]
-        dit, null = load_dit(pack, None if pack.text_base else lowest)
+        # A rate whose z tells deviations does not know latents as they are.
+        plain = [f for _, f in sorted(pack.families.items()) if not f.adapter.get("deviations")]
+        dit, null = load_dit(pack, None if pack.text_base or not plain else plain[0])
         highest = torch.zeros(0)
         if lowest.envelope is not None:
             highest = load_envelope(pack, lowest).mean_levels + DEVIATIONS * LEVEL_SPREAD
@@ -141,7 +143,7 @@ class Generator:
             down = None
             if self.null is not None:
                 count = max(1, x.shape[1] // self.null.config.pool)
-                down = self.null, self.null.null.expand(1, count, -1)
+                down = DownCondition(self.null, self.null.null.expand(1, count, -1))
             return self.dit(x, c_noise, text, down)
 
         whole = precondition(network, 1.0)

@@ -5,7 +5,8 @@ six blocks over audio alone. The base model knows audio and text; the codec's co
 through an `AudioDown` adapter, one per frame rate: f_phi and its own queries, keys and values,
 rotary positions at the centres of the pooling windows. Where the paper is silent: one adaLN MLP
 shared by all blocks with a learned offset per block and stream, everything but Q/K/V of the
-audio-down stream shared with the audio stream, and an optional gated output.
+audio-down stream shared with the audio stream, and an optional gated output. Beyond the paper, a
+rate's latents may be scaled by the deviations that z tells (deviations.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spresso_cli.models.deviations import Deviations
+from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
 
 
@@ -48,6 +51,10 @@ class AudioDownConfig:
     tokens: int = 1
     lora_rank: int = 0
     lora_alpha: float = 0.0
+    # Of how many latents of a frame z tells the deviation (deviations.py), and of how many fine bands
+    # it knows. 0: of none, the network denoises latents as they are (the paper's).
+    deviations: int = 0
+    fine_bands: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,18 @@ class Stream(nn.Module):
         return x + gate2 * self.mlp(modulate(x, shift2, scale2))
 
 
+class Head(nn.Module):
+    """The output layers of a rate whose latents are scaled: a base knows latents as they are."""
+
+    def __init__(self, dit: DiTConfig):
+        super().__init__()
+        self.out = nn.Linear(dit.width, dit.patch * dit.latent)
+        self.gate = nn.Linear(dit.width, dit.patch * dit.latent) if dit.gated_output else None
+
+
 class AudioDown(nn.Module):
-    """f_phi and the audio-down stream's own Q/K/V of every joint block, for one frame rate."""
+    """f_phi and the audio-down stream's own Q/K/V of every joint block, for one frame rate; if z
+    tells deviations, also these, a layer that shows them to the network, and output layers."""
 
     def __init__(self, config: AudioDownConfig, dit: DiTConfig):
         super().__init__()
@@ -105,6 +122,34 @@ class AudioDown(nn.Module):
         self.f_phi = nn.Linear(config.channels, config.tokens * dit.width)
         self.null = nn.Parameter(torch.randn(dit.width) * 0.02)
         self.qkv = nn.ModuleList(QKV(dit.width, dit.heads) for _ in range(dit.joint_blocks))
+        if config.deviations:
+            envelope = EnvelopeConfig(config.pool, config.channels, fine=config.fine_bands)
+            self.deviations = Deviations(envelope, config.deviations)
+            self.told = nn.Linear(dit.patch * config.deviations, dit.width)
+            self.head = Head(dit)
+
+    @property
+    def tells(self) -> bool:
+        """Whether z tells deviations, so that the network sees scaled latents."""
+        return self.config.deviations > 0
+
+    def start_head(self, dit: DiT) -> None:
+        """Output layers that say zero of latents whose deviation is told, and of others what `dit` says:
+        the denoiser then is a Wiener filter that knows z."""
+        channel = torch.arange(len(dit.out.bias), device=dit.out.bias.device) % dit.config.latent
+        kept = (channel >= self.config.deviations).float()  # rows, [patch 128]
+        with torch.no_grad():
+            self.told.weight.normal_(std=0.01)
+            self.told.bias.zero_()
+            for name, layer in self.head.named_children():
+                given = getattr(dit, name)
+                layer.weight.copy_(given.weight * kept[:, None])
+                layer.bias.copy_(given.bias * kept)
+
+    def condition(self, z: Tensor, present: Tensor | None = None) -> DownCondition:
+        """What z `[B, n, channels]` says to the network; rows with `present` False drop it."""
+        told, heard = self.deviations(z.detach()) if self.tells else (None, None)
+        return DownCondition(self, self.tokens(z, present), present, told, heard)
 
     def tokens(self, z: Tensor, present: Tensor | None = None) -> Tensor:
         """z `[B, n, 64]` -> tokens `[B, n k, D]`; rows with `present` False become the null."""
@@ -123,15 +168,43 @@ class AudioDown(nn.Module):
 
 
 @dataclass(frozen=True)
+class DownCondition:
+    """One rate's condition.
+
+    Attributes:
+        adapter: the rate's.
+        tokens: of z, `[B, n k, D]`.
+        present: for which rows z is there, `[B]`; None: for all.
+        told: logarithms of the deviations that z tells, `[B, T, latents]`; None: it tells none.
+        heard: 1 for frames with any sound, 0 for silent ones, `[B, T]`; for training.
+    """
+
+    adapter: AudioDown
+    tokens: Tensor
+    present: Tensor | None = None
+    told: Tensor | None = None
+    heard: Tensor | None = None
+
+    def shown(self, patch: int) -> Tensor | None:
+        """What is added to the audio tokens, `[B, N, D]`, zero where z is dropped; None: nothing."""
+        if self.told is None:
+            return None
+        shown = self.adapter.told(self.told.unflatten(1, (-1, patch)).flatten(2))
+        return shown if self.present is None else shown * self.present[:, None, None]
+
+
+@dataclass(frozen=True)
 class Joint:
     """What the joint blocks hand on: audio tokens `[B, N, D]`, the patched input `[B, N, patch 128]`,
-    the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]` and the audio's rotary table."""
+    the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]`, the audio's rotary table and the
+    output layers."""
 
     hidden: Tensor
     x: Tensor
     c: Tensor
     shared: Tensor
     table: tuple[Tensor, Tensor]
+    head: DiT | Head
 
 
 class DiT(nn.Module):
@@ -198,7 +271,7 @@ class DiT(nn.Module):
         x: Tensor,
         c_noise: Tensor,
         text: TextCondition | None = None,
-        down: tuple[AudioDown, Tensor] | None = None,
+        down: DownCondition | None = None,
     ) -> Tensor:
         """One evaluation.
 
@@ -206,7 +279,7 @@ class DiT(nn.Module):
             x: preconditioned input c_in x, `[B, T, 128]`, T a multiple of the patch.
             c_noise: ln(sigma) / 4, `[B]`.
             text: text condition; None means the learned null for the whole batch.
-            down: an adapter and its tokens `[B, n k, D]`; None decodes from text alone.
+            down: a rate's condition; None decodes from text alone.
         """
         return self.read_out(self.joint(x, c_noise, text, down))
 
@@ -215,7 +288,7 @@ class DiT(nn.Module):
         x: Tensor,
         c_noise: Tensor,
         text: TextCondition | None = None,
-        down: tuple[AudioDown, Tensor] | None = None,
+        down: DownCondition | None = None,
     ) -> Joint:
         """The part that sees the conditions; arguments as of `forward`."""
         batch, device, patch = x.shape[0], x.device, self.config.patch
@@ -231,7 +304,11 @@ class DiT(nn.Module):
         centres = torch.arange(frames, device=device) * patch + (patch - 1) / 2
         audio_table = rope_table(centres, head_dim)
         h = self.embed(x)  # [B, N, D]
-        adapter, down_tokens = down if down is not None else (None, h[:, :0])
+        adapter, down_tokens, head = None, h[:, :0], self
+        if down is not None:
+            adapter, down_tokens = down.adapter, down.tokens
+            if (shown := down.shown(patch)) is not None:
+                h, head = h + shown, adapter.head
         count = down_tokens.shape[1]
         if adapter is not None:
             down_table = rope_table(adapter.positions(count, device), head_dim)
@@ -261,7 +338,7 @@ class DiT(nn.Module):
                     text_tokens, attended[:, frames + count :], text_vectors
                 )
             h, down_tokens = both[:, :frames], both[:, frames:]
-        return Joint(h, x, c, shared, audio_table)
+        return Joint(h, x, c, shared, audio_table, head)
 
     def read_out(self, joint: Joint) -> Tensor:
         """The blocks over audio alone and the output, `[B, T, 128]`."""
@@ -273,7 +350,7 @@ class DiT(nn.Module):
 
         shift, scale = self.final_modulation(joint.c)[:, None].chunk(2, -1)
         h = modulate(h, shift, scale)
-        y = self.out(h)
+        y = joint.head.out(h)
         if self.config.gated_output:
-            y = y + self.gate(h) * x
+            y = y + joint.head.gate(h) * x
         return y.unflatten(-1, (patch, -1)).flatten(1, 2)  # [B, T, 128]

@@ -161,7 +161,7 @@ class EnvelopeFilter(nn.Module):
         """The last latents of every frame, as z `[B, n, channels]` tells them, `[B, n t, levels]`."""
         told = z @ self.level_read_out + self.level_mean
         told = told.unflatten(2, (self.config.pool, -1)).flatten(1, 2)
-        return _smoothed(told, min(LEVELS_SMOOTHED, self.config.pool))
+        return smoothed(told, min(LEVELS_SMOOTHED, self.config.pool))
 
     def _find_basis(self) -> None:
         blocks = self.config.coarse // BANDS
@@ -190,7 +190,7 @@ class EnvelopeFilter(nn.Module):
         wanted[..., self.config.coarse :] *= CONTRAST
         described = self.config.frames(wanted[..., : self.config.coarse])  # [B, n t, 64]
         # Smoother where it counts, so that it does not jump between windows itself.
-        course = _smoothed(described, 2 * self.config.edge + 1)
+        course = smoothed(described, 2 * self.config.edge + 1)
         strength = None if self.fluctuation is None else self.told(z)
         edges = self._edges(z.shape[1])
         silencing = [0.0] * (PASSES - 1) + [_silencing(described)]
@@ -199,7 +199,7 @@ class EnvelopeFilter(nn.Module):
             mel = self.log_mel.of(spectrum)
             missing = wanted - self.config.windows(mel)
             missing, detail = missing.tensor_split((self.config.coarse,), 2)
-            gains = _smoothed(self._held(missing), self.config.block)  # no faster than blocks
+            gains = smoothed(self._held(missing), self.config.block)  # no faster than blocks
             if strength is not None:
                 gains = gains + self._livened(self.unheld(mel), strength)
             gains = torch.lerp(gains, course - mel[..., :BANDS], edges)
@@ -231,7 +231,7 @@ class EnvelopeFilter(nn.Module):
         """Gains of bins, `[B, n t, 1025]`, for what windows miss in fine bands, `[B, n, fine]`."""
         held = (detail @ self.fine_basis) @ self.fine_basis.T
         over = min(FINE_SMOOTHED, self.config.pool)
-        gains = _smoothed(held.repeat_interleave(self.config.pool, 1), over)
+        gains = smoothed(held.repeat_interleave(self.config.pool, 1), over)
         return gains.clamp(-LIMIT, LIMIT) @ self.fine_to_bins
 
     def _livened(self, fluctuation: Tensor, strength: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ class EnvelopeFilter(nn.Module):
         change = (strength - own).clamp(-SWING, SWING)
         change = change.where(change < 0, LIVELINESS * change)
         change = change.repeat_interleave(self.config.spell, 1)
-        return fluctuation * _smoothed(change, self.config.spell).expm1()
+        return fluctuation * smoothed(change, self.config.spell).expm1()
 
     def _edges(self, windows: int) -> Tensor:
         """How much each frame counts as the border of two windows, `[n t, 1]`."""
@@ -278,7 +278,7 @@ def _share(level: Tensor, none: float, whole: float) -> Tensor:
     return ((none - level) / (none - whole)).clamp(0, 1)
 
 
-def _smoothed(frames: Tensor, over: int) -> Tensor:
+def smoothed(frames: Tensor, over: int) -> Tensor:
     """Averaged in time under a Hann window of `over` frames, or one more, an odd number,
     `[B, T, bands]`."""
     over = over // 2 * 2 + 1

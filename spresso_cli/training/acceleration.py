@@ -1,4 +1,4 @@
-"""What makes training fast on a CUDA device and is absent on a CPU: bfloat16, compiled blocks.
+"""What makes training fast where the device can do it: bfloat16, compiled blocks.
 
 Networks keep float32 weights. Whole diffusion networks run under bfloat16 autocast, as EDM2 runs
 its F; of the AudioAE only the ConvNeXt blocks do, because the phases that its head predicts and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,8 +35,17 @@ def prepare(device: torch.device) -> None:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where the device has fast bfloat16: on CUDA."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+    """bfloat16 where the device has fast bfloat16: on CUDA, and on processors that multiply tiles."""
+    if device.type == "cuda" or (device.type == "cpu" and _multiplies_tiles()):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+@lru_cache
+def _multiplies_tiles() -> bool:
+    """Whether this processor has AMX for bfloat16; versions of torch that cannot tell do without."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16"))
 
 
 def in_bfloat16(forward: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:

@@ -12,18 +12,20 @@ one early what z is for.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from spresso_cli.diffusion.edm import coefficients, draw_sigma
-from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.deviations import scaled
+from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import BANDS
-from spresso_cli.training import distributed
+from spresso_cli.training import deviations, distributed
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.envelope import Envelope
@@ -65,15 +67,21 @@ class StepOneTraining:
         return bool(self.warmup_steps or weights or self.z_distortion)
 
 
+SILENT = 0.02  # what a silent frame counts, where z tells which are
+
+
 def diffusion_loss(
     dit: DiT,
     x0: Tensor,
     sigma: Tensor,
     noise: Tensor,
     text: TextCondition | None,
-    down: tuple[AudioDown, Tensor] | None,
+    down: DownCondition | None,
 ) -> Tensor:
-    """lambda(sigma) |D - x0|^2 per example `[B]` with sigma_data = 1, as F's error (EDM eq. 8)."""
+    """lambda(sigma) |D - x0|^2 per example `[B]` with sigma_data = 1, as F's error (EDM eq. 8).
+
+    Where z tells deviations, x0 is scaled by these, and silent frames hardly count.
+    """
     return diffusion_loss_and_hidden(dit, x0, sigma, noise, text, down)[0]
 
 
@@ -83,16 +91,22 @@ def diffusion_loss_and_hidden(
     sigma: Tensor,
     noise: Tensor,
     text: TextCondition | None,
-    down: tuple[AudioDown, Tensor] | None,
+    down: DownCondition | None,
 ) -> tuple[Tensor, Tensor]:
     """`diffusion_loss`, and the audio tokens that the joint blocks hand on, `[B, N, D]`."""
+    if down is not None and down.told is not None:
+        x0 = scaled(x0, down.told)
     c_skip, c_out, c_in, c_noise = coefficients(sigma, 1.0)
     x = x0 + sigma[:, None, None] * noise
     with autocast(x0.device):
         joint = dit.joint(x * c_in[:, None, None], c_noise, text, down)
         f = dit.read_out(joint)
     target = (x0 - c_skip[:, None, None] * x) / c_out[:, None, None]
-    return ((f.float() - target) ** 2).mean((1, 2)), joint.hidden
+    error = ((f.float() - target) ** 2).mean(2)  # [B, T]
+    if down is not None and down.heard is not None:
+        counts = down.heard.clamp(min=SILENT)
+        error = error * counts / counts.mean()
+    return error.mean(1), joint.hidden
 
 
 def level_weights(x0: Tensor, floor: float | None) -> Tensor:
@@ -160,6 +174,20 @@ class StepOne(nn.Module):
                 envelope.fit(pool, generator, fine_weight=weight)
             if self.encoders[t].needs_mel:
                 self.encoders[t].fill_bypass(envelope.mean, envelope.components)
+
+    def fit_deviations(
+        self, pool: LatentPool, frames: int, as_coded: Callable[[int, Tensor], Tensor] | None = None
+    ) -> None:
+        """What all rates' z tell of the size of latents, where the model does not bring it.
+
+        Args:
+            frames: latent frames of the crops to look at.
+            as_coded: (pooling factor, z) -> z as the decoder will see it; None: as it is.
+        """
+        for t, adapter in self.adapters.items():
+            if adapter.tells and not adapter.deviations.fitted:
+                coded = partial(as_coded, int(t)) if as_coded else None
+                deviations.fit(adapter.deviations, pool, self.encoders[t], frames, as_coded=coded)
 
     def pools(self) -> list[int]:
         """Pooling factors, in the order of the configuration."""
@@ -232,6 +260,8 @@ def train(
         frames = crop_frames(lengths[int(choice)], t, patch)
         crops = pool.crops(training.batch, frames, run.generator)
         warming = run.step < training.warmup_steps
+        if run.step == training.warmup_steps:
+            model.fit_deviations(pool, frames)
         if training.encoders_frozen:
             model.encoders.requires_grad_(warming)
         encoder, adapter = model.encoders[str(t)], model.adapters[str(t)]
@@ -252,9 +282,10 @@ def train(
             text = bank.condition(crops.clip, training.text_keep, run.generator)
             sigma, noise, text = map(distributed.share, (sigma.to(device), noise, text))
             z = disturbed(z, t, envelope, training, run.generator)
-            down = (adapter, adapter.tokens(z, distributed.share(keep).to(device)))
+            down = adapter.condition(z, distributed.share(keep).to(device))
             each, hidden = diffusion_loss_and_hidden(model.dit, x0, sigma, noise, text, down)
-            weights = level_weights(pool.waveform(crops.latents), training.level_floor)
+            floor = None if adapter.tells else training.level_floor  # scaled ones are alike
+            weights = level_weights(pool.waveform(crops.latents), floor)
             total = total + (distributed.share(weights) * each).mean()
             if training.align_weight:
                 aligned = (model.align(hidden.float()) - envelope.per_patch(mel, patch)) ** 2

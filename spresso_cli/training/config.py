@@ -106,6 +106,11 @@ class Settings:
                 raise ValueError(f"rates.{frame_rate}: codes have {known.bits} bits at this rate")
             if not rate.encoder.channels == rate.adapter.channels == rate.qinco2.dim:
                 raise ValueError(f"rates.{frame_rate}: the networks disagree on the channels of z")
+            told = rate.adapter.deviations
+            if told and rate.adapter.fine_bands != rate.encoder.fine_bands:
+                raise ValueError(f"rates.{frame_rate}: encoder and adapter differ in fine_bands")
+            if not 0 <= told <= self.dit.latent:
+                raise ValueError(f"rates.{frame_rate}: there are {self.dit.latent} latents")
         adapters = [rate.adapter for rate in self.rates.values()]
         for name in ("lora_rank", "lora_alpha"):
             if len({getattr(adapter, name) for adapter in adapters}) > 1:

@@ -86,9 +86,9 @@ def _transformer(name: str) -> bool:
 
 
 def _attention(name: str) -> bool:
-    """f_phi keeps float16: its columns are as unlike in scale as the directions of z are, and a
-    row's one scale would serve the largest."""
-    return not name.startswith("f_phi")
+    """f_phi and the maps of deviations keep float16: their columns are as unlike in scale as the
+    directions of z are, and a row's one scale would serve the largest."""
+    return not name.startswith(("f_phi", "deviations."))
 
 
 def export_pack(

@@ -42,6 +42,10 @@ class StepThreeTraining:
     shortlist: int = 4  # A and B of the search while training
     beam: int = 2
 
+    def options(self, pool: int, quantizer: SequenceQuantizer) -> tuple[int, ...]:
+        """The numbers of codebooks that are drawn from at a pooling factor."""
+        return (self.codebooks or {}).get(pool, (quantizer.qinco2.config.codebooks,))
+
 
 def train(
     pool: LatentPool,
@@ -78,6 +82,12 @@ def train(
     )
     pools, patch = model.pools(), model.dit.config.patch
     lengths, odds = zip(*training.crops, strict=True)
+    fewest = {t: min(training.options(t, quantisers[t])) for t in pools}
+    model.fit_deviations(
+        pool,
+        max(lengths),
+        lambda t, z: quantisers[t].searched(z, fewest[t], training.shortlist, training.beam),
+    )
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
@@ -85,7 +95,7 @@ def train(
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
         x0, mel, clips = pool.crops(training.batch, frames, run.generator)
-        options = (training.codebooks or {}).get(t, (quantisers[t].qinco2.config.codebooks,))
+        options = training.options(t, quantisers[t])
         m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
         mine = distributed.share(x0)
         with torch.no_grad(), autocast(device):
@@ -100,9 +110,10 @@ def train(
         noise = normal(x0.shape, run.generator, device)
         text = bank.condition(clips, training.text_keep, run.generator)
         sigma, noise, text = map(distributed.share, (sigma, noise, text))
-        down = (adapter, adapter.tokens(z, distributed.share(keep).to(device)))
+        down = adapter.condition(z, distributed.share(keep).to(device))
         each = diffusion_loss(model.dit, mine, sigma, noise, text, down)
-        weights = level_weights(pool.waveform(x0), training.level_floor)
+        floor = None if adapter.tells else training.level_floor  # scaled latents are alike
+        weights = level_weights(pool.waveform(x0), floor)
         optimizer.zero_grad()
         (distributed.share(weights) * each).mean().backward()
         distributed.average_gradients(trained)

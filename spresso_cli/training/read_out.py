@@ -21,11 +21,10 @@ from spresso_cli.models.envelope import (
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.training.latents import Crops, LatentPool
+from spresso_cli.training.least_squares import LeastSquares
 
 # Of the network that tells fluctuation.
 BATCH, RATE, WEIGHT_DECAY = 512, 2e-3, 0.05
-
-RIDGE = 1e-4  # of the mean variance of z's channels: a channel that is always 0 gets a row of zeros
 
 
 @torch.no_grad()
@@ -55,24 +54,13 @@ def fit(
         fluctuation=fluctuation,
         levels=int(pool.levels),
     )
-    device = pool.latents.device
     wanted = config.inputs + config.pool * config.levels
-    moments = torch.zeros(config.channels + 1, config.channels + 1, device=device).double()
-    products = torch.zeros(config.channels + 1, wanted, device=device).double()
-    seen = 0
-    for crops, z in _encoded(pool, encoder, windows, frames, seed):
-        z = z.flatten(0, 1).double()
-        z = torch.cat((z, torch.ones_like(z[:, :1])), 1)  # [n, channels + 1]
+    fitted = LeastSquares(config.channels, wanted, pool.latents.device)
+    for crops, z in encoded(pool, encoder, windows, frames, seed):
         levels = pool.high_bands(crops.latents).unflatten(1, (-1, config.pool)).flatten(2)
         told = torch.cat((config.windows(crops.mel), levels), 2)
-        moments += z.T @ z
-        products += z.T @ told.flatten(0, 1).double()
-        seen += len(z)
-    mean = moments[-1, :-1] / seen
-    variance = moments.diagonal()[:-1].mean() / seen - mean.square().mean()
-    moments[:-1, :-1] += seen * (RIDGE * variance + 1e-12) * torch.eye(len(mean), device=device)
-    solution = torch.linalg.solve(moments, products).float()
-    return EnvelopeFilter(config).to(device).fill(solution[:-1], solution[-1])
+        fitted.add(z.flatten(0, 1), told.flatten(0, 1))
+    return EnvelopeFilter(config).to(pool.latents.device).fill(*fitted.solve())
 
 
 @torch.no_grad()
@@ -150,14 +138,14 @@ def _fluctuations(
     """z `[n, channels]`, and the mean square of what it does not describe, `[n, spells x 64]`."""
     spells = envelope.config.pool // envelope.config.spell
     vectors, squares = [], []
-    for crops, z in _encoded(pool, encoder, windows, frames, seed):
+    for crops, z in encoded(pool, encoder, windows, frames, seed):
         square = envelope.mean_square(envelope.unheld(crops.mel))
         vectors.append(z.flatten(0, 1))
         squares.append(square.unflatten(1, (-1, spells)).flatten(2).flatten(0, 1))
     return torch.cat(vectors), torch.cat(squares)
 
 
-def _encoded(
+def encoded(
     pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
 ) -> Iterator[tuple[Crops, Tensor]]:
     """32 random crops of n windows and their z `[32, n, channels]`, until there are `windows`."""

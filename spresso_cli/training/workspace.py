@@ -112,12 +112,13 @@ class Workspace:
         start as those of the pack's nearest rate.
         """
         chosen = [self.settings.rates[rate] for rate in rates]
-        if self.settings.lora_rank:
-            dit = self.base_dit()
-            add_lora(dit, self.settings.lora_rank, chosen[0].adapter.lora_alpha)
-        else:
-            dit = DiT(self.settings.dit)
+        dit = self.base_dit() if self.settings.lora_rank else DiT(self.settings.dit)
         adapters = {c.adapter.pool: AudioDown(c.adapter, dit.config) for c in chosen}
+        for adapter in adapters.values():
+            if adapter.tells:
+                adapter.start_head(dit)
+        if self.settings.lora_rank:
+            add_lora(dit, self.settings.lora_rank, chosen[0].adapter.lora_alpha)
         if self.settings.lora_rank and self._from_pack("dit"):
             for pool, adapter in adapters.items():
                 self._start_adapter(adapter, pool)
@@ -139,14 +140,16 @@ class Workspace:
         return self.pack.families.get(rate)
 
     def _start_adapter(self, adapter: AudioDown, pool: int) -> None:
-        """All but f_phi from the pack's family of the nearest frame rate."""
+        """All but what belongs to a rate's z from the pack's family of the nearest frame rate."""
         nearest = min(self.pack.families.values(), key=lambda f: abs(math.log(f.pool / pool)))
         given = load_dit(self.pack, nearest)[1].state_dict()
         own = adapter.state_dict()
         taken = {
             name: value
             for name, value in given.items()
-            if not name.startswith("f_phi") and name in own and own[name].shape == value.shape
+            if not name.startswith(("f_phi", "deviations."))
+            and name in own
+            and own[name].shape == value.shape
         }
         adapter.load_state_dict(own | taken)
 
@@ -174,15 +177,31 @@ class Workspace:
             raise UsageError(f"{where}: another encoder than rates.{rate}.encoder")
         model.encoders[t] = encoder.to(self.device)
         adapter, lora = load_dit(self.pack, family)[1], load_lora_tensors(self.pack, family)
-        if adapter.config != self.settings.rates[rate].adapter:  # its scale of LoRA above all
+        own = self.settings.rates[rate].adapter
+        # What it tells of deviations is its own; step 3 may give it some.
+        wanted = replace(
+            own, deviations=adapter.config.deviations, fine_bands=adapter.config.fine_bands
+        )
+        if adapter.config != wanted:  # its scale of LoRA above all
             raise UsageError(f"{where}: another adapter than rates.{rate}.adapter")
+        model.adapters[t] = adapter.requires_grad_().to(self.device)
         try:
-            model.adapters[t].load_state_dict(adapter.state_dict())
             if lora:
                 load_lora(model.dit, lora)
         except (KeyError, RuntimeError):
             raise UsageError(f"{where}: other sizes than rates.{rate}.adapter") from None
         return model
+
+    def tell_deviations(self, model: StepOne) -> None:
+        """Give the adapters of a pack that know no deviations those of the configuration, untrained."""
+        for rate in self.settings.rates.values():
+            t = str(rate.adapter.pool)
+            if rate.adapter.deviations and t in model.adapters and not model.adapters[t].tells:
+                base = self.base_dit()
+                adapter = AudioDown(rate.adapter, base.config)
+                adapter.load_state_dict(adapter.state_dict() | model.adapters[t].state_dict())
+                adapter.start_head(base)
+                model.adapters[t] = adapter.to(self.device)
 
     def groups(self) -> list[tuple[int, ...]]:
         """The groups of rates that step 1 has trained, the latest first."""

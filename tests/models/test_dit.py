@@ -7,7 +7,14 @@ import dataclasses
 import pytest
 import torch
 
-from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig, TextCondition
+from spresso_cli.models.dit import (
+    AudioDown,
+    AudioDownConfig,
+    DiT,
+    DiTConfig,
+    DownCondition,
+    TextCondition,
+)
 from spresso_cli.models.layers import rope_table, rotate
 from spresso_cli.models.lora import add_lora
 
@@ -60,7 +67,7 @@ def test_every_parameter_of_a_fresh_network_is_reached_within_two_steps(
     optimizer = torch.optim.SGD([*dit.parameters(), *adapter.parameters()], 0.1)
     for _ in range(3):
         tokens = adapter.tokens(torch.randn(2, 3, 4))
-        y = dit(latents(), level, captions(2, 3, [True, False]), (adapter, tokens))
+        y = dit(latents(), level, captions(2, 3, [True, False]), DownCondition(adapter, tokens))
         (y - latents()).square().mean().backward()
         for name, parameter in dit.named_parameters():
             if parameter.grad is not None:
@@ -79,7 +86,7 @@ def test_fresh_lora_and_absent_tokens_leave_the_pretrained_network_as_it_was(
     dit = made()
     before = dit(latents(), level, captions(2, 3, [True, True]))
     add_lora(dit, rank=4, alpha=4.0)
-    none = AudioDown(AudioDownConfig(8), CONFIG), torch.zeros(2, 0, CONFIG.width)
+    none = DownCondition(AudioDown(AudioDownConfig(8), CONFIG), torch.zeros(2, 0, CONFIG.width))
     assert torch.equal(dit(latents(), level, captions(2, 3, [True, True])), before)
     torch.testing.assert_close(dit(latents(), level, captions(2, 3, [True, True]), none), before)
 
@@ -153,7 +160,7 @@ def test_shifting_z_by_one_token_shifts_its_effect_by_t_frames() -> None:
     def response(token: int) -> torch.Tensor:
         tokens = torch.zeros(1, 8, config.width)
         tokens[0, token] = torch.randn(config.width, generator=torch.Generator().manual_seed(5))
-        return dit(x, torch.zeros(1), None, (adapter, tokens))[0]
+        return dit(x, torch.zeros(1), None, DownCondition(adapter, tokens))[0]
 
     here, there = response(3), response(4)
     torch.testing.assert_close(there[pool:], here[:-pool], atol=1e-5, rtol=1e-4)

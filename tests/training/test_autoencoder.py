@@ -11,7 +11,7 @@ import torch
 
 from spresso_cli.diffusion.edm import precondition
 from spresso_cli.diffusion.samplers import SAMPLERS
-from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
+from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig, DownCondition
 from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
 from spresso_cli.training import autoencoder
 from spresso_cli.training.autoencoder import (
@@ -82,7 +82,7 @@ def test_two_z_give_different_samples_each_like_its_own_clip(
     noise = torch.randn(1, FRAMES, 128, generator=torch.Generator().manual_seed(3))
 
     def network(x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
-        return model.dit(x, c_noise, None, (model.adapters["20"], tokens))
+        return model.dit(x, c_noise, None, DownCondition(model.adapters["20"], tokens))
 
     solve, schedule = SAMPLERS["heun"]
     samples = solve(precondition(network, 1.0), noise.expand(4, -1, -1), schedule(6, 1.0, 80.0))

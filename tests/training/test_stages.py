@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spresso_cli.codec.packs import PackInfo, read_pack
-from spresso_cli.codec.weights import family_digest
+from spresso_cli.codec.weights import family_digest, load_dit
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.latent_encoder import LatentEncoder
@@ -211,12 +211,14 @@ def test_a_pack_is_built_upon_rate_by_rate(
     def weights(pack: PackInfo, part: str) -> bytes:
         return (pack.path / pack.families[11].folder / f"{part}.safetensors").read_bytes()
 
+    plain = tmp_path / "plain.toml"  # whose z tells no deviations
+    plain.write_text(like_tiny_pack.read_text().replace("deviations = 120", "deviations = 0"))
     given = read_pack(TINY_PACK)
     same = built("same", given.path)
     assert {r: f.digest for r, f in same.families.items()} == {
         r: f.digest for r, f in given.families.items()
     }
-    fresh = built("fresh", given.path, "autoencoder", "quantizer")
+    fresh = built("fresh", given.path, "autoencoder", "quantizer", configured=plain)
     requantised = built("requantised", fresh.path, "quantizer")
     finetuned = built("finetuned", fresh.path, "finetune")
     # A quantiser of no steps: the read-out alone, and now with a network that tells fluctuation.
@@ -241,6 +243,10 @@ def test_a_pack_is_built_upon_rate_by_rate(
             "--from", fresh.path, "--frame-rate", 11, "--device", "cpu",
         )  # fmt: skip
         assert (result.code, named in result.stderr) == (2, True), result.stderr
+    assert fresh.families[11].adapter["deviations"] == 0
+    assert requantised.families[11].adapter["deviations"] == 0  # nobody has trained any
+    assert finetuned.families[11].adapter["deviations"] == 120
+    assert load_dit(finetuned, finetuned.families[11])[1].deviations.fitted
     assert fresh.families[11].envelope["fluctuation"] == 0
     assert reread.families[11].envelope["fluctuation"] == 8
     for pack in (fresh, requantised, finetuned, reread):

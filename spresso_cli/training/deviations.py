@@ -1,0 +1,76 @@
+"""What z tells of the size of latents, fitted (models/deviations.py).
+
+From z to log-mels by least squares; from log-mels as z tells them to deviations by the likelihood of
+Gaussian latents, so that scaled ones have unit mean square wherever one looks. For a logarithm as link
+that is least squares over and over (McCullagh and Nelder, Generalized Linear Models, 2.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from spresso_cli.models.deviations import Deviations, scaled
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.least_squares import LeastSquares
+from spresso_cli.training.read_out import encoded
+
+WINDOWS = 20_000  # code frames that are looked at, at least
+FRAMES = 200_000  # latent frames, about: so many of those windows' are drawn, if they have more
+ROUNDS = 12
+SMALLEST = 1e-3  # what lies below that is as good as nothing, in units of a latent's deviation
+
+
+@torch.no_grad()
+def fit(
+    deviations: Deviations,
+    pool: LatentPool,
+    encoder: LatentEncoder,
+    frames: int,
+    seed: int = 0,
+    as_coded: Callable[[Tensor], Tensor] | None = None,
+    windows: int = WINDOWS,
+) -> None:
+    """Fill the buffers of `deviations` for one encoder.
+
+    Args:
+        frames: latent frames of the crops to look at.
+        as_coded: z `[B, n, channels]` as the decoder will see it; None: as it is.
+    """
+    config, device = deviations.config, pool.latents.device
+    course = LeastSquares(config.channels, config.inputs, device)
+    generator = torch.Generator().manual_seed(seed)
+    share = min(1.0, FRAMES / (windows * config.pool))
+    seen = []
+    for crops, z in encoded(pool, encoder, windows, frames, seed):
+        z = z if as_coded is None else as_coded(z)
+        course.add(z.flatten(0, 1), config.windows(crops.mel).flatten(0, 1))
+        latents = crops.latents[..., : deviations.latents]
+        drawn = (torch.rand(latents.shape[:2], generator=generator) < share).to(device)
+        seen.append((z, drawn, latents[drawn]))
+    read_out, mean = course.solve()
+    deviations.read_out.copy_(read_out)
+    deviations.mean.copy_(mean)
+
+    kept = []
+    for z, drawn, latents in seen:
+        heard = deviations(z)[1][drawn] > 0
+        kept.append((deviations.mel(z)[drawn][heard], latents[heard]))
+    told, latents = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    _regress(deviations, told, 0.5 * (latents.square() + SMALLEST**2).log())
+    for _ in range(ROUNDS):
+        size = told @ deviations.to_latents + deviations.offset
+        square = scaled(latents[None], size[None])[0].square()
+        _regress(deviations, told, size + 0.5 * (square - 1))
+
+
+def _regress(deviations: Deviations, told: Tensor, sizes: Tensor) -> None:
+    """Log-mels as told `[n, 64 + fine]` to logarithms of latents `[n, latents]`, least squares."""
+    fitted = LeastSquares(told.shape[1], sizes.shape[1], told.device)
+    fitted.add(told, sizes)
+    to_latents, offset = fitted.solve()
+    deviations.to_latents.copy_(to_latents)
+    deviations.offset.copy_(offset)
