@@ -2,7 +2,8 @@
 
 The same noise field, samplers and overlapping windows as in decoding; the condition is a caption
 alone. Where the DiT of a pack has no text-only base (its adapters carry no LoRA, so it was trained
-together with them), the learned null of its lowest frame rate stands for the missing codes.
+together with them), the learned null of its lowest frame rate that denoises latents as they are stands
+for the missing codes.
 """
 
 from __future__ import annotations

@@ -154,6 +154,21 @@ def test_frozen_encoders_learn_in_the_warm_up_alone(tmp_path: Path) -> None:
     assert seen == [True, False]
 
 
+def test_what_z_tells_of_latents_is_found_when_the_encoders_are_warm(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = DiTConfig(width=16, heads=2, joint_blocks=1, audio_blocks=0, text_width=8, patch=4)
+    told = AudioDownConfig(20, channels=8, deviations=120)
+    encoder = LatentEncoder(LatentEncoderConfig(20, 1, width=16, heads=2, channels=8, stride=4))
+    model = StepOne(DiT(config), {20: AudioDown(told, config)}, {20: encoder})
+    training = StepOneTraining(steps=4, warmup_steps=2, batch=2, crops=((20, 1.0),))
+    found = []
+    for steps in (2, 4):
+        stopped = dataclasses.replace(training, steps=steps)
+        autoencoder.train(many_patterns(), four_captions(8), model, tmp_path, stopped, None)
+        found.append(model.adapters["20"].deviations.fitted)
+    assert found == [False, True]
+
+
 @pytest.mark.parametrize("directions", [1, 4, 16])
 def test_effective_dimensions_count_the_directions_that_z_uses(directions: int) -> None:
     generator = torch.Generator().manual_seed(0)
