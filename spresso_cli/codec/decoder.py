@@ -25,7 +25,7 @@ from spresso_cli.diffusion.edm import guided, precondition
 from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
-from spresso_cli.models.deviations import restored
+from spresso_cli.models.deviations import Told
 from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
@@ -100,7 +100,7 @@ class _Window:
     begin: int  # latent frame in the field
     length: int
     tokens: Tensor  # [n, D]
-    told: Tensor | None  # logarithms of deviations, [length, latents]
+    told: Told | None  # what is told of the latents of its frames
     levels: Tensor  # the last latents, as far as z tells them, [length, levels]
     weights: Tensor  # [length, 1]
 
@@ -169,12 +169,10 @@ class LatentDecoder:
         )
         x = solve(denoise, field, sigmas, progress)[0]
         if self.models.adapter.tells:
-            x = restored(x, torch.cat(told))
+            x = Told(*map(torch.cat, zip(*told, strict=True))).restored(x)
         return [x[start:stop] for start, stop in spans]
 
-    def _windows(
-        self, z: Tensor, told: Tensor | None, begin: int, length: int
-    ) -> Iterator[_Window]:
+    def _windows(self, z: Tensor, told: Told | None, begin: int, length: int) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q) and what z_q tells of latents."""
         tokens = self.models.adapter.tokens(z[None])[0]  # [frames k, D]
         levels = self._levels(z, length)
@@ -186,16 +184,17 @@ class LatentDecoder:
                 begin + start * pool,
                 len(weight),
                 tokens[start * k : stop * k],
-                None if told is None else told[start * pool :][: len(weight)],
+                told and Told(*(part[start * pool :][: len(weight)] for part in told)),
                 levels[start * pool :][: len(weight)],
                 torch.from_numpy(weight)[:, None].to(self.models.device),
             )
 
-    def _told(self, z: Tensor, length: int) -> Tensor | None:
-        """Logarithms of the deviations that z `[n, 64]` tells of a stretch, `[length, latents]`; None:
-        the adapter knows none."""
+    def _told(self, z: Tensor, length: int) -> Told | None:
+        """What z `[n, 64]` tells of the latents of a stretch, `[length, ...]`; None: nothing."""
         adapter = self.models.adapter
-        return _as_long_as(length, adapter.deviations(z[None])[0][0]) if adapter.tells else None
+        if not adapter.tells:
+            return None
+        return Told(*(_as_long_as(length, part[0]) for part in adapter.deviations(z[None])))
 
     def _levels(self, z: Tensor, length: int) -> Tensor:
         """The last latents of a stretch, as z `[n, 64]` tells them, `[length, levels]`. Without levels,
@@ -243,8 +242,8 @@ class LatentDecoder:
                     tokens = adapter.null.expand_as(tokens)
                 told = present = None
                 if adapter.tells:
-                    told = torch.stack([window.told for window in padded])
-                    present = torch.full((micro,), not null, device=told.device)
+                    told = Told(*map(torch.stack, zip(*(w.told for w in padded), strict=True)))
+                    present = torch.full((micro,), not null, device=tokens.device)
                 down = DownCondition(adapter, tokens, present, told)
                 levels = torch.stack([window.levels for window in padded])
                 batches.append((length, some, padded, down, levels))
@@ -270,7 +269,8 @@ class LatentDecoder:
 
 def _as_long_as(length: int, frames: Tensor) -> Tensor:
     """Frames `[n, ...]` whose last one goes on where `length` is more, `[length, ...]`."""
-    return torch.cat((frames, frames[-1:].expand(max(0, length - len(frames)), -1)))
+    more = max(0, length - len(frames))
+    return torch.cat((frames, frames[-1:].expand(more, *frames.shape[1:])))
 
 
 def _repeat(text: TextCondition | None, rows: int) -> TextCondition | None:

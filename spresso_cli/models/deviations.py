@@ -3,7 +3,8 @@
 z describes the envelope of its window, and a linear map knows which (envelope.py). AudioAE latents are
 about as large as the envelope at their time and frequency says; divided by that, they are noise of
 unit variance with whatever the envelope does not describe, and that is what the network denoises:
-partials, hits, grain. A network that has learnt nothing yet then is a Wiener filter that knows z, and
+partials, hits, grain. (A few latents are not about zero: an AudioAE may use them for what it likes. So
+z tells a mean as well.) A network that has learnt nothing yet then is a Wiener filter that knows z, and
 samples of it are noise of z's envelope. Without this, a young network spends its training on finding the
 envelope in z, and strays from it.
 
@@ -14,6 +15,7 @@ makes of z (`AudioDown` in dit.py).
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +43,17 @@ class Deviations(nn.Module):
         self.latents = latents
         self.register_buffer("mean", torch.zeros(config.inputs))
         self.register_buffer("read_out", torch.zeros(config.channels, config.inputs))
-        self.register_buffer("to_latents", torch.zeros(BANDS + config.fine, latents))
-        self.register_buffer("offset", torch.zeros(latents))
+        bands = BANDS + config.fine
+        # From log-mels to means, and to logarithms of deviations.
+        self.register_buffer("to_mean", torch.zeros(bands, latents))
+        self.register_buffer("mean_offset", torch.zeros(latents))
+        self.register_buffer("to_size", torch.zeros(bands, latents))
+        self.register_buffer("size_offset", torch.zeros(latents))
 
     @property
     def fitted(self) -> bool:
         """Whether the maps have been found."""
-        return bool(self.to_latents.any())
+        return bool(self.to_size.any())
 
     def mel(self, z: Tensor) -> Tensor:
         """What z `[B, n, channels]` tells of log-mels, fine bands as what they have beside the others,
@@ -60,26 +66,39 @@ class Deviations(nn.Module):
         detail = detail.repeat_interleave(config.pool, 1)
         return torch.cat((frames, smoothed(detail, min(FINE_SMOOTHED, config.pool))), 2)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What z `[B, n, channels]` tells.
-
-        Returns:
-            Natural logarithms of standard deviations `[B, n t, latents]`; and 1 for frames in which
-            there is any sound, 0 for silent ones, `[B, n t]`.
-        """
+    def forward(self, z: Tensor) -> Told:
+        """What z `[B, n, channels]` tells of `[B, n t]` frames."""
         mel = self.mel(z)
         loudest = mel[..., :BANDS].amax(2)
         heard = (loudest > math.log(FLOOR) + FAINT).to(mel)
-        return mel @ self.to_latents + self.offset, heard
+        return Told(*self.of(mel), heard)
+
+    def of(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and logarithms of deviations, `[..., latents]`, of what `mel` told, `[..., 64 + fine]`."""
+        return mel @ self.to_mean + self.mean_offset, mel @ self.to_size + self.size_offset
 
 
-def scaled(latents: Tensor, told: Tensor) -> Tensor:
-    """Latents `[B, T, 128]` in units of told deviations `[B, T, up to 128]`, at most `LIMIT` of them."""
-    first, rest = latents.tensor_split((told.shape[2],), 2)
-    return torch.cat(((first * (-told).exp()).clamp(-LIMIT, LIMIT), rest), 2)
+class Told(NamedTuple):
+    """What is told of the first latents of each frame.
 
+    Attributes:
+        mean: `[B, T, latents]`.
+        size: natural logarithms of standard deviations, alike.
+        heard: 1 for frames in which there is any sound, 0 for silent ones, `[B, T]`.
+    """
 
-def restored(latents: Tensor, told: Tensor) -> Tensor:
-    """Latents as the AudioAE knows them: the reverse of `scaled`."""
-    first, rest = latents.tensor_split((told.shape[-1],), -1)
-    return torch.cat((first * told.exp(), rest), -1)
+    mean: Tensor
+    size: Tensor
+    heard: Tensor
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """Latents `[B, T, 128]` in units of their deviations, at most `LIMIT` of them; what comes behind
+        those that are told stays as it is."""
+        first, rest = latents.tensor_split((self.size.shape[-1],), -1)
+        first = (first - self.mean) * (-self.size).exp()
+        return torch.cat((first.clamp(-LIMIT, LIMIT), rest), -1)
+
+    def restored(self, latents: Tensor) -> Tensor:
+        """Latents as the AudioAE knows them: the reverse of `scaled`."""
+        first, rest = latents.tensor_split((self.size.shape[-1],), -1)
+        return torch.cat((first * self.size.exp() + self.mean, rest), -1)

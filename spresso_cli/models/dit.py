@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spresso_cli.models.deviations import Deviations
+from spresso_cli.models.deviations import Deviations, Told
 from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
 
@@ -148,8 +148,8 @@ class AudioDown(nn.Module):
 
     def condition(self, z: Tensor, present: Tensor | None = None) -> DownCondition:
         """What z `[B, n, channels]` says to the network; rows with `present` False drop it."""
-        told, heard = self.deviations(z.detach()) if self.tells else (None, None)
-        return DownCondition(self, self.tokens(z, present), present, told, heard)
+        told = self.deviations(z.detach()) if self.tells else None
+        return DownCondition(self, self.tokens(z, present), present, told)
 
     def tokens(self, z: Tensor, present: Tensor | None = None) -> Tensor:
         """z `[B, n, 64]` -> tokens `[B, n k, D]`; rows with `present` False become the null."""
@@ -175,21 +175,19 @@ class DownCondition:
         adapter: the rate's.
         tokens: of z, `[B, n k, D]`.
         present: for which rows z is there, `[B]`; None: for all.
-        told: logarithms of the deviations that z tells, `[B, T, latents]`; None: it tells none.
-        heard: 1 for frames with any sound, 0 for silent ones, `[B, T]`; for training.
+        told: what z tells of the latents of T frames; None: nothing.
     """
 
     adapter: AudioDown
     tokens: Tensor
     present: Tensor | None = None
-    told: Tensor | None = None
-    heard: Tensor | None = None
+    told: Told | None = None
 
     def shown(self, patch: int) -> Tensor | None:
         """What is added to the audio tokens, `[B, N, D]`, zero where z is dropped; None: nothing."""
         if self.told is None:
             return None
-        shown = self.adapter.told(self.told.unflatten(1, (-1, patch)).flatten(2))
+        shown = self.adapter.told(self.told.size.unflatten(1, (-1, patch)).flatten(2))
         return shown if self.present is None else shown * self.present[:, None, None]
 
 

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from spresso_cli.diffusion.edm import coefficients, draw_sigma
-from spresso_cli.models.deviations import scaled
 from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import BANDS
@@ -95,7 +94,7 @@ def diffusion_loss_and_hidden(
 ) -> tuple[Tensor, Tensor]:
     """`diffusion_loss`, and the audio tokens that the joint blocks hand on, `[B, N, D]`."""
     if down is not None and down.told is not None:
-        x0 = scaled(x0, down.told)
+        x0 = down.told.scaled(x0)
     c_skip, c_out, c_in, c_noise = coefficients(sigma, 1.0)
     x = x0 + sigma[:, None, None] * noise
     with autocast(x0.device):
@@ -103,8 +102,8 @@ def diffusion_loss_and_hidden(
         f = dit.read_out(joint)
     target = (x0 - c_skip[:, None, None] * x) / c_out[:, None, None]
     error = ((f.float() - target) ** 2).mean(2)  # [B, T]
-    if down is not None and down.heard is not None:
-        counts = down.heard.clamp(min=SILENT)
+    if down is not None and down.told is not None:
+        counts = down.told.heard.clamp(min=SILENT)
         error = error * counts / counts.mean()
     return error.mean(1), joint.hidden
 

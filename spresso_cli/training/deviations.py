@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from spresso_cli.models.deviations import Deviations, scaled
+from spresso_cli.models.deviations import LIMIT, Deviations
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.least_squares import LeastSquares
@@ -21,6 +21,7 @@ from spresso_cli.training.read_out import encoded
 WINDOWS = 20_000  # code frames that are looked at, at least
 FRAMES = 200_000  # latent frames, about: so many of those windows' are drawn, if they have more
 ROUNDS = 12
+HELPS = 0.8  # of the mean square that is left without it: a mean that leaves more is not told
 SMALLEST = 1e-3  # what lies below that is as good as nothing, in units of a latent's deviation
 
 
@@ -57,20 +58,36 @@ def fit(
 
     kept = []
     for z, drawn, latents in seen:
-        heard = deviations(z)[1][drawn] > 0
+        heard = deviations(z).heard[drawn] > 0
         kept.append((deviations.mel(z)[drawn][heard], latents[heard]))
     told, latents = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    _regress(deviations, told, 0.5 * (latents.square() + SMALLEST**2).log())
-    for _ in range(ROUNDS):
-        size = told @ deviations.to_latents + deviations.offset
-        square = scaled(latents[None], size[None])[0].square()
-        _regress(deviations, told, size + 0.5 * (square - 1))
+    sizes = _likeliest(deviations, told, latents)
+    means = _regressed(told, latents, deviations.to_mean, deviations.mean_offset)
+    # Most latents are about zero, and a mean found of them is that of a few loud sounds.
+    without, within = (
+        (x * (-sizes).exp()).square().clamp(max=LIMIT**2) for x in (latents, latents - means)
+    )
+    none = within.mean(0) > HELPS * without.mean(0)
+    deviations.to_mean[:, none] = 0
+    deviations.mean_offset[none] = 0
+    _likeliest(deviations, told, latents - means.masked_fill(none, 0))
 
 
-def _regress(deviations: Deviations, told: Tensor, sizes: Tensor) -> None:
-    """Log-mels as told `[n, 64 + fine]` to logarithms of latents `[n, latents]`, least squares."""
-    fitted = LeastSquares(told.shape[1], sizes.shape[1], told.device)
-    fitted.add(told, sizes)
-    to_latents, offset = fitted.solve()
-    deviations.to_latents.copy_(to_latents)
-    deviations.offset.copy_(offset)
+def _likeliest(deviations: Deviations, told: Tensor, latents: Tensor) -> Tensor:
+    """Fill the map to deviations of zero-mean latents `[n, latents]`; returns what it gives."""
+    wanted = 0.5 * (latents.square() + SMALLEST**2).log()
+    for _ in range(1 + ROUNDS):
+        sizes = _regressed(told, wanted, deviations.to_size, deviations.size_offset)
+        square = (latents * (-sizes).exp()).clamp(-LIMIT, LIMIT).square()
+        wanted = sizes + 0.5 * (square - 1)
+    return sizes
+
+
+def _regressed(told: Tensor, wanted: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """Fill the map from log-mels as told `[n, 64 + fine]` to what is wanted `[n, latents]`, by least
+    squares; returns what it gives."""
+    fitted = LeastSquares(told.shape[1], wanted.shape[1], told.device)
+    fitted.add(told, wanted)
+    for buffer, value in zip((matrix, offset), fitted.solve(), strict=True):
+        buffer.copy_(value)
+    return told @ matrix + offset

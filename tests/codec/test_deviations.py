@@ -32,7 +32,7 @@ def telling(given: AudioDown, codec: Codec) -> AudioDown:
     adapter.start_head(dit)
     own = adapter.deviations
     own.read_out.copy_(torch.ones_like(own.read_out))
-    own.to_latents.fill_(1 / 64)
+    own.to_size.fill_(1 / 64)
     return adapter.requires_grad_(False)
 
 
@@ -53,8 +53,8 @@ def test_latents_are_as_large_as_z_tells(decoder, sampler, seconds) -> None:
     """One window or several, whatever the solver."""
     codes = drawn_codes(seconds)
     (latents,) = decoder.sample([Piece(codes, seed=1)], Solver(sampler, 16))
-    told, _ = decoder.models.adapter.deviations(decoder.z(codes, 0, seconds)[None])
-    units = latents[:, :TOLD] * (-told[0]).exp()
+    told = decoder.models.adapter.deviations(decoder.z(codes, 0, seconds)[None])
+    units = told.scaled(latents[None])[0, :, :TOLD]
     for second in units.split(100):
         assert float(second.std()) == pytest.approx(1.0, abs=0.15)
 

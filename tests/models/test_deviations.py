@@ -9,7 +9,7 @@ import torch
 
 from spresso_cli.diffusion.edm import precondition
 from spresso_cli.diffusion.samplers import SAMPLERS
-from spresso_cli.models.deviations import LIMIT, Deviations, restored, scaled
+from spresso_cli.models.deviations import LIMIT, Deviations, Told
 from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
 from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.log_mel import FLOOR
@@ -30,27 +30,29 @@ def adapter() -> AudioDown:
     own = adapter.deviations
     bands = torch.stack((torch.ones(64), torch.linspace(-1, 1, 64)))
     own.read_out.copy_(bands.repeat(1, own.config.coarse // 64))
-    own.to_latents[torch.arange(TOLD) // 2, torch.arange(TOLD)] = 1.0  # two latents a band
+    own.to_size[torch.arange(TOLD) // 2, torch.arange(TOLD)] = 1.0  # two latents a band
     return adapter.requires_grad_(False)
 
 
 def test_scaled_latents_are_in_units_of_their_deviations_and_come_back() -> None:
-    latents, told = drawn(2, 8, 128), drawn(2, 8, TOLD, seed=1)
-    units = scaled(latents * torch.cat((told.exp(), torch.ones(2, 8, 8)), 2), told)
-    near = latents.abs() < LIMIT
-    torch.testing.assert_close(units[near], latents[near])
-    torch.testing.assert_close(restored(units, told)[..., TOLD:], latents[..., TOLD:])
-    torch.testing.assert_close(restored(units, told)[..., :TOLD], latents[..., :TOLD] * told.exp())
+    units = drawn(2, 8, 128).clamp(-LIMIT, LIMIT)
+    told = Told(drawn(2, 8, TOLD, seed=1), drawn(2, 8, TOLD, seed=2), torch.ones(2, 8))
+    latents = told.restored(units)
+    wanted = units[..., :TOLD] * told.size.exp() + told.mean
+    torch.testing.assert_close(latents[..., :TOLD], wanted)
+    assert torch.equal(latents[..., TOLD:], units[..., TOLD:])
+    torch.testing.assert_close(told.scaled(latents), units)
 
 
 def test_what_z_misses_by_far_is_limited() -> None:
-    click = torch.full((1, 4, 128), 1000.0)
-    assert scaled(click, torch.zeros(1, 4, TOLD))[..., :TOLD].unique().tolist() == [LIMIT]
+    click, nothing = torch.full((1, 4, 128), 1000.0), torch.zeros(1, 4, TOLD)
+    units = Told(nothing, nothing, torch.ones(1, 4)).scaled(click)
+    assert units[..., :TOLD].unique().tolist() == [LIMIT]
 
 
 def test_z_tells_the_deviation_of_every_frame(adapter: AudioDown) -> None:
     z = torch.tensor([[[0.0, 0.0], [2.0, 1.0]]])
-    told, _ = adapter.deviations(z)
+    told = adapter.deviations(z).size
     assert told.shape == (1, 2 * POOL, TOLD)
     assert not told[0, :POOL].any()
     torch.testing.assert_close(told[0, -1, :2], torch.tensor([1.0, 1.0]))  # 2 - 1, the lowest band
@@ -61,15 +63,15 @@ def test_fine_bands_add_what_they_have_beside_the_others() -> None:
     config = EnvelopeConfig(POOL, 1, fine=128)
     own = Deviations(config, TOLD)
     own.read_out[0, config.coarse + 30] = 1.0
-    own.to_latents[64 + 30, 7] = 1.0
-    told, _ = own(torch.ones(1, 1, 1))
+    own.to_size[64 + 30, 7] = 1.0
+    told = own(torch.ones(1, 1, 1)).size
     torch.testing.assert_close(told[0, :, 7], torch.ones(POOL))
     assert not told[0, :, [*range(7), *range(8, TOLD)]].any()
 
 
 def test_frames_at_the_floor_are_not_heard(adapter: AudioDown) -> None:
     floor = math.log(FLOOR)
-    _, heard = adapter.deviations(torch.tensor([[[floor, 0.0], [floor + 3, 0.0]]]))
+    heard = adapter.deviations(torch.tensor([[[floor, 0.0], [floor + 3, 0.0]]])).heard
     assert heard.tolist() == [[0.0] * POOL + [1.0] * POOL]
 
 
@@ -92,9 +94,9 @@ def test_a_network_that_knows_nothing_yet_is_a_wiener_filter_of_what_z_tells(
     assert not torch.allclose(base[..., :TOLD], noise[..., :TOLD] / 2)
 
     solve, schedule = SAMPLERS["heun"]
-    sample = restored(solve(denoise, noise, schedule(16, 0.02, 40.0)), down.told)
+    sample = down.told.restored(solve(denoise, noise, schedule(16, 0.02, 40.0)))
     level = sample[..., :TOLD].square().mean((0, 2)).sqrt().log()
-    told = down.told[0].mul(2).exp().mean(1).sqrt().log()
+    told = down.told.size[0].mul(2).exp().mean(1).sqrt().log()
     torch.testing.assert_close(level, told, atol=0.25, rtol=0)
 
 
@@ -119,4 +121,4 @@ def test_no_gradient_reaches_z_by_way_of_deviations(adapter: AudioDown) -> None:
     z = drawn(1, 2, 2).requires_grad_()
     down = adapter.condition(z)
     assert down.tokens.requires_grad
-    assert not down.told.requires_grad
+    assert not any(part.requires_grad for part in down.told)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from spresso_cli.models.deviations import Deviations, scaled
+from spresso_cli.models.deviations import Deviations
 from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.training import deviations
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.least_squares import LeastSquares
 
 POOL, LATENTS, FRAMES = 4, 10, 8000
+ONE_OF_ITS_OWN = torch.arange(128) == 3
 
 
 class Loudness(nn.Module):
@@ -51,7 +54,7 @@ def fitted(pool: LatentPool, **options: object) -> Deviations:
 def test_scaled_latents_have_unit_mean_square_at_every_level(pool: LatentPool) -> None:
     own = fitted(pool)
     z = Loudness()(None, pool.mel[None])
-    units = scaled(pool.latents[None], own(z)[0])[0, :, :LATENTS]
+    units = own(z).scaled(pool.latents[None])[0, :, :LATENTS]
     for part in units[pool.mel[:, 0].argsort()].chunk(4):  # from quiet to loud
         torch.testing.assert_close(part.square().mean(0), torch.ones(LATENTS), atol=0.2, rtol=0)
 
@@ -59,9 +62,20 @@ def test_scaled_latents_have_unit_mean_square_at_every_level(pool: LatentPool) -
 def test_what_codes_leave_open_is_part_of_the_deviation(pool: LatentPool) -> None:
     """Where the decoder's z says nothing, deviations are those of all sound."""
     own = fitted(pool, as_coded=torch.zeros_like)
-    told, _ = own(torch.zeros(1, 5, 1))
+    told = own(torch.zeros(1, 5, 1))
     wanted = pool.latents[:, :LATENTS].square().mean(0).sqrt()
-    torch.testing.assert_close(told[0, 0].exp(), wanted, atol=0, rtol=0.15)
+    torch.testing.assert_close(told.size[0, 0].exp(), wanted, atol=0, rtol=0.15)
+
+
+def test_latents_that_are_not_about_zero_have_their_mean_told(pool: LatentPool) -> None:
+    """As those are that an AudioAE uses for something of its own: here, for loudness."""
+    moved = replace(
+        pool, latents=pool.latents + torch.where(ONE_OF_ITS_OWN, 2 * pool.mel[:, :1], 0)
+    )
+    own = fitted(moved)
+    told = own(Loudness()(None, pool.mel[None]))
+    torch.testing.assert_close(told.mean[0, :, 3], 2 * pool.mel[:, 0], atol=0.3, rtol=0)
+    assert told.mean[0, :, :3].abs().max() < 0.3
 
 
 def test_least_squares_over_parts_are_those_of_the_whole() -> None:
