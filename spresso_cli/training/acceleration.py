@@ -36,13 +36,13 @@ def prepare(device: torch.device) -> None:
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 where the device has fast bfloat16: on CUDA, and on processors that multiply tiles."""
-    if device.type == "cuda" or (device.type == "cpu" and _multiplies_tiles()):
+    if device.type == "cuda" or (device.type == "cpu" and multiplies_tiles()):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
 
 @lru_cache
-def _multiplies_tiles() -> bool:
+def multiplies_tiles() -> bool:
     """Whether this processor has AMX for bfloat16; versions of torch that cannot tell do without."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16"))

@@ -7,6 +7,7 @@ import torch
 
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig, ConvNeXtBlock
 from spresso_cli.models.dit import DiT, DiTConfig
+from spresso_cli.training import acceleration
 from spresso_cli.training.acceleration import accelerate, autocast, in_bfloat16, prepare
 from spresso_cli.training.randomness import chance, normal
 
@@ -21,10 +22,21 @@ def dit() -> DiT:
     return network
 
 
-def test_a_cpu_computes_in_float32() -> None:
+@pytest.mark.parametrize(("fast", "kind"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_a_cpu_computes_in_float32_unless_it_is_fast_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, fast: bool, kind: torch.dtype
+) -> None:
+    monkeypatch.setattr(acceleration, "multiplies_tiles", lambda: fast)
     prepare(CPU)
     with autocast(CPU):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == kind
+
+
+def test_a_torch_that_cannot_tell_what_a_processor_has_does_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not acceleration.multiplies_tiles.__wrapped__()
 
 
 def test_a_whole_dit_runs_in_bfloat16() -> None:
