@@ -58,6 +58,7 @@ class StepOneTraining:
     fine_weights: Mapping[int, float] | None = None
     align_weight: float = 0.0  # of the envelope in the trunk's hidden states; paper: 0
     level_floor: float | None = None  # see `level_weights`; paper: none
+    told_windows: int = 20_000  # code frames that what z tells of latents is fitted to; paper: none
 
     @property
     def asks_for_envelopes(self) -> bool:
@@ -175,18 +176,25 @@ class StepOne(nn.Module):
                 self.encoders[t].fill_bypass(envelope.mean, envelope.components)
 
     def fit_deviations(
-        self, pool: LatentPool, frames: int, as_coded: Callable[[int, Tensor], Tensor] | None = None
+        self,
+        pool: LatentPool,
+        windows: int,
+        frames: int,
+        as_coded: Callable[[int, Tensor], Tensor] | None = None,
     ) -> None:
         """What all rates' z tell of the size of latents, where the model does not bring it.
 
         Args:
-            frames: latent frames of the crops to look at.
+            windows: how many code frames to look at, at least.
+            frames: latent frames of the crops that they come from.
             as_coded: (pooling factor, z) -> z as the decoder will see it; None: as it is.
         """
         for t, adapter in self.adapters.items():
             if adapter.tells and not adapter.deviations.fitted:
                 coded = partial(as_coded, int(t)) if as_coded else None
-                deviations.fit(adapter.deviations, pool, self.encoders[t], frames, as_coded=coded)
+                deviations.fit(
+                    adapter.deviations, pool, self.encoders[t], windows, frames, as_coded=coded
+                )
 
     def pools(self) -> list[int]:
         """Pooling factors, in the order of the configuration."""
@@ -260,7 +268,7 @@ def train(
         crops = pool.crops(training.batch, frames, run.generator)
         warming = run.step < training.warmup_steps
         if run.step == training.warmup_steps:
-            model.fit_deviations(pool, frames)
+            model.fit_deviations(pool, training.told_windows, frames)
         if training.encoders_frozen:
             model.encoders.requires_grad_(warming)
         encoder, adapter = model.encoders[str(t)], model.adapters[str(t)]

@@ -18,8 +18,7 @@ from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.least_squares import LeastSquares
 from spresso_cli.training.read_out import encoded
 
-WINDOWS = 20_000  # code frames that are looked at, at least
-FRAMES = 200_000  # latent frames, about: so many of those windows' are drawn, if they have more
+FRAMES = 200_000  # latent frames, about: so many are drawn, if the windows looked at have more
 ROUNDS = 12
 HELPS = 0.8  # of the mean square that is left without it: a mean that leaves more is not told
 SMALLEST = 1e-3  # what lies below that is as good as nothing, in units of a latent's deviation
@@ -30,15 +29,16 @@ def fit(
     deviations: Deviations,
     pool: LatentPool,
     encoder: LatentEncoder,
+    windows: int,
     frames: int,
     seed: int = 0,
     as_coded: Callable[[Tensor], Tensor] | None = None,
-    windows: int = WINDOWS,
 ) -> None:
     """Fill the buffers of `deviations` for one encoder.
 
     Args:
-        frames: latent frames of the crops to look at.
+        windows: how many code frames to look at, at least.
+        frames: latent frames of the crops that they come from.
         as_coded: z `[B, n, channels]` as the decoder will see it; None: as it is.
     """
     config, device = deviations.config, pool.latents.device

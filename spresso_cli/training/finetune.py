@@ -39,6 +39,7 @@ class StepThreeTraining:
     text_keep: float = 0.2
     z_drop: float = 0.1  # paper: 0
     level_floor: float | None = None  # as in step 1
+    told_windows: int = 20_000  # likewise, where the pack's z tells nothing yet
     shortlist: int = 4  # A and B of the search while training
     beam: int = 2
 
@@ -85,6 +86,7 @@ def train(
     fewest = {t: min(training.options(t, quantisers[t])) for t in pools}
     model.fit_deviations(
         pool,
+        training.told_windows,
         max(lengths),
         lambda t, z: quantisers[t].searched(z, fewest[t], training.shortlist, training.beam),
     )

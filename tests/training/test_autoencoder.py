@@ -160,7 +160,9 @@ def test_what_z_tells_of_latents_is_found_when_the_encoders_are_warm(tmp_path: P
     told = AudioDownConfig(20, channels=8, deviations=120)
     encoder = LatentEncoder(LatentEncoderConfig(20, 1, width=16, heads=2, channels=8, stride=4))
     model = StepOne(DiT(config), {20: AudioDown(told, config)}, {20: encoder})
-    training = StepOneTraining(steps=4, warmup_steps=2, batch=2, crops=((20, 1.0),))
+    training = StepOneTraining(
+        steps=4, warmup_steps=2, batch=2, crops=((20, 1.0),), told_windows=64
+    )
     found = []
     for steps in (2, 4):
         stopped = dataclasses.replace(training, steps=steps)

@@ -46,7 +46,7 @@ def pool() -> LatentPool:
 def fitted(pool: LatentPool, **options: object) -> Deviations:
     own = Deviations(Loudness.config.envelope, LATENTS)
     assert not own.fitted
-    deviations.fit(own, pool, Loudness(), 400, windows=4000, **options)
+    deviations.fit(own, pool, Loudness(), windows=4000, frames=400, **options)
     assert own.fitted
     return own
 
