@@ -71,11 +71,8 @@ class Deviations(nn.Module):
         mel = self.mel(z)
         loudest = mel[..., :BANDS].amax(2)
         heard = (loudest > math.log(FLOOR) + FAINT).to(mel)
-        return Told(*self.of(mel), heard)
-
-    def of(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and logarithms of deviations, `[..., latents]`, of what `mel` told, `[..., 64 + fine]`."""
-        return mel @ self.to_mean + self.mean_offset, mel @ self.to_size + self.size_offset
+        mean = mel @ self.to_mean + self.mean_offset
+        return Told(mean, mel @ self.to_size + self.size_offset, heard)
 
 
 class Told(NamedTuple):

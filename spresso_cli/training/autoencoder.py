@@ -121,6 +121,14 @@ def level_weights(x0: Tensor, floor: float | None) -> Tensor:
     return weights / weights.mean()
 
 
+def example_weights(
+    pool: LatentPool, latents: Tensor, adapter: AudioDown, floor: float | None
+) -> Tensor:
+    """`level_weights` of latents as a pool has them, `[B]`; all 1 where z tells deviations, in units of
+    which a click and a drone are alike."""
+    return level_weights(pool.waveform(latents), None if adapter.tells else floor)
+
+
 @torch.no_grad()
 def effective_dimensions(z: Tensor) -> Tensor:
     """How many independent directions the channels of z `[..., D]` span, 1 to D.
@@ -291,8 +299,7 @@ def train(
             z = disturbed(z, t, envelope, training, run.generator)
             down = adapter.condition(z, distributed.share(keep).to(device))
             each, hidden = diffusion_loss_and_hidden(model.dit, x0, sigma, noise, text, down)
-            floor = None if adapter.tells else training.level_floor  # scaled ones are alike
-            weights = level_weights(pool.waveform(crops.latents), floor)
+            weights = example_weights(pool, crops.latents, adapter, training.level_floor)
             total = total + (distributed.share(weights) * each).mean()
             if training.align_weight:
                 aligned = (model.align(hidden.float()) - envelope.per_patch(mel, patch)) ** 2

@@ -17,7 +17,7 @@ from spresso_cli.diffusion.edm import draw_sigma
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.training import distributed
 from spresso_cli.training.acceleration import autocast
-from spresso_cli.training.autoencoder import StepOne, crop_frames, diffusion_loss, level_weights
+from spresso_cli.training.autoencoder import StepOne, crop_frames, diffusion_loss, example_weights
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.randomness import normal
@@ -114,8 +114,7 @@ def train(
         sigma, noise, text = map(distributed.share, (sigma, noise, text))
         down = adapter.condition(z, distributed.share(keep).to(device))
         each = diffusion_loss(model.dit, mine, sigma, noise, text, down)
-        floor = None if adapter.tells else training.level_floor  # scaled latents are alike
-        weights = level_weights(pool.waveform(x0), floor)
+        weights = example_weights(pool, x0, adapter, training.level_floor)
         optimizer.zero_grad()
         (distributed.share(weights) * each).mean().backward()
         distributed.average_gradients(trained)

@@ -37,7 +37,7 @@ from spresso_cli.codec.weights import (
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.clap import CLAP
-from spresso_cli.models.dit import AudioDown, DiT
+from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT
 from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.lora import add_lora, load_lora
@@ -113,10 +113,7 @@ class Workspace:
         """
         chosen = [self.settings.rates[rate] for rate in rates]
         dit = self.base_dit() if self.settings.lora_rank else DiT(self.settings.dit)
-        adapters = {c.adapter.pool: AudioDown(c.adapter, dit.config) for c in chosen}
-        for adapter in adapters.values():
-            if adapter.tells:
-                adapter.start_head(dit)
+        adapters = {c.adapter.pool: _fresh_adapter(c.adapter, dit) for c in chosen}
         if self.settings.lora_rank:
             add_lora(dit, self.settings.lora_rank, chosen[0].adapter.lora_alpha)
         if self.settings.lora_rank and self._from_pack("dit"):
@@ -184,8 +181,9 @@ class Workspace:
         )
         if adapter.config != wanted:  # its scale of LoRA above all
             raise UsageError(f"{where}: another adapter than rates.{rate}.adapter")
-        model.adapters[t] = adapter.requires_grad_().to(self.device)
+        model.adapters[t] = AudioDown(adapter.config, model.dit.config).to(self.device)
         try:
+            model.adapters[t].load_state_dict(adapter.state_dict())
             if lora:
                 load_lora(model.dit, lora)
         except (KeyError, RuntimeError):
@@ -197,11 +195,9 @@ class Workspace:
         for rate in self.settings.rates.values():
             t = str(rate.adapter.pool)
             if rate.adapter.deviations and t in model.adapters and not model.adapters[t].tells:
-                base = self.base_dit()
-                adapter = AudioDown(rate.adapter, base.config)
+                adapter = _fresh_adapter(rate.adapter, self.base_dit()).to(self.device)
                 adapter.load_state_dict(adapter.state_dict() | model.adapters[t].state_dict())
-                adapter.start_head(base)
-                model.adapters[t] = adapter.to(self.device)
+                model.adapters[t] = adapter
 
     def groups(self) -> list[tuple[int, ...]]:
         """The groups of rates that step 1 has trained, the latest first."""
@@ -329,3 +325,11 @@ class Workspace:
         if weights is not None:
             network.load_state_dict(dict(weights))
         return network.eval().requires_grad_(False).to(self.device)
+
+
+def _fresh_adapter(config: AudioDownConfig, dit: DiT) -> AudioDown:
+    """An untrained adapter of a base."""
+    adapter = AudioDown(config, dit.config)
+    if adapter.tells:
+        adapter.start_head(dit)
+    return adapter
