@@ -1,9 +1,8 @@
 """Text to sound with the base DiT: what the decoder knows before any code arrives (S-PRESSO 2.2).
 
 The same noise field, samplers and overlapping windows as in decoding; the condition is a caption
-alone. Where the DiT of a pack has no text-only base (its adapters carry no LoRA, so it was trained
-together with them), the learned null of its lowest frame rate that denoises latents as they are stands
-for the missing codes.
+alone, and no frame rate's adapter takes part. That suits a DiT which has never been without one as well:
+captions of such a pack rank higher with the bare DiT than with an adapter's null.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import LEVEL_SPREAD, AudioAE
 from spresso_cli.models.clap import TextTower
-from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
+from spresso_cli.models.dit import DiT, TextCondition
 
 DEVIATIONS = 2.0  # above their mean: one level of a thousand is higher, and what guidance made up
 GUIDANCE = 3.0  # of the caption against none; the strength that text needs and codes do not
@@ -42,7 +41,6 @@ class Generator:
     audio_ae: AudioAE
     text: TextTower
     dit: DiT
-    null: AudioDown | None  # whose null token stands for no codes; None: there is a text-only base
     highest: Tensor  # that levels among the last latents are let go to, [levels]
     pack: PackInfo
     device: torch.device
@@ -52,9 +50,7 @@ class Generator:
         """Read a pack's networks; raises BadPack for a damaged one, OutOfMemory where they do not fit."""
         place = resolve_device(device)
         lowest = pack.families[min(pack.families)]
-        # A rate whose z tells deviations does not know latents as they are.
-        plain = [f for _, f in sorted(pack.families.items()) if not f.adapter.get("deviations")]
-        dit, null = load_dit(pack, None if pack.text_base or not plain else plain[0])
+        dit, _ = load_dit(pack, None)
         highest = torch.zeros(0)
         if lowest.envelope is not None:
             highest = load_envelope(pack, lowest).mean_levels + DEVIATIONS * LEVEL_SPREAD
@@ -63,7 +59,6 @@ class Generator:
                 load_audio_ae(pack).to(place),
                 load_clap(pack).text.to(place),
                 dit.to(place),
-                None if null is None else null.to(place),
                 highest.to(place),
                 pack,
                 place,
@@ -141,11 +136,7 @@ class Generator:
         """D over the whole sound `[1, T, 128]`; estimates of overlapping windows are averaged."""
 
         def network(x: Tensor, c_noise: Tensor) -> Tensor:
-            down = None
-            if self.null is not None:
-                count = max(1, x.shape[1] // self.null.config.pool)
-                down = DownCondition(self.null, self.null.null.expand(1, count, -1))
-            return self.dit(x, c_noise, text, down)
+            return self.dit(x, c_noise, text)
 
         whole = precondition(network, 1.0)
 
