@@ -6,12 +6,15 @@ through an `AudioDown` adapter, one per frame rate: f_phi and its own queries, k
 rotary positions at the centres of the pooling windows. Where the paper is silent: one adaLN MLP
 shared by all blocks with a learned offset per block and stream, everything but Q/K/V of the
 audio-down stream shared with the audio stream, and an optional gated output. Beyond the paper, a
-rate's latents may be scaled by the deviations that z tells (deviations.py).
+rate's latents may be scaled by the deviations that z tells (deviations.py), and convolutions may
+refine what the transformer says of these (refiner.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ from torch.nn import functional as F
 from spresso_cli.models.deviations import Deviations, Told
 from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+from spresso_cli.models.refiner import Refiner
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class AudioDownConfig:
     # it knows. 0: of none, the network denoises latents as they are (the paper's).
     deviations: int = 0
     fine_bands: int = 0
+    # Channels of the convolutions that refine these latents (refiner.py); 0: there are none.
+    refiner: int = 0
+
+    def __post_init__(self) -> None:
+        if self.refiner and not self.deviations:
+            raise ValueError("a refiner needs deviations")
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,8 @@ class Head(nn.Module):
 
 class AudioDown(nn.Module):
     """f_phi and the audio-down stream's own Q/K/V of every joint block, for one frame rate; if z
-    tells deviations, also these, a layer that shows them to the network, and output layers."""
+    tells deviations, also these, a layer that shows them to the network, output layers, and what
+    refines those."""
 
     def __init__(self, config: AudioDownConfig, dit: DiTConfig):
         super().__init__()
@@ -127,6 +138,7 @@ class AudioDown(nn.Module):
             self.deviations = Deviations(envelope, config.deviations)
             self.told = nn.Linear(dit.patch * config.deviations, dit.width)
             self.head = Head(dit)
+        self.refiner = Refiner(config.deviations, config.refiner) if config.refiner else None
 
     @property
     def tells(self) -> bool:
@@ -188,14 +200,25 @@ class DownCondition:
         if self.told is None:
             return None
         shown = self.adapter.told(self.told.size.unflatten(1, (-1, patch)).flatten(2))
-        return shown if self.present is None else shown * self.present[:, None, None]
+        return self._where_present(shown)
+
+    def refinement(self, x: Tensor, c_noise: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """What is done to F of an evaluation of `x` `[B, T, 128]`, see `Refiner`; None: nothing."""
+        if self.adapter.refiner is None:
+            return None
+        size = self._where_present(self.told.size)
+        return partial(self.adapter.refiner, x=x, size=size, c_noise=c_noise)
+
+    def _where_present(self, what: Tensor) -> Tensor:
+        """`[B, ...]`, zero where z is dropped."""
+        return what if self.present is None else what * self.present[:, None, None]
 
 
 @dataclass(frozen=True)
 class Joint:
     """What the joint blocks hand on: audio tokens `[B, N, D]`, the patched input `[B, N, patch 128]`,
-    the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]`, the audio's rotary table and the
-    output layers."""
+    the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]`, the audio's rotary table, the output
+    layers, and what refines their result, `[B, T, 128]` -> same."""
 
     hidden: Tensor
     x: Tensor
@@ -203,6 +226,7 @@ class Joint:
     shared: Tensor
     table: tuple[Tensor, Tensor]
     head: DiT | Head
+    refine: Callable[[Tensor], Tensor] | None
 
 
 class DiT(nn.Module):
@@ -290,6 +314,7 @@ class DiT(nn.Module):
     ) -> Joint:
         """The part that sees the conditions; arguments as of `forward`."""
         batch, device, patch = x.shape[0], x.device, self.config.patch
+        refine = None if down is None else down.refinement(x, c_noise)
         x = x.unflatten(1, (-1, patch)).flatten(2)  # [B, N, patch 128]
         frames = x.shape[1]
         phase = 2 * torch.pi * c_noise[:, None] * self.fourier_frequency
@@ -336,7 +361,7 @@ class DiT(nn.Module):
                     text_tokens, attended[:, frames + count :], text_vectors
                 )
             h, down_tokens = both[:, :frames], both[:, frames:]
-        return Joint(h, x, c, shared, audio_table, head)
+        return Joint(h, x, c, shared, audio_table, head, refine)
 
     def read_out(self, joint: Joint) -> Tensor:
         """The blocks over audio alone and the output, `[B, T, 128]`."""
@@ -351,4 +376,5 @@ class DiT(nn.Module):
         y = joint.head.out(h)
         if self.config.gated_output:
             y = y + joint.head.gate(h) * x
-        return y.unflatten(-1, (patch, -1)).flatten(1, 2)  # [B, T, 128]
+        y = y.unflatten(-1, (patch, -1)).flatten(1, 2)  # [B, T, 128]
+        return y if joint.refine is None else joint.refine(y.float())

@@ -87,8 +87,8 @@ def _transformer(name: str) -> bool:
 
 def _attention(name: str) -> bool:
     """f_phi and the maps of deviations keep float16: their columns are as unlike in scale as the
-    directions of z are, and a row's one scale would serve the largest."""
-    return not name.startswith(("f_phi", "deviations."))
+    directions of z are, and a row's one scale would serve the largest. So do a refiner's few."""
+    return not name.startswith(("f_phi", "deviations.", "refiner."))
 
 
 def export_pack(

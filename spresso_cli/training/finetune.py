@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from spresso_cli.diffusion.edm import draw_sigma
+from spresso_cli.errors import UsageError
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.training import distributed
 from spresso_cli.training.acceleration import autocast
@@ -40,6 +41,7 @@ class StepThreeTraining:
     z_drop: float = 0.1  # paper: 0
     level_floor: float | None = None  # as in step 1
     told_windows: int = 20_000  # likewise, where the pack's z tells nothing yet
+    refiner_alone: bool = False  # learns, all else stays as it is
     shortlist: int = 4  # A and B of the search while training
     beam: int = 2
 
@@ -65,11 +67,16 @@ def train(
         model: the networks of step 1 (averaged weights); its encoders are frozen here,
             its DiT trains as far as its parameters ask for gradients.
         quantisers: by pooling factor, frozen.
+
+    Raises:
+        UsageError: refiners alone are to learn, and there are none.
     """
     distributed.check_batch(training.batch)
     device = pool.latents.device
     model.encoders.requires_grad_(False)
     model.align.requires_grad_(False)
+    if training.refiner_alone:
+        _freeze_all_but_refiners(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, training.rate, betas=(0.9, 0.99), weight_decay=0.01)
     run = Run(
@@ -124,3 +131,11 @@ def train(
         run.finish_step(
             {f"loss_t{t}": everyone[keep].mean(), f"m{m}_t{t}": (weights * everyone).mean()}
         )
+
+
+def _freeze_all_but_refiners(model: StepOne) -> None:
+    model.requires_grad_(False)
+    for adapter in model.adapters.values():
+        if adapter.refiner is None:
+            raise UsageError(f"refiner_alone: the adapter for t = {adapter.config.pool} has none")
+        adapter.refiner.requires_grad_(True)

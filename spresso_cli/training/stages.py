@@ -199,7 +199,7 @@ def train_finetune(call: Call) -> None:
     pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
     for index, rates in enumerate(groups):
         model = workspace.step_one(rates, "autoencoder")
-        workspace.tell_deviations(model)
+        workspace.extend_adapters(model)
         accelerate(model, workspace.device, call.compiled)
         pools = {settings.rates[rate].encoder.pool: rate for rate in rates}
         finetune.train(

@@ -50,6 +50,8 @@ from spresso_cli.training.config import Settings
 from spresso_cli.training.run import checkpoints, ema_weights, part
 
 Network = TypeVar("Network", bound=nn.Module)
+# What an adapter may have and another of the same form may lack.
+_EXTRAS = ("deviations", "fine_bands", "refiner")
 
 
 def group_name(rates: Sequence[int]) -> str:
@@ -174,11 +176,9 @@ class Workspace:
             raise UsageError(f"{where}: another encoder than rates.{rate}.encoder")
         model.encoders[t] = encoder.to(self.device)
         adapter, lora = load_dit(self.pack, family)[1], load_lora_tensors(self.pack, family)
-        own = self.settings.rates[rate].adapter
-        # What it tells of deviations is its own; step 3 may give it some.
-        wanted = replace(
-            own, deviations=adapter.config.deviations, fine_bands=adapter.config.fine_bands
-        )
+        # What it has in units of deviations is its own; step 3 may give it some.
+        extras = {name: getattr(adapter.config, name) for name in _EXTRAS}
+        wanted = replace(self.settings.rates[rate].adapter, **extras)
         if adapter.config != wanted:  # its scale of LoRA above all
             raise UsageError(f"{where}: another adapter than rates.{rate}.adapter")
         model.adapters[t] = AudioDown(adapter.config, model.dit.config).to(self.device)
@@ -190,13 +190,19 @@ class Workspace:
             raise UsageError(f"{where}: other sizes than rates.{rate}.adapter") from None
         return model
 
-    def tell_deviations(self, model: StepOne) -> None:
-        """Give the adapters of a pack that know no deviations those of the configuration, untrained."""
+    def extend_adapters(self, model: StepOne) -> None:
+        """Give the adapters of a pack what those of the configuration have and they lack, untrained:
+        deviations, a refiner."""
         for rate in self.settings.rates.values():
             t = str(rate.adapter.pool)
-            if rate.adapter.deviations and t in model.adapters and not model.adapters[t].tells:
-                adapter = _fresh_adapter(rate.adapter, self.base_dit()).to(self.device)
-                adapter.load_state_dict(adapter.state_dict() | model.adapters[t].state_dict())
+            if t not in model.adapters:
+                continue
+            given = model.adapters[t]
+            extras = {n: getattr(given.config, n) or getattr(rate.adapter, n) for n in _EXTRAS}
+            wanted = replace(given.config, **extras)
+            if wanted != given.config:
+                adapter = _fresh_adapter(wanted, self.base_dit()).to(self.device)
+                adapter.load_state_dict(adapter.state_dict() | given.state_dict())
                 model.adapters[t] = adapter
 
     def groups(self) -> list[tuple[int, ...]]:

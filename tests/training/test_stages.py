@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from spresso_cli.codec.packs import PackInfo, read_pack
 from spresso_cli.codec.weights import family_digest, load_dit
+from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.latent_encoder import LatentEncoder
@@ -105,6 +106,25 @@ def run_finetune(b: Bench, folder: Path, minutes: float | None) -> None:
 
 
 STAGES = (run_audio_ae, run_clap, run_dit, run_autoencoder, run_quantizer, run_finetune)
+
+
+def test_refiners_can_learn_alone(bench: Bench, tmp_path: Path) -> None:
+    quantiser = SequenceQuantizer(QINCo2(bench.settings.rates[11].qinco2)).requires_grad_(False)
+    training = short(bench.settings.finetune_training, refiner_alone=True)
+    model = step_one(bench.settings)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    finetune.train(bench.pool, bench.bank, model, {9: quantiser}, tmp_path, training, None)
+    changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
+    assert "adapters.9.refiner.out.weight" in changed
+    assert all(name.startswith(("adapters.9.refiner", "adapters.9.deviations")) for name in changed)
+
+    rate = bench.settings.rates[11]
+    plain = dataclasses.replace(rate, adapter=dataclasses.replace(rate.adapter, refiner=0))
+    model = step_one(dataclasses.replace(bench.settings, rates={11: plain}))
+    with pytest.raises(UsageError, match="t = 9 has none"):
+        finetune.train(
+            bench.pool, bench.bank, model, {9: quantiser}, tmp_path / "b", training, None
+        )
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
@@ -212,7 +232,11 @@ def test_a_pack_is_built_upon_rate_by_rate(
         return (pack.path / pack.families[11].folder / f"{part}.safetensors").read_bytes()
 
     plain = tmp_path / "plain.toml"  # whose z tells no deviations
-    plain.write_text(like_tiny_pack.read_text().replace("deviations = 120", "deviations = 0"))
+    plain.write_text(
+        like_tiny_pack.read_text()
+        .replace("deviations = 120", "deviations = 0")
+        .replace("refiner = 8", "refiner = 0")
+    )
     given = read_pack(TINY_PACK)
     same = built("same", given.path)
     assert {r: f.digest for r, f in same.families.items()} == {
@@ -247,6 +271,11 @@ def test_a_pack_is_built_upon_rate_by_rate(
     assert requantised.families[11].adapter["deviations"] == 0  # nobody has trained any
     assert finetuned.families[11].adapter["deviations"] == 120
     assert load_dit(finetuned, finetuned.families[11])[1].deviations.fitted
+    assert (fresh.families[11].adapter["refiner"], finetuned.families[11].adapter["refiner"]) == (
+        0,
+        8,
+    )
+    assert load_dit(finetuned, finetuned.families[11])[1].refiner.out.weight.any()
     assert fresh.families[11].envelope["fluctuation"] == 0
     assert reread.families[11].envelope["fluctuation"] == 8
     for pack in (fresh, requantised, finetuned, reread):

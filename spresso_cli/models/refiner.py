@@ -1,0 +1,86 @@
+"""A convolutional head behind the diffusion transformer (beyond the paper).
+
+A token of a small transformer holds several frames of all latents in fewer numbers than it is made of,
+so what lies next to what gets lost: that a partial goes on from frame to frame, that a click is loud in
+all latents at once, that where one latent is large its neighbours may be. In units of what z tells
+(deviations.py) such patterns look alike at any level, in any sound and at any frame rate, and a few
+convolutions over time and latents find them soon. They see the noisy latents, what z tells of their
+size, and what the transformer says, and give that a gain and an offset of each latent.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LATENTS = 4  # neighbours that are channels of one place, in the order of the latents
+FOURIER = 64  # random Fourier features of c_noise
+GROUPS = 4
+# Of the first convolution of each block, in frames and places.
+DILATIONS = ((1, 1), (2, 1), (4, 1), (8, 2), (1, 1), (2, 1))
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut, `[B, C, T, places]` -> same; the noise level scales and shifts
+    what goes in. Says nothing at first."""
+
+    def __init__(self, channels: int, dilation: tuple[int, int]):
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = nn.Linear(FOURIER, 2 * channels)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        scale, shift = self.modulation(level)[:, :, None, None].chunk(2, 1)
+        h = F.silu(self.norm(x) * (1 + scale) + shift)
+        return x + self.second(F.silu(self.first(h)))
+
+
+class Refiner(nn.Module):
+    """F of the first `latents` latents of each frame, out of the transformer's; at first the same."""
+
+    def __init__(self, latents: int, channels: int):
+        super().__init__()
+        if latents % LATENTS:
+            raise ValueError(f"{latents} latents: a refiner takes a multiple of {LATENTS}")
+        self.latents = latents
+        self.register_buffer("frequency", torch.randn(FOURIER // 2))
+        self.level = nn.Sequential(
+            nn.Linear(FOURIER, FOURIER), nn.SiLU(), nn.Linear(FOURIER, FOURIER), nn.SiLU()
+        )
+        self.embed = nn.Conv2d(5 * LATENTS, channels, 3, padding=1)
+        self.place = nn.Parameter(torch.zeros(1, channels, 1, latents // LATENTS))
+        self.blocks = nn.ModuleList(Block(channels, dilation) for dilation in DILATIONS)
+        self.out = nn.Conv2d(channels, 3 * LATENTS, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, f: Tensor, x: Tensor, size: Tensor, c_noise: Tensor) -> Tensor:
+        """Refine one evaluation.
+
+        Args:
+            f: what the transformer says, `[B, T, latents or more]`; what is more stays as it is.
+            x: its preconditioned input c_in x, alike.
+            size: natural logarithms of the deviations that z tells, `[B, T, latents]`, zero where z is
+                dropped.
+            c_noise: ln(sigma) / 4, `[B]`.
+        """
+        said, rest = f.tensor_split((self.latents,), -1)
+        x = x[..., : self.latents]
+        phase = 2 * math.pi * c_noise[:, None] * self.frequency
+        level = self.level(torch.cat((phase.cos(), phase.sin()), -1) * 2**0.5)
+        loud = size.mean(2, keepdim=True)  # of the frame
+        seen = torch.stack((x, x.abs(), size - loud, ((loud + 2) / 3).expand_as(size), said), 1)
+        seen = seen.unflatten(3, (-1, LATENTS)).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        h = self.embed(seen.contiguous(memory_format=torch.channels_last)) + self.place
+        for block in self.blocks:
+            h = block(h, level)
+        out = self.out(F.silu(h)).to(f.dtype).unflatten(1, (3, LATENTS))  # [B, 3, 4, T, places]
+        offset, of_input, of_said = out.permute(0, 1, 3, 4, 2).flatten(3).unbind(1)
+        return torch.cat((said + offset + of_input * x.to(f.dtype) + of_said * said, rest), -1)
