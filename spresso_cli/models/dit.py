@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from spresso_cli.models.deviations import Deviations, Told
 from spresso_cli.models.envelope import EnvelopeConfig
 from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
-from spresso_cli.models.refiner import Refiner
+from spresso_cli.models.refiner import Refiner, check_sizes
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class AudioDownConfig:
     refiner: int = 0
 
     def __post_init__(self) -> None:
-        if self.refiner and not self.deviations:
-            raise ValueError("a refiner needs deviations")
+        if self.refiner:
+            check_sizes(self.deviations, self.refiner)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,15 @@ GROUPS = 4
 DILATIONS = ((1, 1), (2, 1), (4, 1), (8, 2), (1, 1), (2, 1))
 
 
+def check_sizes(latents: int, channels: int) -> None:
+    """Raises ValueError if there can be no refiner of so many latents and channels."""
+    if not latents or latents % LATENTS or channels % GROUPS:
+        raise ValueError(
+            f"refiner: {channels} channels for {latents} latents that have deviations;"
+            f" both have to be multiples of {LATENTS}"
+        )
+
+
 class Block(nn.Module):
     """Two convolutions beside a shortcut, `[B, C, T, places]` -> same; the noise level scales and shifts
     what goes in. Says nothing at first."""
@@ -47,8 +56,7 @@ class Refiner(nn.Module):
 
     def __init__(self, latents: int, channels: int):
         super().__init__()
-        if latents % LATENTS:
-            raise ValueError(f"{latents} latents: a refiner takes a multiple of {LATENTS}")
+        check_sizes(latents, channels)
         self.latents = latents
         self.register_buffer("frequency", torch.randn(FOURIER // 2))
         self.level = nn.Sequential(

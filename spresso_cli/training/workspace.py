@@ -197,9 +197,12 @@ class Workspace:
             t = str(rate.adapter.pool)
             if t not in model.adapters:
                 continue
-            given = model.adapters[t]
-            extras = {n: getattr(given.config, n) or getattr(rate.adapter, n) for n in _EXTRAS}
-            wanted = replace(given.config, **extras)
+            given, own = model.adapters[t], rate.adapter
+            wanted = given.config
+            if not wanted.deviations:
+                wanted = replace(wanted, deviations=own.deviations, fine_bands=own.fine_bands)
+            if not wanted.refiner:
+                wanted = replace(wanted, refiner=own.refiner)
             if wanted != given.config:
                 adapter = _fresh_adapter(wanted, self.base_dit()).to(self.device)
                 adapter.load_state_dict(adapter.state_dict() | given.state_dict())

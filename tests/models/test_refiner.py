@@ -77,14 +77,14 @@ def test_it_looks_at_neighbours_in_time_and_frequency_and_no_further(refiner: Re
     assert latents.max() < TOLD
 
 
-def test_latents_come_in_groups() -> None:
-    with pytest.raises(ValueError, match="multiple of 4"):
-        Refiner(122, 8)
-
-
-def test_a_rate_without_deviations_has_nothing_to_refine() -> None:
-    with pytest.raises(ValueError, match="deviations"):
-        AudioDownConfig(20, refiner=8)
+@pytest.mark.parametrize(
+    ("deviations", "channels"), [(122, 8), (120, 6), (0, 8)], ids=["latents", "channels", "none"]
+)
+def test_sizes_that_cannot_be_are_refused_before_anything_is_built(
+    deviations: int, channels: int
+) -> None:
+    with pytest.raises(ValueError, match=f"{channels} channels for {deviations} latents"):
+        AudioDownConfig(20, deviations=deviations, refiner=channels)
 
 
 def test_the_diffusion_transformer_is_refined() -> None:
