@@ -50,7 +50,6 @@ class Generator:
         """Read a pack's networks; raises BadPack for a damaged one, OutOfMemory where they do not fit."""
         place = resolve_device(device)
         lowest = pack.families[min(pack.families)]
-        dit, _ = load_dit(pack, None)
         highest = torch.zeros(0)
         if lowest.envelope is not None:
             highest = load_envelope(pack, lowest).mean_levels + DEVIATIONS * LEVEL_SPREAD
@@ -58,7 +57,7 @@ class Generator:
             return cls(
                 load_audio_ae(pack).to(place),
                 load_clap(pack).text.to(place),
-                dit.to(place),
+                load_dit(pack, None)[0].to(place),
                 highest.to(place),
                 pack,
                 place,

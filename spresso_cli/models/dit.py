@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from spresso_cli.models.deviations import Deviations, Told
 from spresso_cli.models.envelope import EnvelopeConfig
-from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+from spresso_cli.models.layers import MLP, QKV, fourier_features, merge_heads, rope_table
 from spresso_cli.models.refiner import Refiner, check_sizes
 
 
@@ -317,8 +317,7 @@ class DiT(nn.Module):
         refine = None if down is None else down.refinement(x, c_noise)
         x = x.unflatten(1, (-1, patch)).flatten(2)  # [B, N, patch 128]
         frames = x.shape[1]
-        phase = 2 * torch.pi * c_noise[:, None] * self.fourier_frequency
-        fourier = torch.cat((phase.cos(), phase.sin()), -1) * 2**0.5
+        fourier = fourier_features(c_noise, self.fourier_frequency)
         text_tokens, text_mask, pooled = self._text(text, batch)
         c = F.silu(self.time_mlp(fourier) + self.pooled_mlp(pooled))  # [B, D]
         shared = self.adaln(c)  # [B, 6 D]

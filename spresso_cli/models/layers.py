@@ -36,6 +36,12 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
 
+def fourier_features(c_noise: Tensor, frequency: Tensor) -> Tensor:
+    """Features of noise levels `[B]` at random frequencies `[n]`, of unit power, `[B, 2 n]` (EDM2)."""
+    phase = 2 * torch.pi * c_noise[:, None] * frequency
+    return torch.cat((phase.cos(), phase.sin()), -1) * 2**0.5
+
+
 class HeadNorm(nn.Module):
     """RMS normalisation of queries or keys per head, with a learned scale (eps 1e-6)."""
 

@@ -10,11 +10,11 @@ size, and what the transformer says, and give that a gain and an offset of each 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from spresso_cli.models.layers import fourier_features
 
 LATENTS = 4  # neighbours that are channels of one place, in the order of the latents
 FOURIER = 64  # random Fourier features of c_noise
@@ -28,7 +28,7 @@ def check_sizes(latents: int, channels: int) -> None:
     if not latents or latents % LATENTS or channels % GROUPS:
         raise ValueError(
             f"refiner: {channels} channels for {latents} latents that have deviations;"
-            f" both have to be multiples of {LATENTS}"
+            f" these have to be multiples of {GROUPS} and {LATENTS}"
         )
 
 
@@ -81,8 +81,7 @@ class Refiner(nn.Module):
         """
         said, rest = f.tensor_split((self.latents,), -1)
         x = x[..., : self.latents]
-        phase = 2 * math.pi * c_noise[:, None] * self.frequency
-        level = self.level(torch.cat((phase.cos(), phase.sin()), -1) * 2**0.5)
+        level = self.level(fourier_features(c_noise, self.frequency))
         loud = size.mean(2, keepdim=True)  # of the frame
         seen = torch.stack((x, x.abs(), size - loud, ((loud + 2) / 3).expand_as(size), said), 1)
         seen = seen.unflatten(3, (-1, LATENTS)).permute(0, 1, 4, 2, 3).flatten(1, 2)

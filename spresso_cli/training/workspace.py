@@ -192,21 +192,24 @@ class Workspace:
 
     def extend_adapters(self, model: StepOne) -> None:
         """Give the adapters of a pack what those of the configuration have and they lack, untrained:
-        deviations, a refiner."""
-        for rate in self.settings.rates.values():
-            t = str(rate.adapter.pool)
-            if t not in model.adapters:
+        deviations, a refiner.
+
+        Raises:
+            UsageError: an adapter has what that of the configuration lacks, or has otherwise.
+        """
+        for rate, settings in self.settings.rates.items():
+            own, t = settings.adapter, str(settings.adapter.pool)
+            if t not in model.adapters or model.adapters[t].config == own:
                 continue
-            given, own = model.adapters[t], rate.adapter
-            wanted = given.config
-            if not wanted.deviations:
-                wanted = replace(wanted, deviations=own.deviations, fine_bands=own.fine_bands)
-            if not wanted.refiner:
-                wanted = replace(wanted, refiner=own.refiner)
-            if wanted != given.config:
-                adapter = _fresh_adapter(wanted, self.base_dit()).to(self.device)
-                adapter.load_state_dict(adapter.state_dict() | given.state_dict())
-                model.adapters[t] = adapter
+            given = model.adapters[t]
+            if any(getattr(given.config, n) not in (0, getattr(own, n)) for n in _EXTRAS):
+                raise UsageError(
+                    f"pack {self.pack.name}, {rate} Hz: its adapter has more than rates.{rate}.adapter,"
+                    f" or other sizes of {', '.join(_EXTRAS)}"
+                )
+            adapter = _fresh_adapter(own, self.base_dit()).to(self.device)
+            adapter.load_state_dict(adapter.state_dict() | given.state_dict())
+            model.adapters[t] = adapter
 
     def groups(self) -> list[tuple[int, ...]]:
         """The groups of rates that step 1 has trained, the latest first."""

@@ -267,6 +267,11 @@ def test_a_pack_is_built_upon_rate_by_rate(
             "--from", fresh.path, "--frame-rate", 11, "--device", "cpu",
         )  # fmt: skip
         assert (result.code, named in result.stderr) == (2, True), result.stderr
+    result = spresso(
+        "train", "finetune", sounds, "--run", tmp_path / "less", "--config", plain,
+        "--from", finetuned.path, "--frame-rate", 11, "--device", "cpu",
+    )  # fmt: skip
+    assert (result.code, "rates.11.adapter" in result.stderr) == (2, True), result.stderr
     assert fresh.families[11].adapter["deviations"] == 0
     assert requantised.families[11].adapter["deviations"] == 0  # nobody has trained any
     assert finetuned.families[11].adapter["deviations"] == 120
