@@ -55,9 +55,11 @@ def test_clap_prints_recall_and_agreement_beside_chance(
                                      "--output", str(tmp_path)])  # fmt: skip
     script("clap").main()
     assert "12 clips of corpus, split dev" in capsys.readouterr().out
-    found, alike = csv.DictReader((tmp_path / "clap.csv").open())
+    found, alike, heard = csv.DictReader((tmp_path / "clap.csv").open())
     assert float(found["chance"]) == pytest.approx(10 / 12, abs=1e-3)
     assert float(alike["chance"]) == pytest.approx(5 / 11, abs=1e-3)
+    assert (heard["name"], heard["measure"]) == ("logmel-stats", alike["measure"])
+    assert heard["chance"] == alike["chance"]
 
 
 def test_recall_and_its_chance_are_exact(script) -> None:
