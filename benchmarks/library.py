@@ -279,7 +279,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=100_000, help="of the fuzzer")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--pack", help="name or folder; default: SPRESSO_PACK or the shipped one")
-    parser.add_argument("--markdown", action="store_true", help="also the README's table")
+    parser.add_argument("--markdown", action="store_true", help="also the table of RESULTS.md")
     parser.add_argument("--output", type=Path, help="folder for library.csv")
     return parser.parse_args()
 

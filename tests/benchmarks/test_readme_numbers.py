@@ -1,4 +1,4 @@
-"""README's measured tables are the committed results, number by number."""
+"""The tables of RESULTS.md and README.md are the committed results, number by number."""
 
 import csv
 import re
@@ -8,12 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
 
 
-def table(heading: str) -> list[list[str]]:
-    """Cells of the rows of the README table whose first heading is `heading`."""
+def table(heading: str, text: str = RESULTS) -> list[list[str]]:
+    """Cells of the rows of the table of `text` whose first heading is `heading`."""
     rows = rf"^\| {re.escape(heading)} \|.*\n\|[ :|-]+\|\n((?:\|.*\n)+)"
-    block = re.search(rows, README, re.MULTILINE)
+    block = re.search(rows, text, re.MULTILINE)
     assert block is not None
     return [[cell.strip() for cell in row.strip("| ").split("|")] for row in block[1].splitlines()]
 
@@ -28,6 +29,7 @@ def shown(value: str, digits: int) -> str:
 
 
 QUALITY = {row["codec"]: row for row in results("quality.csv")}
+SIMILARITY = {row["codec"]: row for row in results("similarity.csv")}
 COLUMNS = (
     ("file_kbps", 3),
     ("si_sdr", 2),
@@ -44,6 +46,18 @@ COLUMNS = (
 def test_each_row_of_the_quality_table_is_in_the_csv(cells: list[str]) -> None:
     row = QUALITY[cells[0]]
     assert cells[1:] == [shown(row[name], digits) for name, digits in COLUMNS]
+
+
+@pytest.mark.parametrize("cells", table("codec", README), ids=lambda cells: cells[0])
+def test_each_row_of_the_readme_is_in_both_csvs(cells: list[str]) -> None:
+    own, heard = QUALITY[cells[0]], SIMILARITY[cells[0]]
+    assert cells[1:] == [
+        shown(own["file_kbps"], 2),
+        shown(own["ms_mel"], 2),
+        shown(own["fine"], 2),
+        shown(own["fad_clap"], 3),
+        shown(heard["birdnet"], 2),
+    ]
 
 
 def test_the_resemblance_table_is_the_csv() -> None:
@@ -69,7 +83,7 @@ def test_the_similarity_table_is_the_csv() -> None:
             shown(row["birdnet"], 3),
             f"{shown(row['birdnet_low'], 3)} to {shown(row['birdnet_high'], 3)}",
         ]
-        for row in results("similarity.csv")
+        for row in SIMILARITY.values()
     ]
     assert table("system") == expected
 
@@ -90,6 +104,6 @@ def test_the_sizes_of_a_clip_by_way_of_keeping_it_are_in_the_csv() -> None:
     sizes = {row["what"]: shown(row["value"], 0) for row in LIBRARY if row["part"] == "bundle"}
     tar, loose = (f"{int(sizes[name]):,}".replace(",", " ") for name in
                   ("tar", "loose on 4 KiB blocks"))  # fmt: skip
-    text = " ".join(README.split())
+    text = " ".join(RESULTS.split())
     assert f"costs {sizes['bundle']} bytes in a bundle, {tar} in a tar" in text
     assert f"{loose} as a loose file" in text
