@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -12,9 +13,15 @@ def main() -> None:
     # other busy processes takes several times as long as giving the core away.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-    from spresso_cli.cli.app import run
+    from spresso_cli.cli.app import INTERRUPTED, run
 
-    sys.exit(run())
+    code = run()
+    if code == INTERRUPTED:
+        # A thread that waits for a silent pipe would hold up the usual end, and break it.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import TracebackType
@@ -20,7 +22,8 @@ import soundfile
 
 from spresso_cli.audio import wav
 from spresso_cli.audio.metadata import tags_of, wav_chunks
-from spresso_cli.errors import UsageError
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
+from spresso_cli.errors import OutputError, UsageError
 
 # Format -> its subtypes, the default first; names are those of libsndfile.
 FORMATS = {
@@ -28,6 +31,10 @@ FORMATS = {
     "flac": ("PCM_16", "PCM_24", "PCM_S8"),
     "ogg": ("VORBIS", "OPUS"),
 }
+
+# Names that people give to files of these formats, besides the formats' own.
+_SUFFIXES = {"wave": ("wav", None), "oga": ("ogg", None), "opus": ("ogg", "OPUS")}
+_OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
 
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _FLOATS = {"FLOAT": np.dtype("<f4"), "DOUBLE": np.dtype("<f8")}
@@ -62,15 +69,43 @@ class AudioFormat:
         """Returns the format that a file's name asks for by its suffix, else WAV.
 
         Raises:
-            UsageError: a subtype that the format does not have.
+            UsageError: a format that is not written here; a subtype that the format does not have.
         """
-        suffix = PurePath(file).suffix.lower().removeprefix(".")
-        return cls.of(suffix if suffix in FORMATS else "wav", subtype)
+        suffix = PurePath(file).suffix.lower()
+        name, usual = _SUFFIXES.get(suffix[1:], (suffix[1:], None))
+        if name in FORMATS:
+            return cls.of(name, subtype or usual)
+        if suffix in SOUND_SUFFIXES:
+            known = ", ".join(f".{name}" for name in FORMATS)
+            raise UsageError(f"{file}: {suffix} is not written here: use one of {known}")
+        return cls.of("wav", subtype)
 
     @property
     def suffix(self) -> str:
         """Of file names, with the dot."""
         return f".{self.name}"
+
+    def holds(self, rate: int, channels: int) -> bool:
+        """Whether there can be such a file.
+
+        libvorbis ends the process at rates that it does not know, libFLAC fails at the first
+        sample: neither may be asked.
+        """
+        if self.subtype == "VORBIS":
+            return rate <= 200_000 and channels <= 255
+        if self.subtype == "OPUS":
+            return rate in _OPUS_RATES and channels <= 255
+        if self.name == "flac":
+            return (rate < 1 << 16 or rate % 10 == 0) and rate <= 655_350 and channels <= 8
+        return True
+
+    def check(self, rate: int, channels: int) -> None:
+        """Raises UsageError where there can be no such file."""
+        if not self.holds(rate, channels):
+            raise UsageError(
+                f"{self.name} {self.subtype} cannot hold {channels} channels at {rate} Hz: "
+                "choose --format wav"
+            )
 
 
 class AudioSink:
@@ -87,6 +122,7 @@ class AudioSink:
     Raises:
         UsageError: the format cannot have this rate or number of channels.
         CorruptStream: the metadata's tags are damaged.
+        OutputError: the encoder fails.
         OSError: while writing: no space, closed pipe.
     """
 
@@ -100,6 +136,7 @@ class AudioSink:
         samples: int,
         metadata: tuple[tuple[int, bytes], ...] = (),
     ) -> None:
+        format.check(rate, channels)
         self._missing = samples
         self._writer: _Wav | _Encoded
         if format.name == "wav":
@@ -203,31 +240,35 @@ class _Encoded:
             file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
         self._file = _Recorder(file)
         self._bits = _BITS.get(format.subtype)
-        try:
+        with self._errors():
             self._sound = soundfile.SoundFile(
                 self._file, "w", rate, channels, format.subtype, format=format.name.upper()
             )
-        except soundfile.LibsndfileError:
-            self._file.raise_error()
-            raise UsageError(
-                f"{format.name} {format.subtype} cannot hold {channels} channels at {rate} Hz: "
-                "choose --format wav"
-            ) from None
         for name, value in tags.items():
             setattr(self._sound, name, value)
 
     def write(self, block: np.ndarray) -> None:
-        if self._bits is not None:
-            # libsndfile takes the upper bits of 32.
-            self._sound.write(quantise(block, self._bits) << (32 - self._bits))
-        else:
-            for start in range(0, len(block), _OGG_STEP):
-                self._sound.write(np.clip(block[start : start + _OGG_STEP], -1.0, 1.0))
+        with self._errors():
+            if self._bits is not None:
+                # libsndfile takes the upper bits of 32.
+                self._sound.write(quantise(block, self._bits) << (32 - self._bits))
+            else:
+                for start in range(0, len(block), _OGG_STEP):
+                    self._sound.write(np.clip(block[start : start + _OGG_STEP], -1.0, 1.0))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raises what the file has met, else what the encoder complains of."""
+        try:
+            yield
+        except soundfile.LibsndfileError as error:
+            self._file.raise_error()
+            raise OutputError(f"the encoder fails: {error.error_string}") from None
         self._file.raise_error()
 
     def close(self) -> None:
-        self._sound.close()
-        self._file.raise_error()
+        with self._errors():
+            self._sound.close()
         if self._pipe is not None:
             with self._file.file as spool:
                 spool.seek(0)

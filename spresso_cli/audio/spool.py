@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from spresso_cli.errors import OutputError
+
 BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
 MEMORY_BYTES = 1 << 24  # 16 MiB: 87 s of mono at 48 kHz; what is longer goes to disk
 
@@ -18,7 +20,7 @@ class Spool:
     """float32 blocks at `rate` Hz; the temporary file has no name and vanishes with the process.
 
     Raises:
-        OSError: there is no space for the temporary file.
+        OutputError: there is no space for the temporary file.
     """
 
     def __init__(self, rate: int, channels: int, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -30,8 +32,14 @@ class Spool:
     def append(self, block: np.ndarray) -> None:
         """Adds float32 [n, channels] at the end; not while `blocks` is being read."""
         assert block.dtype == np.float32 and block.shape[1:] == (self.channels,)
-        self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(block).data)
+        try:
+            self._file.seek(0, 2)
+            self._file.write(np.ascontiguousarray(block).data)
+        except OSError as error:
+            raise OutputError(
+                f"no room for the sound in {tempfile.gettempdir()} ({error.strerror}): "
+                "let TMPDIR name another folder"
+            ) from None
         self.samples += len(block)
 
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:

@@ -21,6 +21,8 @@ from spresso_cli.cli.instant import UnsetStaysUnset
 from spresso_cli.cli.terminal import Terminal, abandon_stdout
 from spresso_cli.errors import SpressoError
 
+INTERRUPTED = 130  # exit code: 128 and SIGINT
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -132,7 +134,7 @@ def exit_code(terminal: Terminal, call: Callable[[], object]) -> int:
     except SystemExit as leaving:
         code = leaving.code
     except (KeyboardInterrupt, typer.Abort):
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
         abandon_stdout()
         return 1
@@ -151,7 +153,7 @@ def exit_code(terminal: Terminal, call: Callable[[], object]) -> int:
             "please report it with what the same command prints under -v"
         )
         return 1
-    if code == 130:
+    if code == INTERRUPTED:
         terminal.error("interrupted")
     return code if isinstance(code, int) else 0
 

@@ -77,6 +77,8 @@ def follow(
     """
     if terminal.json and any(job.output is None for job in jobs):
         raise UsageError("--json and the output both want stdout: give the output a name with -o")
+    if report_path == plan.STDIN:
+        raise UsageError("--report appends to a file: --json writes the same to stdout")
     codes: dict[Path | None, int] = {job.source: 0 for job in jobs}
     with ExitStack() as stack:
         writer = (

@@ -101,6 +101,7 @@ def bundle(
     if output == plan.STDIN:
         total = write_bundle(_clips(found), binary_stdout())
     else:
+        plan.refuse_input(Path(output), found)
         with outputs.replacing(Path(output), force=force) as file:
             total = write_bundle(_clips(found), file)
     terminal.record({"file": output, "clips": len(found), "bytes": total})
@@ -110,10 +111,12 @@ def bundle(
 
 def _clips(found: Iterable[plan.Found]) -> Iterator[tuple[str, Stream]]:
     for item in found:
-        name = "-" if item.source is None else str(item.source)
+        # A file that is called - is ./- here.
+        name = "-" if item.source is None else os.path.join(item.source.parent, item.source.name)
         with blamed_on(name), open_binary(name) as file:
             stream = spr.load(file, max_seconds=None)
-        yield item.relative.removesuffix(".spr"), stream
+        name, suffix = os.path.splitext(item.relative)
+        yield name if suffix.lower() == ".spr" else item.relative, stream
 
 
 @app.command(epilog=UNBUNDLE_EXAMPLES)

@@ -100,15 +100,15 @@ def compress(
     Any length from one sample to an hour, mono or stereo, every rate and format that libsndfile
     reads. door.wav becomes door.spr beside it, or under --output-dir.
     """
+    from spresso_cli.audio.suffixes import SOUND_SUFFIXES
     from spresso_cli.cli import batch, loading
-    from spresso_cli.library import plan
     from spresso_cli.library.resume import StreamParameters
     from spresso_cli.library.run import compress_library
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     jobs = batch.plan_jobs(
         inputs,
-        suffixes=plan.SOUND_SUFFIXES,
+        suffixes=SOUND_SUFFIXES,
         output_suffix=".spr",
         recursive=recursive,
         files_from=files_from,

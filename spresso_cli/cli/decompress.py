@@ -24,6 +24,7 @@ from spresso_cli.cli.options import (
     Recursive,
     Report,
     Resume,
+    Sampler,
     Shard,
     Variety,
     Verbose,
@@ -49,7 +50,7 @@ MAX_SEED = (1 << 64) - 1
 def _checked_seed(value: str | None) -> str | None:
     if value in (None, "random"):
         return value
-    if not (value.isascii() and value.isdigit() and int(value) <= MAX_SEED):
+    if not (value.isascii() and value.isdigit() and len(value) < 21 and int(value) <= MAX_SEED):
         raise typer.BadParameter(f"{value!r} is neither random nor a number from 0 to 2^64 - 1")
     return value
 
@@ -92,8 +93,7 @@ def decompress(
         ),
     ] = None,
     sampler: Annotated[
-        str | None,
-        typer.Option("--sampler", metavar="NAME", help="Solver.", rich_help_panel=SOUND),
+        Sampler | None, typer.Option("--sampler", help="Solver.", rich_help_panel=SOUND)
     ] = None,
     guidance: Annotated[
         float | None,
@@ -166,6 +166,8 @@ def decompress(
         AudioFormat.of(format, subtype) if format else AudioFormat.named(output or "", subtype)
     )
     first = secrets.randbits(32) if seed == "random" else int(seed or 0)
+    if seed == "random":
+        terminal.note(f"seed {first}")
     jobs = batch.plan_jobs(
         inputs,
         suffixes=plan.STREAM_SUFFIXES,

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Verbose
+from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Sampler, Verbose
 from spresso_cli.cli.terminal import binary_stdout
 from spresso_cli.cli.text import shown
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 EXAMPLES = """
 Examples:
@@ -42,7 +42,7 @@ def generate(
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=1, max=1000, help="Solver steps.")
     ] = 32,
-    sampler: Annotated[str, typer.Option("--sampler", metavar="NAME", help="Solver.")] = "heun",
+    sampler: Annotated[Sampler, typer.Option("--sampler", help="Solver.")] = Sampler.heun,
     guidance: Annotated[
         float,
         typer.Option("--guidance", metavar="W", help="Weight of the caption; 1 is none."),
@@ -65,7 +65,7 @@ def generate(
     from spresso_cli.library.outputs import Unseekable, refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    solver = Solver(sampler, steps, guidance)
+    solver = Solver(sampler.value, steps, guidance)
     path = Path(output or _file_name(caption))
     audio_format = AudioFormat.named(path)
     if output != "-":

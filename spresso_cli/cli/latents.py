@@ -12,24 +12,25 @@ from spresso_cli.cli.options import (
     Envelope,
     Force,
     MaxDuration,
-    Output,
     OutputDir,
+    OutputFile,
     Pack,
     Quiet,
     Recursive,
+    Sampler,
     Verbose,
 )
 from spresso_cli.errors import AudioError, UsageError
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
-ENCODE_EXAMPLES = """
+ENCODE_EXAMPLES = r"""
 Examples:
 
   spresso encode-latents door.wav --frame-rate 11
   spresso encode-latents sounds -r --frame-rate 1 --output-dir z
 
-A file holds z, float32 [channels, frames, 64], as safetensors.
+A file holds z, float32 \[channels, frames, 64], as safetensors.
 """
 
 DECODE_EXAMPLES = """
@@ -49,7 +50,7 @@ def encode_latents(
     frame_rate: Annotated[
         int, typer.Option("--frame-rate", metavar="HZ", help="Which of the pack's encoders.")
     ],
-    output: Output = None,
+    output: OutputFile = None,
     output_dir: OutputDir = None,
     force: Force = False,
     downmix: Annotated[
@@ -64,14 +65,14 @@ def encode_latents(
 ) -> None:
     """Encode sounds to the continuous latents before the quantiser."""
     from spresso_cli.audio.files import open_audio
+    from spresso_cli.audio.suffixes import SOUND_SUFFIXES
     from spresso_cli.cli.inputs import for_each
     from spresso_cli.cli.text import shown, size
     from spresso_cli.codec.continuous import ContinuousCodec
-    from spresso_cli.library import plan
     from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    jobs = _jobs(inputs, plan.SOUND_SUFFIXES, SUFFIX, recursive, output, output_dir)
+    jobs = _jobs(inputs, SOUND_SUFFIXES, SUFFIX, recursive, output, output_dir)
     codec = ContinuousCodec.load(pack, device)
 
     def work(name: str) -> None:
@@ -101,9 +102,7 @@ def decode_latents(
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=1, help="Solver steps.")
     ] = None,
-    sampler: Annotated[
-        str | None, typer.Option("--sampler", metavar="NAME", help="Solver.")
-    ] = None,
+    sampler: Annotated[Sampler | None, typer.Option("--sampler", help="Solver.")] = None,
     guidance: Annotated[
         float | None,
         typer.Option("--guidance", metavar="W", help="Weight of z against none; 1 is none."),
@@ -112,7 +111,7 @@ def decode_latents(
         str | None, typer.Option("--prompt", metavar="TEXT", help="Words that steer the decoder.")
     ] = None,
     envelope: Envelope = True,
-    output: Output = None,
+    output: OutputFile = None,
     output_dir: OutputDir = None,
     force: Force = False,
     pack: Pack = None,

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spresso_cli.cli import takes
+from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.options import Device, Force, Pack, Quiet, Verbose
-from spresso_cli.cli.terminal import Terminal
+from spresso_cli.cli.terminal import Terminal, binary_stdout
 from spresso_cli.cli.text import shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from spresso_cli.evaluation.page import Sound
 
 app = typer.Typer(add_completion=False)
@@ -46,7 +49,8 @@ def listen(
         typer.Argument(metavar="IN", help="Sounds, .spr files, or folders of sounds.", exists=True),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="PAGE.html", help="The page to write.")
+        Path,
+        typer.Option("-o", "--output", metavar="PAGE.html", help="The page to write; - is stdout."),
     ],
     force: Force = False,
     rates: takes.Rates = None,
@@ -77,9 +81,13 @@ def listen(
     from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    refuse_existing(output, force)
+    to_stdout = str(output) == "-"
+    if not to_stdout:
+        refuse_existing(output, force)
     files = _expanded(inputs)
     coded_only = all(_is_coded(path) for path in files)
+    if any(map(_is_coded, files)) and (rates or peers or others):
+        terminal.note(".spr files are decoded as they are: -b, --peer and --with are for sounds")
     plan = takes.plan(
         terminal,
         rates=[] if coded_only else rates,
@@ -93,11 +101,13 @@ def listen(
     )
     failures: list[Path] = []
     sounds = _sounds(terminal, files, plan, seconds, failures)
-    with replacing(output, force=force) as out:
-        write_page(out, title, sounds, audio.value)
-    terminal.note(
-        f"{shown(output)}: {len(files) - len(failures)} sounds, {size(output.stat().st_size)}"
-    )
+    if to_stdout:
+        write_page(binary_stdout(), title, sounds, audio.value)
+    else:
+        with replacing(output, force=force) as out:
+            write_page(out, title, sounds, audio.value)
+        made = len(files) - len(failures)
+        terminal.note(f"{shown(output)}: {made} sounds, {size(output.stat().st_size)}")
     raise typer.Exit(1 if failures else 0)
 
 
@@ -111,16 +121,22 @@ def _sounds(
     for number, path in enumerate(files, 1):
         terminal.note(f"[{number}/{len(files)}] {shown(path)}")
         try:
-            yield _sound(path, plan, seconds)
+            with blamed_on(path):
+                sound = _sound(path, plan, seconds)
         except SpressoError as error:
-            if len(files) == 1:
-                raise
-            terminal.error(f"{shown(path)}: {error}")
             failures.append(path)
+            if len(failures) == len(files):  # there is nothing to make a page of
+                raise
+            terminal.error(str(error))
+        else:
+            yield sound
 
 
 def _sound(path: Path, plan: takes.Plan, seconds: float | None) -> Sound:
     from spresso_cli.evaluation.page import Sound, Version
+
+    def beginning(samples: np.ndarray, rate: int) -> np.ndarray:
+        return samples if seconds is None else samples[: max(1, int(seconds * rate))]
 
     versions = []
     if _is_coded(path):
@@ -128,15 +144,17 @@ def _sound(path: Path, plan: takes.Plan, seconds: float | None) -> Sound:
             made = plan.decodes(spr.load(file))
     else:
         samples, rate = takes.read_sound(path)
-        if seconds is not None:
-            samples = samples[: max(1, int(seconds * rate))]
+        samples = beginning(samples, rate)
         channels = "mono" if samples.shape[1] == 1 else "stereo"
         detail = f"{rate / 1000:g} kHz, {channels}, {len(samples) / rate:.2f} s"
         versions.append(Version("Source", samples, rate, detail))
         made = plan.takes(path.stem, samples, rate)
-    versions += [
-        Version(t.label, t.samples, t.rate, t.detail, t.file_bytes, t.payload_bytes) for t in made
-    ]
+    for take in made:
+        samples = beginning(take.samples, take.rate)
+        # Sizes are those of the whole.
+        whole = len(samples) == len(take.samples)
+        sizes = (take.file_bytes, take.payload_bytes) if whole else (None, None)
+        versions.append(Version(take.label, samples, take.rate, take.detail, *sizes))
     return Sound(path.stem, tuple(versions))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,6 +11,14 @@ import typer
 OUTPUT = "Output"
 BATCH = "Many files"
 TALK = "Messages"
+
+
+class Sampler(StrEnum):
+    """The solvers of spresso_cli/diffusion/samplers.py, which imports torch."""
+
+    heun = "heun"
+    ipndm3 = "ipndm3"
+    dpmpp3m = "dpmpp3m"
 
 
 def _checked_device(value: str) -> str:
@@ -42,6 +51,10 @@ Output = Annotated[
     typer.Option(
         "-o", "--output", metavar="FILE", help="Output file; - is stdout.", rich_help_panel=OUTPUT
     ),
+]
+OutputFile = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Output file.", rich_help_panel=OUTPUT),
 ]
 OutputDir = Annotated[
     str | None,
@@ -92,7 +105,8 @@ Variety = Annotated[
         metavar="V",
         min=0,
         max=1,
-        help="How far takes differ: the share of what the codes leave open that the seed fills in.",
+        help="How far takes differ: the share of what the codes leave open that the seed fills in;"
+        " nothing where the envelope is not held.",
     ),
 ]
 

@@ -170,6 +170,9 @@ def plan(
         except PeerUnavailable as error:
             terminal.note(f"{spec}: skipped, {error}")
     folders = [_labelled_folder(text) for text in others or ()]
+    labels = [label for label, _ in folders]
+    if len(set(labels)) < len(labels):
+        raise UsageError("--with: every label can be given once")
     decoding = [DecodeOptions(seed=seed, steps=steps) for seed in seeds or [0]]
     return Plan(loading.codec_factory(pack, device), profiles, decoding, ready, folders)
 
@@ -207,9 +210,13 @@ def _labelled_folder(text: str) -> tuple[str, Path]:
 
 
 def _file_named(folder: Path, stem: str) -> Path:
-    from spresso_cli.evaluation.clips import SUFFIXES
+    from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 
-    found = [p for p in sorted(folder.glob(f"{stem}.*")) if p.suffix.lower() in SUFFIXES]
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.stem == stem and path.suffix.lower() in SOUND_SUFFIXES
+    )
     if not found:
         raise UsageError(f"{folder}: no sound named {stem} in this folder")
     return found[0]

@@ -33,8 +33,15 @@ from spresso_cli.codec.weights import (
 )
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
-from spresso_cli.container.stream import Stream
-from spresso_cli.errors import BadPack, MissingPack, OutOfMemory, SpressoError, UsageError
+from spresso_cli.container.stream import Header, Stream
+from spresso_cli.errors import (
+    BadPack,
+    MissingPack,
+    OutOfMemory,
+    OutputError,
+    SpressoError,
+    UsageError,
+)
 from spresso_cli.models.clap import TextTower
 from spresso_cli.models.dit import TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
@@ -210,19 +217,8 @@ class Codec:
     def _job(self, key: Hashable, stream: Stream, options: DecodeOptions) -> _Job:
         """Make every choice that decoding needs; raises the errors that decoding would."""
         rate = stream.profile.frame_rate
-        if self._explicit:
-            pack = self.pack
-            family = pack.families.get(rate)
-            if family is None or family.tag != stream.weights_tag:
-                raise MissingPack(
-                    f"made with weights {stream.weights_tag.hex()} at {rate} Hz, which pack "
-                    f"{pack.name} does not have: leave --pack out to use the pack that has them"
-                )
-        else:
-            own = self.pack.families.get(rate)
-            fits = own is not None and own.tag == stream.weights_tag
-            pack = self.pack if fits else pack_for_tag(stream.weights_tag, rate)
-            family = pack.families[rate]
+        pack = self._pack_of(stream)
+        family = pack.families[rate]
         if stream.profile.codebooks > family.max_codebooks:
             raise MissingPack(
                 f"has {stream.profile.codebooks} codebooks, pack {pack.name} at {rate} Hz only "
@@ -244,6 +240,22 @@ class Codec:
             options.envelope,
             options.variety,
         )
+
+    def _pack_of(self, header: Header) -> PackInfo:
+        """The pack whose weights made a sound: another one than this codec's only if nobody chose it.
+
+        Raises MissingPack.
+        """
+        rate, tag = header.profile.frame_rate, header.weights_tag
+        own = self.pack.families.get(rate)
+        if own is not None and own.tag == tag:
+            return self.pack
+        if self._explicit:
+            raise MissingPack(
+                f"made with weights {tag.hex()} at {rate} Hz, which pack {self.pack.name} "
+                "does not have: leave --pack out to use the pack that has them"
+            )
+        return pack_for_tag(tag, rate)
 
     def _decode(self, jobs: list[_Job]) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
         """Results of jobs that agree in `together`, in order."""
@@ -300,7 +312,7 @@ class Codec:
             try:
                 with within_memory(self.device):
                     result = Performance(job.stream, sound)
-            except OutOfMemory as error:
+            except (OutOfMemory, OutputError) as error:
                 result = error
             yield result
 

@@ -22,7 +22,6 @@ from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
 from spresso_cli.codec.device import within_memory
 from spresso_cli.codec.encoder import SoundEncoder, _Sound
 from spresso_cli.codec.envelope import held_to_envelope
-from spresso_cli.codec.packs import pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.codec.protocol import Decoded, DecodeOptions
 from spresso_cli.container.profile import Profile
@@ -129,10 +128,7 @@ class ContinuousCodec(Codec):
         """
         header = latents.header
         rate = header.profile.frame_rate
-        own = self.pack.families.get(rate)
-        pack = self.pack
-        if own is None or own.digest != latents.digest:
-            pack = pack_for_tag(header.weights_tag, rate)
+        pack = self._pack_of(header)
         family = pack.families[rate]
         if family.digest != latents.digest or latents.z.shape[2] != family.adapter["channels"]:
             raise MissingPack(f"made with weights {latents.digest[:8]}, which are not installed")

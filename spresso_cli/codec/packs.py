@@ -7,6 +7,7 @@ alone, so that `info`, `verify` and `models` answer at once; `weights.py` reads 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -105,7 +106,7 @@ class PackInfo:
             kbps: an upper limit on the nominal rate; the best-ranked point below it is taken.
                 None, with nothing else asked for: the pack's default.
             frame_rate, codebooks: override the choice; codebooks alone keep the frame rate
-                that the rate would have chosen.
+                that the rate would have chosen, and may not go beyond it.
 
         Raises:
             UsageError: no operating point fits; the text names the lowest rate or what exists.
@@ -125,12 +126,21 @@ class PackInfo:
         fitting = [p for p in points if p.kbps <= limit * (1 + 1e-9)]
         if not fitting:
             lowest = min(p.kbps for p in points)
+            place = "" if frame_rate is None else f" at {frame_rate} Hz"
             raise UsageError(
-                f"{limit:g} kbps is below the lowest rate of pack {self.name}: "
+                f"{limit:g} kbps is below the lowest rate of pack {self.name}{place}: "
                 f"use -b {lowest:g} or more"
             )
         best = min(fitting, key=lambda p: p.rank)
-        return self._profile(best.frame_rate, best.codebooks if codebooks is None else codebooks)
+        if codebooks is None:
+            return self._profile(best.frame_rate, best.codebooks)
+        profile = self._profile(best.frame_rate, codebooks)
+        if kbps is not None and profile.kbps > limit * (1 + 1e-9):
+            raise UsageError(
+                f"{codebooks} codebooks at {best.frame_rate} Hz are {profile.kbps:g} kbps, "
+                f"more than {kbps:g}: leave out one of the two"
+            )
+        return profile
 
     def _profile(self, frame_rate: int, codebooks: int) -> Profile:
         most = self.families[frame_rate].max_codebooks
@@ -216,6 +226,13 @@ def installed_packs() -> list[PackInfo]:
     return [read_pack(path) for path in dict.fromkeys(_places())]
 
 
+def _usable_packs() -> Iterator[PackInfo]:
+    """Those that are not damaged: whoever looks for one of them need not know of the others."""
+    for path in dict.fromkeys(_places()):
+        with contextlib.suppress(BadPack):
+            yield read_pack(path)
+
+
 def find_pack(name_or_path: str | os.PathLike[str] | None = None) -> PackInfo:
     """The pack of a name or folder; None: SPRESSO_PACK (a name or folder), else the default.
 
@@ -229,7 +246,7 @@ def find_pack(name_or_path: str | os.PathLike[str] | None = None) -> PackInfo:
         if not packs:
             raise MissingPack("no pack of weights is installed: reinstall spresso")
         return packs[0]
-    for info in installed_packs():
+    for info in _usable_packs():
         if info.name == os.fspath(wanted):
             return info
     folder = Path(wanted)
@@ -249,7 +266,7 @@ def pack_for_tag(tag: bytes, frame_rate: int) -> PackInfo:
     Raises:
         MissingPack: none of the installed packs has these weights; the text names the tag.
     """
-    for info in installed_packs():
+    for info in _usable_packs():
         family = info.families.get(frame_rate)
         if family is not None and family.tag == tag:
             return info

@@ -15,19 +15,14 @@ from importlib.resources import files
 from typing import BinaryIO, Literal
 
 import numpy as np
-import soundfile
 
+from spresso_cli.audio.sink import AudioFormat, AudioSink
 from spresso_cli.evaluation.pictures import height_of, level_map, spectrogram_png
 
-AudioFormat = Literal["flac", "wav", "ogg"]
+Carried = Literal["flac", "wav", "ogg"]
 
 PICTURE_WIDTH, PICTURE_HEIGHT = 720, 128
 
-_CONTENT = {
-    "flac": ("FLAC", "PCM_16", "audio/flac"),
-    "wav": ("WAV", "PCM_16", "audio/wav"),
-    "ogg": ("OGG", "VORBIS", "audio/ogg"),
-}
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -70,10 +65,11 @@ class Sound:
     versions: tuple[Version, ...]
 
 
-def write_page(
-    out: BinaryIO, title: str, sounds: Iterable[Sound], audio: AudioFormat = "flac"
-) -> None:
-    """Write the page; sounds are taken one at a time, so that only one is held in memory."""
+def write_page(out: BinaryIO, title: str, sounds: Iterable[Sound], audio: Carried = "flac") -> None:
+    """Write the page; sounds are taken one at a time, so that only one is held in memory.
+
+    A sound whose rate `audio` cannot have is carried as WAV.
+    """
 
     def put(text: str) -> None:
         out.write(text.encode())
@@ -101,7 +97,7 @@ _KEYS = (
 )
 
 
-def _section(number: int, sound: Sound, audio: AudioFormat) -> str:
+def _section(number: int, sound: Sound, audio: Carried) -> str:
     levels = [level_map(v.samples, v.rate, PICTURE_WIDTH, PICTURE_HEIGHT) for v in sound.versions]
     top = max(-60.0, float(levels[0].max()))  # one scale for all: differences of level show
     rows = "".join(
@@ -120,10 +116,19 @@ def _section(number: int, sound: Sound, audio: AudioFormat) -> str:
     )
 
 
-def _row(number: int, index: int, version: Version, picture: bytes, audio: AudioFormat) -> str:
-    container, subtype, kind = _CONTENT[audio]
+def _row(number: int, index: int, version: Version, picture: bytes, audio: Carried) -> str:
+    channels = version.samples.shape[1]
+    if not AudioFormat.of(audio).holds(version.rate, channels):
+        audio = "wav"
     data = io.BytesIO()
-    soundfile.write(data, version.samples, version.rate, format=container, subtype=subtype)
+    with AudioSink(
+        data,
+        AudioFormat.of(audio),
+        rate=version.rate,
+        channels=channels,
+        samples=len(version.samples),
+    ) as sink:
+        sink.write(version.samples)
     label = escape(version.label)
     detail = f' <span class="detail">{escape(version.detail)}</span>' if version.detail else ""
     key = f"<kbd>{index + 1}</kbd>" if index < 9 else "<kbd>·</kbd>"
@@ -134,7 +139,7 @@ def _row(number: int, index: int, version: Version, picture: bytes, audio: Audio
         f'<div class="strip"><img alt="Spectrogram of {label}" width="{PICTURE_WIDTH}" '
         f'height="{PICTURE_HEIGHT}" src="{_data_uri("image/png", picture)}">'
         f'{_ticks(version.rate)}<span class="playhead"></span></div>\n'
-        f'<audio controls preload="none" src="{_data_uri(kind, data.getvalue())}"></audio>\n'
+        f'<audio controls preload="none" src="{_data_uri(f"audio/{audio}", data.getvalue())}"></audio>\n'
         "</div>\n"
     )
 

@@ -30,10 +30,12 @@ def prepared(
     """Yields `prepare(item)` of every item in order, at most `DEPTH` of them in advance.
 
     `prepare` runs in threads; what it raises is raised here, in the place of its item. Closing the
-    iterator drops what has not begun and waits for what has.
+    iterator drops what has not begun and waits for what has; an interruption that is raised in it
+    does not wait, because a pipe may never say anything.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="spresso-ahead")
     waiting: deque[Future[Ready]] = deque()
+    wait = True
     try:
         for item in items:
             waiting.append(pool.submit(prepare, item))
@@ -41,8 +43,11 @@ def prepared(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except KeyboardInterrupt:
+        wait = False
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def loaded(source: AudioSource, *, metadata: bool) -> AudioSource:

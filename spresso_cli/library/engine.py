@@ -139,6 +139,8 @@ def run(
                 yield task.result
             else:
                 yield from _through_codec(chain([task], tasks), direction, codec_factory(), finish)
+    except KeyboardInterrupt as interruption:
+        tasks.throw(interruption)
     finally:
         tasks.close()
 
@@ -196,6 +198,8 @@ def _look_at(job: Job, direction: Direction[Work, Product], options: RunOptions)
                 )
             if existing is not None and not options.force:
                 raise OutputError(f"{job.output} exists and {existing.fault}: -f replaces it")
+        if job.source is not None:
+            os.stat(job.source)  # a mistyped name is the first thing to say
         if job.output is not None:
             outputs.refuse_existing(job.output, options.force)
         taken = direction.take(job)

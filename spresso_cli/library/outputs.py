@@ -34,6 +34,8 @@ def refuse_existing(path: Path, force: bool) -> None:
 
     Devices and pipes are there to be written to and are never refused; folders always are.
     """
+    if _is_descriptor(path):
+        return
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -122,13 +124,19 @@ def _prepared(path: Path) -> Path | None:
     """Makes the folder and returns a temporary name in it; None for a device or a pipe."""
     try:
         os.makedirs(path.parent, exist_ok=True)
-        if path.exists() and not path.is_file():
+        if _is_descriptor(path) or (path.exists() and not path.is_file()):
             return None
         temporary = path.parent / _temporary_name(path.name)
         os.access(temporary, os.F_OK)  # asks the system, and only for the name's sake
         return temporary
     except ValueError as error:  # a zero byte, or characters that the system cannot encode
         raise OutputError(f"{path} is not a possible name here: {error}") from None
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Whether a name stands for a file that is open already, such as stdout led into one."""
+    name = os.path.abspath(path)
+    return name in ("/dev/stdout", "/dev/stderr") or name.startswith(("/dev/fd/", "/proc/self/fd/"))
 
 
 def _temporary_name(name: str) -> str:

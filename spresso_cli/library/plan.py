@@ -15,45 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import UsageError
 
-# What a folder is searched for. A file that is named may have any suffix, or none.
+# What a folder is searched for, beside sounds. A file that is named may have any suffix, or none.
 STREAM_SUFFIXES = frozenset({".spr"})
-SOUND_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".wave",
-        ".bwf",
-        ".rf64",
-        ".w64",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".caf",
-        ".au",
-        ".snd",
-        ".voc",
-        ".sds",
-        ".paf",
-        ".avr",
-        ".iff",
-        ".8svx",
-        ".svx",
-        ".16sv",
-        ".sf",
-        ".nist",
-        ".sph",
-        ".pvf",
-        ".xi",
-        ".wve",
-        ".sd2",
-    ]
-)
 
 STDIN = "-"  # as a name; as an output name it is stdout
 
@@ -149,7 +115,7 @@ def plan(
         if len(found) * len(takes) > 1:
             raise UsageError("-o names one output and there are several: use --output-dir")
         target = None if output == STDIN else Path(output)
-        if target is not None and target.is_dir():
+        if target is not None and (target.is_dir() or output.endswith((os.sep, "/"))):
             raise UsageError(f"{output} is a folder: use --output-dir")
         jobs = [Job(found[0].source, target, found[0].relative, takes[0])]
     elif found[0].source is None:
@@ -164,6 +130,14 @@ def plan(
         ]
     _refuse_collisions(jobs)
     return jobs
+
+
+def refuse_input(output: Path, found: Iterable[Found]) -> None:
+    """Raises UsageError for an output that is one of the inputs."""
+    identity = _identity(output)
+    for item in found:
+        if identity is not None and _identity(item.source) == identity:
+            raise UsageError(f"the output {output} is the input {item.source}: choose another name")
 
 
 def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> list[Found]:

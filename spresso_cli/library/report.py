@@ -46,7 +46,7 @@ class ReportWriter:
     """Appends records to a JSONL file; a context manager.
 
     Raises:
-        OutputError: the file cannot be opened or written.
+        OutputError: the file cannot be opened or written, or is something else than a report.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +54,9 @@ class ReportWriter:
         try:
             os.makedirs(path.parent, exist_ok=True)
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close
+            if self._is_another():
+                self._file.close()
+                raise OutputError(f"{path} is no report: name another file")
             self._end_broken_line()
         except (OSError, ValueError) as error:
             raise self._failure(error) from None
@@ -79,6 +82,11 @@ class ReportWriter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _is_another(self) -> bool:
+        """Whether somebody else's data is there: a sound, because a name was left out."""
+        self._file.seek(0)
+        return self._file.read(1) not in (b"", b"{")
 
     def _end_broken_line(self) -> None:
         """A killed run may have left half a line: the next record must not continue it."""

@@ -18,6 +18,8 @@ from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import SpressoError
 
+_BLOCK = 1 << 16  # samples that are read at a time
+
 
 @dataclass(frozen=True)
 class StreamParameters:
@@ -81,11 +83,16 @@ def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
         stream = spr.load(file, max_seconds=None)
     try:
         with open(output, "rb") as file, soundfile.SoundFile(file) as sound:
-            found = (sound.frames, sound.samplerate, sound.channels, sound.subtype)
+            encoded = sound.format.lower() if sound.format in ("FLAC", "OGG") else "wav"
+            found = (encoded, sound.subtype, sound.frames, sound.samplerate, sound.channels)
+            if encoded != "wav":  # their headers say nothing of where the file ends
+                for block in sound.blocks(_BLOCK, dtype="float32"):
+                    del block
     except (soundfile.SoundFileError, TypeError):
-        return Existing("is no sound file")
-    if found != (stream.samples, stream.source_rate, stream.channels, format.subtype):
-        return Existing("has another length, rate, number of channels or sample type")
+        return Existing("is no whole sound file")
+    wanted = (format.name, format.subtype, stream.samples, stream.source_rate, stream.channels)
+    if found != wanted:
+        return Existing("has another format, length, rate or number of channels")
     return Existing(None, stream.seconds)
 
 

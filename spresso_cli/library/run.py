@@ -109,6 +109,7 @@ class _Decompress:
                     stream = spr.load(file, self.options.max_seconds)
         except (OSError, ValueError) as error:
             raise AudioError(getattr(error, "strerror", None) or str(error)) from None
+        self.format.check(stream.source_rate, stream.channels)
         return Taken(stream, len(spr.write(stream)), stream.seconds)
 
     def compare(self, source: Path, output: Path) -> Existing:

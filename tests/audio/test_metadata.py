@@ -150,3 +150,10 @@ def test_tags_of_unknown_names_and_impossible_characters_do_no_harm() -> None:
     for format in ("wav", "flac", "ogg"):
         ((_, tags),) = open_audio(saved(format, ((tlv.TAGS, value),))).metadata()
         assert json.loads(tags) == {"title": "ab?"}
+
+
+def test_tags_of_older_files_are_windows_1252() -> None:
+    info = b"INFO" + metadata.chunk(b"INAM", b"T\xfcr\0") + metadata.chunk(b"IART", b"Zoe\0")
+    data = riff((b"LIST", info), SOUND)
+    found = metadata.read(io.BytesIO(data), {"title": "T\ufffdr", "artist": "Zoe"})
+    assert metadata.tags_of(found) == {"title": "Tür", "artist": "Zoe"}

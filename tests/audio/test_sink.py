@@ -135,10 +135,38 @@ def test_names_are_taken_in_any_case_and_defaults_are_lossless_16_bit() -> None:
     assert AudioFormat.of("flac").suffix == ".flac"
 
 
-@pytest.mark.parametrize(("pair", "rate"), [(("ogg", "OPUS"), 44_100), (("flac", None), 768_000)])
+@pytest.mark.parametrize(
+    ("pair", "rate"),
+    [
+        (("ogg", "OPUS"), 44_100),
+        (("ogg", "VORBIS"), 200_001),  # beyond which libvorbis ends the process
+        (("flac", None), 96_096),  # beyond 65 535 Hz a header has tens of Hz
+        (("flac", None), 768_000),
+    ],
+)
 def test_a_rate_that_a_format_lacks_is_a_usage_error(pair: tuple[str, str], rate: int) -> None:
     with pytest.raises(UsageError, match=f"{rate} Hz: choose --format wav"):
         written(AudioFormat.of(*pair), sound(10), rate)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("ogg", 200_000), ("flac", 65_535), ("flac", 655_350)])
+def test_the_highest_rates_of_a_format_are_written(name: str, rate: int) -> None:
+    file = written(AudioFormat.of(name), sound(5000), rate)
+    assert soundfile.info(io.BytesIO(file)).samplerate == rate
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("a.WAVE", ("wav", "PCM_16")), ("a.oga", ("ogg", "VORBIS")), ("a.opus", ("ogg", "OPUS")),
+     ("a.take3", ("wav", "PCM_16"))],
+)  # fmt: skip
+def test_a_name_asks_for_a_format(name: str, format: tuple[str, str]) -> None:
+    assert AudioFormat.named(name) == AudioFormat(*format)
+
+
+def test_a_name_that_asks_for_a_format_that_is_not_written_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"take.mp3: .mp3 is not written here: use one of .wav"):
+        AudioFormat.named("take.mp3")
 
 
 def test_a_sink_insists_on_the_samples_it_was_promised() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
 from spresso_cli.audio.spool import Spool
+from spresso_cli.errors import OutputError
 
 
 @pytest.mark.parametrize("memory_bytes", [100, 1 << 20])
@@ -26,3 +29,13 @@ def test_reading_does_not_move_where_the_next_block_goes() -> None:
     next(spool.blocks(2))
     spool.append(np.ones((5, 1), np.float32))
     assert np.concatenate(list(spool.blocks()))[:, 0].tolist() == [0.0] * 5 + [1.0] * 5
+
+
+def test_a_full_temporary_folder_is_an_error_that_names_it(monkeypatch) -> None:
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spool = Spool(48_000, 1)
+    monkeypatch.setattr(spool._file, "write", full)
+    with pytest.raises(OutputError, match="No space left on device.*TMPDIR"):
+        spool.append(np.zeros((10, 1), np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,23 @@ def test_json_and_a_bundle_cannot_share_stdout(spresso, small: Path) -> None:
     shown = spresso("bundle", small, "-r", "-o", "-", "--json")
     assert shown.code == 2
     assert shown.data == b""
+
+
+def test_a_file_that_is_called_like_stdin_is_a_file(spresso, small: Path) -> None:
+    shutil.copy(next(small.rglob("*.spr")), "-")
+    assert spresso("bundle", "./-", "-o", "x.sprb").code == 0
+    assert spresso("list", "x.sprb", "--json").records[0]["name"] == "-"
+
+
+def test_a_bundle_does_not_replace_what_it_is_made_of(spresso, small: Path) -> None:
+    path = next(small.rglob("*.spr"))
+    before = path.read_bytes()
+    outcome = spresso("bundle", path, "-o", path, "-f")
+    assert outcome.code == 2 and "is the input" in outcome.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_suffix_in_capitals_is_one(spresso, small: Path) -> None:
+    shutil.copy(next(small.rglob("*.spr")), "UP.SPR")
+    spresso("bundle", "UP.SPR", "-o", "x.sprb")
+    assert spresso("list", "x.sprb", "--json").records[0]["name"] == "UP"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from spresso_cli.cli.options import Sampler
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
+from spresso_cli.diffusion.samplers import SAMPLERS
 
 from .conftest import Bench, make_stream
 
@@ -210,3 +215,48 @@ def test_a_declared_day_of_sound_is_refused_before_memory_is_taken(spresso, benc
     assert shown.code == 4
     assert "--max-duration" in shown.stderr
     assert bench.loads == []
+
+
+def test_a_random_seed_is_told(spresso, bench: Bench, door: Path, asked) -> None:
+    outcome = spresso("decompress", door, "--seed", "random", "-o", "take.wav")
+    assert f"seed {asked[0].seed}" in outcome.stderr
+
+
+@pytest.mark.parametrize("wrong", [("--sampler", "euler"), ("--seed", "9" * 5000)])
+def test_what_no_file_can_be_decoded_with_is_refused_before_any(
+    spresso, bench: Bench, door: Path, wrong: tuple[str, str]
+) -> None:
+    assert spresso("decompress", door, *wrong).code == 2
+    assert not bench.loads
+
+
+def test_samplers_are_those_of_the_package() -> None:
+    assert {sampler.value for sampler in Sampler} == SAMPLERS.keys()
+
+
+def test_a_format_that_lacks_the_rate_is_refused_before_decoding_and_stops_no_other(
+    spresso, bench: Bench, door: Path
+) -> None:
+    Path("high.spr").write_bytes(spr.write(make_stream(samples=500, rate=384_000)))
+    outcome = spresso("decompress", "high.spr", door, "--format", "ogg")
+    assert outcome.code == 1
+    assert "high.spr: ogg VORBIS cannot hold 1 channels at 384000 Hz" in outcome.stderr
+    assert Path("door.ogg").exists() and not Path("high.ogg").exists()
+
+
+def test_stdout_under_its_name_is_stdout(spr_file: Path, tmp_path: Path) -> None:
+    program = Path(__file__).parents[1] / "library" / "fake_spresso.py"
+    with open("take.wav", "wb") as out:
+        subprocess.run(
+            [sys.executable, program, "decompress", spr_file, "-o", "/proc/self/fd/1"],
+            env=os.environ | {"PYTHONPATH": str(program.parents[2])}, stdout=out, check=True,
+        )  # fmt: skip
+    assert soundfile.info("take.wav").frames == 240_000
+
+
+@pytest.mark.parametrize("name", ["take.mp3", "folder/"])
+def test_an_output_name_that_cannot_be_honoured_is_refused(
+    spresso, bench: Bench, door: Path, name: str
+) -> None:
+    assert spresso("decompress", door, "-o", name).code == 2
+    assert not Path(name).exists()

@@ -50,6 +50,25 @@ def test_frame_rate_and_codebooks_override_the_choice(tiny_path):
             info.choose(**wrong)
 
 
+def test_codebooks_beyond_the_rate_are_refused(tiny_path):
+    info = packs.read_pack(tiny_path)
+    with pytest.raises(UsageError, match="8 codebooks at 1 Hz are 0.096 kbps, more than 0.048"):
+        info.choose(0.048, codebooks=8)
+    with pytest.raises(UsageError, match="lowest rate of pack tiny at 11 Hz"):
+        info.choose(0.096, frame_rate=11)
+
+
+def test_a_damaged_pack_is_no_hindrance_to_another(copy, monkeypatch):
+    default = packs.installed_packs()[0]
+    (copy / "pack.json").write_text("{}")
+    monkeypatch.setenv(packs.PACK_VARIABLE, str(copy))
+    assert packs.find_pack(default.name).path == default.path
+    family = next(iter(default.families.values()))
+    assert packs.pack_for_tag(family.tag, family.frame_rate).name == default.name
+    with pytest.raises(BadPack):
+        packs.find_pack()
+
+
 def test_the_environment_selects_a_pack(tiny_path, monkeypatch):
     monkeypatch.setenv(packs.PACK_VARIABLE, str(tiny_path))
     assert packs.find_pack().name == "tiny"

@@ -169,3 +169,11 @@ class TestInChromium:
         browser.click(".play", 1)
         browser.wait("sounds[1].playing")
         assert browser.run("return sounds[0].playing") is False
+
+
+def test_long_sounds_and_any_rate_can_be_carried_as_ogg() -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (60 * 8000, 1)).astype(np.float32)
+    versions = (Version("long", noise, 8000), Version("high", noise[:4000], 384_000))
+    out = io.BytesIO()
+    write_page(out, "Ogg", [Sound("x", versions)], "ogg")
+    assert re.findall(r"data:(audio/\w+)", out.getvalue().decode()) == ["audio/ogg", "audio/wav"]

@@ -6,10 +6,10 @@ FAKE_DELAY is the time in seconds that a file takes.
 from __future__ import annotations
 
 import os
-import sys
 import time
 
-from spresso_cli.cli import app, loading
+from spresso_cli.__main__ import main
+from spresso_cli.cli import loading
 from spresso_cli.container.profile import Profile
 from tests.library.conftest import TAG, FakeCodec
 
@@ -26,4 +26,4 @@ class SlowCodec(FakeCodec):
 if __name__ == "__main__":
     loading.codec_factory = lambda pack, device: lambda: SlowCodec(batch=2)
     loading.choose_profile = lambda pack, kbps, frame_rate, codebooks: (Profile.of(1, 8), TAG)
-    sys.exit(app.run(sys.argv[1:]))
+    main()

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.library.outputs import TEMPORARY
-from spresso_cli.library.plan import SOUND_SUFFIXES, find, plan
+from spresso_cli.library.plan import find, plan
 from spresso_cli.library.resume import StreamParameters
 from spresso_cli.library.run import compress_library
 from tests.library.conftest import TAG
@@ -117,3 +118,14 @@ def test_two_runs_in_one_folder_never_damage_each_other(
     complaints = "".join(errors).splitlines()
     assert all("exists already" in line for line in complaints)
     assert not list(out.rglob(f"*{TEMPORARY}"))
+
+
+def test_one_interruption_is_enough_while_a_pipe_says_nothing(tmp_path: Path) -> None:
+    pipe = tmp_path / "f.wav"
+    os.mkfifo(pipe)
+    process = start(pipe, "-o", tmp_path / "f.spr")
+    with open(pipe, "wb"):  # which comes back when the other end is being read
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    assert "interrupted" in process.stderr.read()

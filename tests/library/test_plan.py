@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import UsageError
 from spresso_cli.library.plan import (
-    SOUND_SUFFIXES,
     STREAM_SUFFIXES,
     Found,
     Job,

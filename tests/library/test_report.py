@@ -130,3 +130,11 @@ def test_a_report_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) -> 
         ReportWriter(tmp_path)
     with pytest.raises(SpressoError, match="No such file"):
         merge([tmp_path / "missing.jsonl"])
+
+
+def test_somebody_elses_file_is_no_report(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF")
+    with pytest.raises(OutputError, match="a.wav is no report"):
+        ReportWriter(path)
+    assert path.read_bytes() == b"RIFF"

@@ -14,12 +14,13 @@ import soundfile
 
 from spresso_cli.audio.files import open_audio
 from spresso_cli.audio.sink import AudioFormat
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr, tlv
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import AudioError, MissingPack, OutputError, SpressoError
 from spresso_cli.library.engine import FileResult
-from spresso_cli.library.plan import SOUND_SUFFIXES, STREAM_SUFFIXES, Job, find, plan
+from spresso_cli.library.plan import STREAM_SUFFIXES, Job, find, plan
 from spresso_cli.library.resume import StreamParameters
 from spresso_cli.library.run import compress_library, decompress_library
 from spresso_cli.library.shards import Shard
@@ -455,8 +456,8 @@ def test_resume_skips_decoded_sounds_that_fit(
     results = decompress(jobs, resume=True)
     assert statuses(results) == ["failed"] * 3 + ["skipped"] * 7
     assert [str(result.error).split(" exists and ")[1].split(",")[0] for result in results[:3]] == [
-        "has another length",
-        "is no sound file: -f replaces it",
+        "has another format",
+        "is no whole sound file: -f replaces it",
         "is older than its source: -f replaces it",
     ]
     assert statuses(decompress(jobs, resume=True, force=True)) == ["done"] * 3 + ["skipped"] * 7
@@ -524,3 +525,29 @@ def test_odd_names_go_there_and_back(
     assert os.fsencode(tmp_path) + b"/" + name[:-4] + b".out.wav" in [
         os.path.join(os.fsencode(tmp_path), entry) for entry in os.listdir(os.fsencode(tmp_path))
     ]
+
+
+def test_resume_reads_encoded_sounds_to_their_end(
+    library, compress, no_codec, codec, options
+) -> None:
+    compress(compress_jobs(library))
+    jobs = decompress_jobs(library, seeds=[0])[:2]
+
+    def run(format: str, **more) -> list[FileResult]:
+        wanted, how = AudioFormat.of(format), options(**more)
+        return list(decompress_library(jobs, lambda: codec, DecodeOptions(), wanted, how))
+
+    run("flac")
+    assert statuses(run("flac", resume=True)) == ["skipped"] * 2
+    assert "has another format" in str(run("wav", resume=True)[0].error)
+    data = jobs[1].output.read_bytes()
+    jobs[1].output.write_bytes(data[: len(data) // 2])
+    skipped, failed = run("flac", resume=True)
+    assert skipped.status == "skipped" and "is no whole sound file" in str(failed.error)
+
+
+def test_a_mistyped_name_is_said_before_an_output_that_exists(tmp_path: Path, compress) -> None:
+    (tmp_path / "nosuch.spr").touch()
+    job = Job(tmp_path / "nosuch.wav", tmp_path / "nosuch.spr", "nosuch.wav")
+    (result,) = compress([job])
+    assert "No such file" in str(result.error)
