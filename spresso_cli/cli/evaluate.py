@@ -11,7 +11,7 @@ import typer
 
 from spresso_cli.cli.options import Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
-from spresso_cli.cli.text import shown
+from spresso_cli.cli.text import printable, shown
 from spresso_cli.errors import SpressoError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def evaluate(
         from spresso_cli.evaluation.onnx_embedders import load_laion_clap
 
         embedders.append(load_laion_clap(laion_clap))
-    pairs, missing = pair_by_name(references, outputs)
+    pairs, missing, extra = pair_by_name(references, outputs)
     failed: list[str] = []
     scores = list(_scored(terminal, pairs, embedders, failed))
     if not scores:
@@ -119,9 +119,10 @@ def evaluate(
     summary = summarise(scores, bandwidth)
     if csv is not None:
         with replacing(csv, force=force) as out:
-            out.write(_clip_table(scores).encode())
-    terminal.record(_record(summary, bandwidth, missing, failed))
-    terminal.result(_text(summary, missing))
+            # Names may hold bytes that are no UTF-8: escaped, as everywhere else.
+            out.write(_clip_table(scores).encode("utf-8", "backslashreplace"))
+    terminal.record(_record(summary, bandwidth, missing, extra, failed))
+    terminal.result(_text(summary, missing, extra))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -147,7 +148,11 @@ def _scored(
 
 
 def _record(
-    summary: SystemScore, bandwidth: str, missing: list[str], failed: list[str]
+    summary: SystemScore,
+    bandwidth: str,
+    missing: list[str],
+    extra: list[str],
+    failed: list[str],
 ) -> dict[str, object]:
     """The summary as plain JSON: undefined numbers are null."""
     return {
@@ -161,6 +166,7 @@ def _record(
         },
         "kad_bandwidth": bandwidth,
         "missing": missing,
+        "extra": extra,
         "failed": failed,
     }
 
@@ -178,7 +184,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _text(summary: SystemScore, missing: list[str]) -> str:
+def _text(summary: SystemScore, missing: list[str], extra: list[str]) -> str:
     from spresso_cli.evaluation.scoring import metric_of
     from spresso_cli.evaluation.tables import Column, Table
 
@@ -212,8 +218,14 @@ def _text(summary: SystemScore, missing: list[str]) -> str:
         for name, (count, size) in summary.embeddings.items()
         if count <= size
     ]
-    if missing:
-        lines.append(f"{len(missing)} originals have no output, the first is {missing[0]}")
+    lines += [
+        f"{len(names)} {lack}, the first is {printable(names[0])}"
+        for names, lack in (
+            (missing, "originals have no output"),
+            (extra, "outputs have no original"),
+        )
+        if names
+    ]
     return "\n".join(lines).rstrip("\n")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spresso_cli.cli import takes
+from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.options import Device, Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import shown
@@ -99,7 +100,7 @@ def export(
         pack=pack,
         device=device,
     )
-    asked = [q.value for q in questions or [Question.quality]]
+    asked = [q.value for q in dict.fromkeys(questions or [Question.quality])]
     path = export_test(
         output_dir, _items(terminal, inputs, plan), title, output_dir.resolve().name, asked
     )
@@ -168,14 +169,29 @@ def analyse(
 def _items(terminal: Terminal, inputs: list[Path], plan: takes.Plan) -> Iterator[Item]:
     from spresso_cli.evaluation.mushra import Item
 
-    for number, path in enumerate(inputs, 1):
+    sounds = [_sound(path) for path in inputs]  # all are checked before the first is coded
+    for number, (path, (samples, rate)) in enumerate(zip(inputs, sounds, strict=True), 1):
         terminal.note(f"[{number}/{len(inputs)}] {shown(path)}")
-        samples, rate = takes.read_sound(path)
-        systems = {
-            _system(take, len(plan.decoding)): _for_test(take.samples, take.rate, samples.shape[1])
-            for take in plan.takes(path.stem, samples, rate)
-        }
+        with blamed_on(path):
+            systems = {
+                _system(take, len(plan.decoding)): _for_test(
+                    take.samples, take.rate, samples.shape[1]
+                )
+                for take in plan.takes(path.stem, samples, rate)
+            }
         yield Item(path.stem, _for_test(samples, rate, samples.shape[1]), systems)
+
+
+def _sound(path: Path) -> tuple[np.ndarray, int]:
+    """A sound of the test, float32 [n, C <= 2], and its rate; errors name the file."""
+    from spresso_cli.audio.files import open_audio
+    from spresso_cli.evaluation.mushra import check_length
+
+    with blamed_on(path), open_audio(path) as source:
+        seconds = source.samples / source.rate
+    check_length(shown(path), seconds)  # by the header, before all is read
+    with blamed_on(path):
+        return takes.read_sound(path)
 
 
 def _system(take: takes.Take, seeds: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from spresso_cli.cli import loading
+from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.container import spr
 from spresso_cli.errors import AudioError, SpressoError, UsageError
@@ -117,7 +118,10 @@ class Plan:
         for peer in self.peers:
             yield _peer_take(peer, samples, rate)
         for label, folder in self.others:
-            yield Take(label, "", *read_sound(_file_named(folder, name)))
+            path = _file_named(folder, name)
+            with blamed_on(path):
+                sound = read_sound(path)
+            yield Take(label, "", *sound)
 
     def decodes(self, stream: Stream) -> Iterator[Take]:
         """One take of a stream for every seed."""

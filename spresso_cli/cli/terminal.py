@@ -29,6 +29,8 @@ class Terminal:
         self.quiet = False
         self.verbose = False
         self.json = False
+        if hasattr(sys.stdout, "reconfigure"):  # a name that it cannot encode is no reason to fail
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def configure(self, *, quiet: bool, verbose: bool, json: bool) -> Terminal:
         """Apply one command's `-q`, `-v` and `--json`; -q and -v together are a UsageError."""

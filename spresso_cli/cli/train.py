@@ -75,7 +75,11 @@ Compile = Annotated[
 ]
 Plot = Annotated[
     Path | None,
-    typer.Option("--plot", metavar="FILE.png", help="Draw the curves at the end (extra plot)."),
+    typer.Option(
+        "--plot",
+        metavar="FILE.png",
+        help="Draw the curves at the end (extra plot). A former picture of that name is redrawn.",
+    ),
 ]
 
 SEVERAL = "\nSeveral GPUs: torchrun --nproc-per-node 8 -m spresso_cli train ..."
@@ -223,6 +227,8 @@ def _train(
     plot: Path | None,
 ) -> None:
     began = time.monotonic()
+    if plot is not None:
+        _check_plot(plot)
     from spresso_cli.codec.device import resolve_device, within_memory
     from spresso_cli.training import distributed
     from spresso_cli.training.acceleration import prepare
@@ -248,14 +254,34 @@ def _train(
             with within_memory(place):
                 STAGES[stage](call)
         if speaks and plot is not None:
-            _draw(plot, run / stage)
+            _draw(terminal, plot, run / stage)
 
 
 def _mute() -> Terminal:
     return Terminal().configure(quiet=True, verbose=False, json=False)
 
 
-def _draw(path: Path, folder: Path) -> None:
+def _check_plot(path: Path) -> None:
+    """Refuse before the training what cannot be drawn after it, or would replace no picture."""
+    from spresso_cli.errors import OutputError
+    from spresso_cli.evaluation.plots import FORMATS, check_picture
+    from spresso_cli.library.outputs import refuse_existing
+
+    check_picture(path)
+    refuse_existing(path, force=True)
+    if path.is_file():
+        with open(path, "rb") as file:
+            if not file.read(5).startswith(FORMATS[path.suffix.lower()]):
+                raise OutputError(f"{path} holds something else than a picture: name a new file")
+
+
+def _draw(terminal: Terminal, path: Path, folder: Path) -> None:
+    from spresso_cli.library.outputs import replacing
     from spresso_cli.training.curves import draw_curves, logs_under
 
-    draw_curves(path, logs_under(folder))
+    runs = logs_under(folder)
+    if not runs:
+        terminal.note(f"{shown(path)}: not drawn, nothing has been logged yet")
+        return
+    with replacing(path, force=True) as out:
+        draw_curves(out, path.suffix.lower().removeprefix("."), runs)

@@ -13,10 +13,10 @@ import numpy as np
 
 from spresso_cli.audio.files import open_audio
 from spresso_cli.audio.resample import resample
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import UsageError
 
 CLIP_RATE = 48_000
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".w64"})
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,18 @@ def load_clip(path: Path) -> np.ndarray:
 
 def sounds_in(folder: Path) -> list[Path]:
     """The sound files under a folder, sorted by name; raises UsageError when there are none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES and p.is_file()
+    )
     if not found:
         raise UsageError(f"{folder}: no sound files in this folder")
     return found
 
 
-def pair_by_name(references: Path, outputs: Path) -> tuple[list[Pair], list[str]]:
-    """Pairs of files whose paths agree up to suffix, and the names of references without output.
+def pair_by_name(references: Path, outputs: Path) -> tuple[list[Pair], list[str], list[str]]:
+    """Pairs of files whose paths agree up to suffix, and the names of those that are alone.
+
+    First come references without output, then outputs without reference.
 
     `a.wav` pairs with `a.flac`, and with its takes `a.seed0.wav`, `a.seed1.wav` too. Raises
     UsageError when nothing pairs or one name stands for two references.
@@ -56,17 +60,19 @@ def pair_by_name(references: Path, outputs: Path) -> tuple[list[Pair], list[str]
         if name in known:
             raise UsageError(f"{path}: {known[name].name} has the same name; pairs go by name")
         known[name] = path
-    pairs = []
+    pairs, extra = [], []
     for path in sounds_in(outputs):
         name = _name(path, outputs)
         for candidate in (name, re.sub(r"\.seed\d+$", "", name)):
             if candidate in known:
                 pairs.append(Pair(name, known[candidate], path))
                 break
+        else:
+            extra.append(name)
     if not pairs:
         raise UsageError(f"{outputs}: no file is named like one in {references}")
     used = {pair.reference for pair in pairs}
-    return pairs, [name for name, path in known.items() if path not in used]
+    return pairs, [name for name, path in known.items() if path not in used], extra
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ PEAK = 0.89  # -1 dB of full scale
 ANCHORS = {"anchor35": 3500.0, "anchor70": 7000.0}
 TRAINING = "training"
 SEPARATOR = "__"
+CONFIGURATION = "test.yaml"
 
 QUESTIONS = {
     "quality": "How good is the sound quality of each version, with the reference as 100?",
@@ -59,12 +61,28 @@ def export(
 ) -> Path:
     """Write sounds and `test.yaml` into `folder`; returns the configuration's path.
 
-    The folder belongs at `configs/<test_id>` of a webMUSHRA installation. The first item also is
-    the practice page. Raises UsageError for more conditions or seconds than BS.1534 allows, names
-    that collide, and systems that differ between items.
+    The folder belongs at `configs/<test_id>` of a webMUSHRA installation and is filled only when
+    the test is complete. The first item also is the practice page. Raises UsageError for more
+    conditions or seconds than BS.1534 allows, names that collide, and systems that differ between
+    items.
     """
     if re.fullmatch(r"[A-Za-z0-9_-]+", test_id) is None:
         raise UsageError(f"{test_id!r}: a test's id takes letters, digits, - and _ only")
+    beside = folder.resolve().parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{test_id}.", dir=beside) as temporary:
+        made = Path(temporary)
+        _write(made, items, title, test_id, questions)
+        folder.mkdir(exist_ok=True)
+        for part in sorted(made.iterdir(), key=Path.is_file):  # the configuration comes last
+            part.rename(folder / part.name)
+    return folder / CONFIGURATION
+
+
+def _write(
+    folder: Path, items: Iterable[Item], title: str, test_id: str, questions: Sequence[str]
+) -> None:
+    """Write the test's sounds and its configuration into a folder."""
     pages: list[Yaml] = []
     names: set[str] = set()
     systems: list[str] = []
@@ -113,9 +131,7 @@ def export(
             },
         ],
     }
-    path = folder / "test.yaml"
-    path.write_text("\n".join(_yaml(config)) + "\n", encoding="utf-8")
-    return path
+    (folder / CONFIGURATION).write_text("\n".join(_yaml(config)) + "\n", encoding="utf-8")
 
 
 def identifier(name: str) -> str:
@@ -139,11 +155,16 @@ def anchor(x: np.ndarray, cutoff: float, rate: int = TEST_RATE) -> np.ndarray:
     return filtered[taps // 2 : taps // 2 + len(x)].astype(np.float32)
 
 
+def check_length(name: str, seconds: float) -> None:
+    """Raises UsageError for a sound that is too long for a listening test."""
+    if seconds > MAX_SECONDS:
+        raise UsageError(f"{name}: longer than {MAX_SECONDS} s; cut it for a listening test")
+
+
 def _render(folder: Path, item: Item) -> dict[str, str]:
     """Write an item's conditions; returns their file names by condition, reference first."""
     frames, channels = item.reference.shape
-    if frames > MAX_SECONDS * TEST_RATE:
-        raise UsageError(f"{item.name}: longer than {MAX_SECONDS} s; cut it for a listening test")
+    check_length(item.name, frames / TEST_RATE)
     conditions = {"reference": item.reference}
     conditions |= {name: anchor(item.reference, hz) for name, hz in ANCHORS.items()}
     for system, samples in item.systems.items():

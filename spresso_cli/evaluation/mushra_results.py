@@ -55,24 +55,28 @@ def read_ratings(path: Path) -> list[Rating]:
     Raises UsageError for a file that is not one, with the line that is wrong.
     """
     ratings: dict[tuple[str, str, str, str], Rating] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UsageError(f"{path}: not webMUSHRA's mushra.csv: no column {missing[0]}")
-        for row in reader:
-            listener, trial, condition, text = (row[name] for name in _COLUMNS)
-            item, _, question = (trial or "").partition(SEPARATOR)
-            if item == TRAINING:
-                continue
-            try:
-                score = float(text or "")
-            except ValueError:
-                score = -1.0
-            if not 0.0 <= score <= 100.0:
-                raise UsageError(f"{path}: line {reader.line_num}: {text!r} is no score 0..100")
-            rating = Rating(listener, item, question, condition, score)
-            ratings[listener, trial, question, condition] = rating
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: {error}: save it as CSV in UTF-8") from None
+    missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise UsageError(f"{path}: not webMUSHRA's mushra.csv: no column {missing[0]}")
+    for line, row in rows:
+        listener, trial, condition, text = (row[name] for name in _COLUMNS)
+        item, _, question = (trial or "").partition(SEPARATOR)
+        if item == TRAINING:
+            continue
+        try:
+            score = float(text or "")
+        except ValueError:
+            score = -1.0
+        if not 0.0 <= score <= 100.0:
+            raise UsageError(f"{path}: line {line}: {text!r} is no score 0..100")
+        rating = Rating(listener, item, question, condition, score)
+        ratings[listener, trial, question, condition] = rating
     if not ratings:
         raise UsageError(f"{path}: no ratings in this file")
     return list(ratings.values())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INK, ACCENT, PEER = "#1d1c22", "#b3262b", "#7a7784"
 SERIES = (ACCENT, "#1f5f8b", "#c98a1b", "#3c7d4e", "#6b4a8c", "#2a9d96")
 RATE_TICKS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
-FORMATS = (".png", ".svg", ".pdf")
+FORMATS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}  # and how such files begin
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -37,6 +37,7 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
     "svg.hashsalt": "spresso",
+    "text.parse_math": False,  # names of files may hold $
 }
 
 
@@ -52,10 +53,20 @@ class Point:
     own: bool = False
 
 
+def check_picture(path: Path) -> None:
+    """Raises UsageError without matplotlib or for a suffix that it cannot write."""
+    try:
+        import matplotlib  # noqa: F401 - only whether it is there
+    except ImportError:
+        raise UsageError("plots need matplotlib: pip install 'spresso_cli[plot]'") from None
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: a plot is written as {', '.join(FORMATS)}")
+
+
 def sound_figure(path: Path, samples: np.ndarray, rate: int, title: str) -> None:
     """Waveform and spectrogram of a sound [n, C] as a picture file (PNG, SVG or PDF by suffix).
 
-    Raises UsageError without matplotlib or for a suffix that it cannot write.
+    Raises what `check_picture` does.
     """
     seconds = len(samples) / rate
     levels = level_map(samples, rate, 1200, 400)
@@ -71,7 +82,9 @@ def sound_figure(path: Path, samples: np.ndarray, rate: int, title: str) -> None
             high = np.maximum.reduceat(channel, edges[:-1])
             wave.fill_between(at, low, high, color=ACCENT, alpha=0.8, linewidth=0.5)
         limit = max(float(np.max(np.abs(samples))), 1e-4) * 1.05
-        wave.set(ylim=(-limit, limit), title=title)
+        # Bytes of a name that are no UTF-8 have no glyphs, and matplotlib takes no surrogates.
+        printable = title.encode("utf-8", "backslashreplace").decode("utf-8")
+        wave.set(ylim=(-limit, limit), title=printable)
         picture = spectrum.imshow(
             levels,
             extent=(0.0, seconds, 0.0, 1.0),
@@ -192,13 +205,10 @@ def _errors(axis: Axes, points: Sequence[Point], colour: str, label: str | None 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     """An empty figure that is written to `path` afterwards; no window, no global state."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError("plots need matplotlib: pip install 'spresso_cli[plot]'") from None
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: a plot is written as {', '.join(FORMATS)}")
+    check_picture(path)
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         yield figure

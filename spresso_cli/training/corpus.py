@@ -21,10 +21,10 @@ import soxr
 import torch
 from torch import Tensor
 
+from spresso_cli.audio.files import ArraySource
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import AudioError, UsageError
 from spresso_cli.models.audio_ae import SAMPLE_RATE
-
-EXTENSIONS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf"}
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,20 @@ def find_clips(root: Path, split: str | None = None) -> list[Clip]:
         split: keep only this split of a manifest (None: all).
 
     Raises:
-        UsageError: no sound files.
+        UsageError: no sound files; a manifest that is no table, or without rows of this split.
     """
     manifest = root / "manifest.csv"
     if manifest.exists():
-        with open(manifest, newline="", encoding="utf-8") as handle:
-            clips = [
-                Clip(root / row["file"], row.get("caption", ""), row.get("category", ""))
-                for row in csv.DictReader(handle)
-                if split is None or row.get("split", split) == split
-            ]
+        clips = [
+            Clip(root / row["file"], row.get("caption", ""), row.get("category", ""))
+            for row in _rows(manifest)
+            if split is None or row.get("split", split) == split
+        ]
+        if not clips:
+            what = "has no rows" if split is None else f"no row has {split} in the column split"
+            raise UsageError(f"{manifest}: {what}")
     else:
-        files = (p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        files = (p for p in root.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES)
         clips = [Clip(p, caption=p.stem.replace("_", " ")) for p in files]
     if not clips:
         raise UsageError(f"{root}: no sound files; give a folder of sounds or one with a manifest")
@@ -69,25 +71,34 @@ def held_out(root: Path) -> tuple[list[Clip], list[Clip]]:
     a hash of its name is held out; a corpus too small for that validates on what it trains on.
     """
     manifest = root / "manifest.csv"
-    if manifest.exists():
-        with open(manifest, newline="", encoding="utf-8") as handle:
-            if "split" in (csv.DictReader(handle).fieldnames or ()):
-                return find_clips(root, "train"), find_clips(root, "dev")
+    if manifest.exists() and any("split" in row for row in _rows(manifest)):
+        return find_clips(root, "train"), find_clips(root, "dev")
     clips = find_clips(root)
     spared = [c for c in clips if zlib.crc32(os.fsencode(c.path.relative_to(root))) % 50 == 0]
     kept = [clip for clip in clips if clip not in set(spared)]
     return (kept, spared) if spared and kept else (clips, clips)
 
 
-def read_mono(path: Path) -> np.ndarray:
-    """A file as 48 kHz mono int16 `[n]`; AudioError for one that is unreadable or empty."""
+def _rows(manifest: Path) -> list[dict[str, str]]:
+    """A manifest's rows; UsageError for a file that is no table in UTF-8 with the column file."""
     try:
-        pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
+        with open(manifest, newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle, restval="")
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{manifest}: {error}: save it as CSV in UTF-8") from None
+    if "file" not in (reader.fieldnames or ()):
+        raise UsageError(f"{manifest}: no column file: give every sound's path there")
+    return rows
+
+
+def read_mono(path: Path) -> np.ndarray:
+    """A file as 48 kHz mono int16 `[n]`; AudioError if it is unreadable, empty or not finite."""
+    try:
+        pcm, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+        mono = np.concatenate([block.mean(1) for block in ArraySource(pcm, rate).blocks()])
+    except (soundfile.LibsndfileError, OSError, AudioError) as error:
         raise AudioError(f"{path}: {error}: take it out of the corpus") from None
-    if not len(pcm):
-        raise AudioError(f"{path}: empty: take it out of the corpus")
-    mono = pcm.mean(1)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     return np.rint(np.clip(mono, -1, 1) * 32767).astype(np.int16)

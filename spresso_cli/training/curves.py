@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from spresso_cli.errors import UsageError
 from spresso_cli.training.run import LOG
 
 Curve = tuple[list[int], list[float]]
@@ -27,27 +27,18 @@ def read_log(path: Path) -> dict[str, Curve]:
 
 
 def logs_under(folder: Path) -> dict[str, dict[str, Curve]]:
-    """The curves of every run under a folder, by its path there; UsageError if there is none."""
-    found = {
-        path.parent.relative_to(folder).as_posix(): read_log(path)
-        for path in sorted(folder.rglob(LOG))
-    }
-    if not found:
-        raise UsageError(f"{folder}: nothing has been logged here yet")
-    return found
+    """The curves of every run under a folder that has logged any, by its path there."""
+    logs = ((path, read_log(path)) for path in sorted(folder.rglob(LOG)))
+    return {path.parent.relative_to(folder).as_posix(): curves for path, curves in logs if curves}
 
 
-def draw_curves(path: Path, runs: Mapping[str, Mapping[str, Curve]]) -> None:
-    """Write a picture (PNG, SVG or PDF by suffix) of all curves; runs share a number's panel.
+def draw_curves(out: BinaryIO, form: str, runs: Mapping[str, Mapping[str, Curve]]) -> None:
+    """Write a picture (`form`: png, svg or pdf) of one run's curves or more into an open file.
 
-    Raises UsageError without matplotlib or for a suffix that it cannot write.
+    Runs share a number's panel. Raises ImportError without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError("plots need matplotlib: pip install 'spresso_cli[plot]'") from None
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"{path}: a plot is written as .png, .svg or .pdf")
+    from matplotlib.figure import Figure
+
     names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
     rows = -(-len(names) // _COLUMNS)
     figure = Figure(figsize=(4 * _COLUMNS, 2.6 * rows), layout="constrained")
@@ -65,7 +56,7 @@ def draw_curves(path: Path, runs: Mapping[str, Mapping[str, Curve]]) -> None:
         axis.set_axis_off()
     if len(runs) > 1:
         axes[0].legend(fontsize=7)
-    figure.savefig(path, dpi=130)
+    figure.savefig(out, format=form, dpi=130)
 
 
 def _smoothed(curve: Curve, points: int = 400) -> tuple[Sequence[int], Sequence[float]]:

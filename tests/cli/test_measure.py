@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +119,7 @@ class TestEvaluate:
         assert record["metrics"]["si_sdr"]["clips"] == 2
         assert record["metrics"]["fad_logmel-stats"]["low"] is None
         assert record["missing"] == ["c"]
+        assert record["extra"] == []
         assert record["kad_bandwidth"] == "reference"
         assert record["embeddings"] == {"logmel-stats": {"vectors": 2, "dimensions": 128}}
 
@@ -135,6 +139,22 @@ class TestEvaluate:
         assert result.code == 1
         assert "c.wav" in result.err
         assert json.loads(result.out)["failed"] == ["c"]
+
+    def test_tells_of_outputs_without_original(self, run, folders) -> None:
+        sound(folders[1] / "zz.wav")
+        assert "1 outputs have no original, the first is zz\n" in run(evaluate.app, *folders).out
+        assert json.loads(run(evaluate.app, *folders, "--json").out)["extra"] == ["zz"]
+
+    def test_takes_names_that_are_no_utf_8(self, run, folders, tmp_path: Path) -> None:
+        originals, outputs = folders
+        for folder in folders:
+            (folder / "a.wav").rename(folder / os.fsdecode(b"a\xff.wav"))
+        (originals / "c.wav").rename(originals / os.fsdecode(b"c\xff.wav"))
+        path = tmp_path / "scores.csv"
+        text = run(evaluate.app, originals, outputs, "--csv", path).out
+        assert r"1 originals have no output, the first is c\udcff" in text
+        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        assert [row["name"] for row in rows] == [r"a\udcff", "b"]
 
     def test_of_folders_without_pairs_is_a_usage_error(self, run, tmp_path: Path) -> None:
         sound(tmp_path / "ref" / "a.wav")
@@ -220,6 +240,44 @@ class TestListen:
         assert page.read_text() == "mine"
         assert {p.name for p in tmp_path.iterdir()} == {"a.wav", "bad.wav", "page.html"}
 
+    def test_takes_the_file_of_the_whole_name(self, run, tmp_path: Path) -> None:
+        source = sound(tmp_path / "Door [01].wav")
+        sound(tmp_path / "theirs" / "Door [01].wav", 0.5)
+        sound(tmp_path / "theirs" / "Door [01].close.wav", 0.25)
+        page = tmp_path / "page.html"
+        run(listen.app, source, "--with", f"A={tmp_path / 'theirs'}", "-o", page)
+        lengths = [
+            soundfile.info(io.BytesIO(base64.b64decode(data))).frames
+            for data in re.findall('audio/flac;base64,([^"]*)', page.read_text(encoding="utf-8"))
+        ]
+        assert lengths == [RATE // 2] * 2
+
+    def test_refuses_two_versions_of_one_name(self, run, tmp_path: Path) -> None:
+        same = f"A={tmp_path}"
+        with pytest.raises(UsageError, match="once"):
+            run(listen.app, sound(tmp_path / "a.wav"), "--with", same, "--with", same, "-o", "p")
+
+    def test_blames_the_sound_and_makes_no_page_of_none(self, run, tmp_path: Path) -> None:
+        page, bad = tmp_path / "page.html", [tmp_path / "1.wav", tmp_path / "2.wav"]
+        for path in bad:
+            path.write_bytes(b"no sound")
+        with pytest.raises(SpressoError, match="2.wav"):
+            run(listen.app, *bad, "-o", page)
+        assert not page.exists()
+
+    def test_says_what_does_not_apply_to_a_stream_and_cuts_it_too(
+        self, run, tmp_path: Path
+    ) -> None:
+        ((_, stream),) = StandIn().compress_many(
+            [("a", SimpleNamespace(samples=RATE, rate=RATE, channels=1))], Profile.of(1, 8)
+        )
+        (tmp_path / "a.spr").write_bytes(spr.write(stream))
+        page = tmp_path / "page.html"
+        result = run(listen.app, tmp_path / "a.spr", "-b", 0.3, "--seconds", 0.5, "-o", page)
+        assert "are for sounds" in result.err
+        (data,) = re.findall('audio/flac;base64,([^"]*)', page.read_text(encoding="utf-8"))
+        assert soundfile.info(io.BytesIO(base64.b64decode(data))).frames == RATE // 2
+
     def test_cuts_to_the_seconds_asked_for(self, run, tmp_path: Path) -> None:
         page = tmp_path / "page.html"
         run(listen.app, sound(tmp_path / "a.wav", 2.0), "--seconds", 0.25, "-o", page)
@@ -250,6 +308,37 @@ class TestMushra:
             "spresso_0.096_kbps",
             "spresso_0.3_kbps",
         ]
+
+    def test_asks_every_question_once(self, run, tmp_path: Path) -> None:
+        folder = tmp_path / "t1"
+        asked = ["--question", "quality"] * 2
+        source = sound(tmp_path / "a.wav")
+        run(mushra.app, "mushra", "export", source, "--output-dir", folder, *asked)
+        assert (folder / "test.yaml").read_text().count('id: "a__quality"') == 1
+
+    @pytest.mark.parametrize(
+        ("seconds", "channels", "complaint"),
+        [(0.5, 8, "8 channels"), (12.1, 1, "longer than 12 s")],
+    )
+    def test_refuses_a_sound_by_name_before_any_is_coded(
+        self, run, tmp_path: Path, monkeypatch, seconds: float, channels: int, complaint: str
+    ) -> None:
+        def never(*_: object) -> None:
+            raise AssertionError("coded")
+
+        monkeypatch.setattr(StandIn, "compress_many", never)
+        names = [sound(tmp_path / "a.wav"), sound(tmp_path / "bad.wav", seconds, channels)]
+        with pytest.raises(SpressoError, match=rf"bad\.wav: {complaint}"):
+            run(mushra.app, "mushra", "export", *names, "--output-dir", tmp_path / "t1")
+        assert {path.name for path in tmp_path.iterdir()} == {"a.wav", "bad.wav"}
+
+    def test_names_the_sound_that_has_no_other_version(self, run, tmp_path: Path) -> None:
+        names = [sound(tmp_path / f"{name}.wav") for name in "ab"]
+        sound(tmp_path / "other" / "a.wav")
+        words = ["--with", f"Other={tmp_path / 'other'}", "--output-dir", tmp_path / "t1"]
+        with pytest.raises(UsageError, match=r"b\.wav: .*other: no sound named b"):
+            run(mushra.app, "mushra", "export", *names, *words)
+        assert not (tmp_path / "t1").exists()
 
     def test_never_mixes_into_an_existing_folder(self, run, tmp_path: Path) -> None:
         source = sound(tmp_path / "in" / "a.wav")

@@ -99,6 +99,19 @@ def test_what_was_closed_before_is_not_written_to(command: str, tmp_path: Path) 
     assert process.returncode == (2 if "<&-" in command else 0)
 
 
+def test_a_name_that_stdout_cannot_encode_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "日本.spr").write_bytes(spr.write(make_stream()))
+    process = subprocess.run(
+        [sys.executable, "-m", "spresso_cli", "info", "日本.spr"],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"},
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert rb"\u65e5\u672c.spr" in process.stdout
+
+
 def test_a_person_sees_a_bar_and_then_the_sum(tmp_path: Path) -> None:
     names = [write_sound(tmp_path / f"{n}.wav") for n in range(4)]
     code, screen, _ = on_screen("compress", *names, stream="stderr")

@@ -40,9 +40,16 @@ def test_pairs_go_by_path_without_suffix(tmp_path: Path) -> None:
         write(tmp_path / "ref" / name)
     for name in ("a.flac", "sub/a.wav", "unrelated.wav"):
         write(tmp_path / "out" / name)
-    pairs, missing = pair_by_name(tmp_path / "ref", tmp_path / "out")
+    pairs, missing, extra = pair_by_name(tmp_path / "ref", tmp_path / "out")
     assert [pair.name for pair in pairs] == ["a", "sub/a"]
     assert missing == ["b"]
+    assert extra == ["unrelated"]
+
+
+@pytest.mark.parametrize("suffix", [".au", ".AIFC", ".oga", ".wave", ".rf64"])
+def test_a_folder_is_searched_for_what_compress_takes(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").touch()
+    assert sounds_in(tmp_path) == [tmp_path / f"a{suffix}"]
 
 
 def test_every_take_pairs_with_its_original(tmp_path: Path) -> None:
@@ -50,13 +57,14 @@ def test_every_take_pairs_with_its_original(tmp_path: Path) -> None:
     write(tmp_path / "ref" / "b.seed1.wav")
     for name in ("a.seed0.wav", "a.seed12.wav", "b.seed1.wav", "a.take.wav"):
         write(tmp_path / "out" / name)
-    pairs, missing = pair_by_name(tmp_path / "ref", tmp_path / "out")
+    pairs, missing, extra = pair_by_name(tmp_path / "ref", tmp_path / "out")
     assert [(p.name, p.reference.stem) for p in pairs] == [
         ("a.seed0", "a"),
         ("a.seed12", "a"),
         ("b.seed1", "b.seed1"),
     ]
     assert missing == []
+    assert extra == ["a.take"]
 
 
 def test_one_name_for_two_originals_is_refused(tmp_path: Path) -> None:

@@ -116,6 +116,33 @@ class TestConfiguration:
         assert yaml.safe_load(text) == parse(text)
 
 
+class TestFolder:
+    def test_appears_only_when_the_test_is_complete(self, tmp_path: Path) -> None:
+        folder = tmp_path / "tests" / "t1"
+
+        def items():
+            yield item("a")
+            assert not folder.exists()
+            raise UsageError("b: no sound")
+
+        with pytest.raises(UsageError, match="b: no sound"):
+            mushra.export(folder, items(), "Test", "t1")
+        assert not list((tmp_path / "tests").iterdir())
+        mushra.export(folder, [item("a")], "Test", "t1")
+        assert [path.name for path in (tmp_path / "tests").iterdir()] == ["t1"]
+
+    def test_can_be_read_by_a_server_of_another_user(self, tmp_path: Path) -> None:
+        (tmp_path / "as usual").mkdir()
+        usual = (tmp_path / "as usual").stat().st_mode
+        mushra.export(tmp_path / "t1", [item("a")], "Test", "t1")
+        assert {p.stat().st_mode for p in (tmp_path / "t1", tmp_path / "t1" / "a")} == {usual}
+
+    def test_may_be_the_present_one(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        mushra.export(Path(), [item("a")], "Test", "t1")
+        assert sorted(path.name for path in Path().iterdir()) == ["a", "test.yaml"]
+
+
 class TestRefusals:
     def test_more_conditions_than_a_page_may_have(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="13 conditions"):

@@ -113,6 +113,12 @@ class TestReading:
         with pytest.raises(UsageError, match="line 3"):
             read_ratings(path)
 
+    def test_refuses_other_encodings_with_the_files_name(self, tmp_path: Path) -> None:
+        path = tmp_path / "mushra.csv"
+        path.write_bytes(f"{HEADER}\nt,e,René,door__q,A,50,1,\n".encode("latin-1"))
+        with pytest.raises(UsageError, match=r"mushra\.csv: .* save it as CSV in UTF-8"):
+            read_ratings(path)
+
     def test_refuses_other_tables_and_empty_ones(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no column session_uuid"):
             read_ratings(self.write(tmp_path, "1,2", header="a,b"))

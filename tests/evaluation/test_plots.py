@@ -25,6 +25,13 @@ def test_any_sound_has_a_picture(tmp_path: Path, samples: int, channels: int) ->
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["x\udcff.wav", r"p$\x$_^{.wav"], ids=["no UTF-8", "no maths"])
+def test_any_name_can_be_a_title(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.svg"
+    sound_figure(path, np.zeros((10, 1), np.float32), 48_000, name)
+    assert "<svg" in path.read_text(encoding="utf-8")
+
+
 def test_rates_and_qualities_become_one_panel_a_metric(tmp_path: Path) -> None:
     points = [
         Point("spresso", 0.117, 0.5, 0.4, 0.6, own=True),

@@ -40,6 +40,35 @@ def test_a_manifest_decides_what_is_in_and_what_it_is_called(tmp_path: Path) -> 
     assert [clip.caption for clip in train + dev] == ["a door", "a click"]
 
 
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        (b"path,caption\na.wav,a door\n", "no column file"),
+        ("file,caption\na.wav,une fenêtre\n".encode("latin-1"), "save it as CSV in UTF-8"),
+        (b"file,split\na.wav,train\n", "no row has dev in the column split"),
+        (b"file,caption\n", "has no rows"),
+    ],
+    ids=["other columns", "Latin-1", "no dev", "empty"],
+)
+def test_a_manifest_that_cannot_serve_is_named(
+    tmp_path: Path, table: bytes, complaint: str
+) -> None:
+    (tmp_path / "manifest.csv").write_bytes(table)
+    with pytest.raises(UsageError, match=rf"manifest\.csv.*{complaint}"):
+        held_out(tmp_path)
+
+
+def test_a_manifest_of_a_spreadsheet_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("file,caption\na.wav\n", encoding="utf-8-sig")
+    assert find_clips(tmp_path) == [Clip(tmp_path / "a.wav")]
+
+
+def test_a_folder_is_searched_for_what_compress_takes(tmp_path: Path) -> None:
+    for name in ("a.au", "b.AIFC", "c.txt"):
+        (tmp_path / name).touch()
+    assert [clip.path.name for clip in find_clips(tmp_path)] == ["a.au", "b.AIFC"]
+
+
 def test_without_a_split_every_fiftieth_clip_is_held_out(tmp_path: Path) -> None:
     for i in range(200):
         (tmp_path / f"{i}.wav").touch()
@@ -58,6 +87,15 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.wav").write_bytes(content)
     with pytest.raises(AudioError, match="bad.wav"):
+        Corpus([Clip(tmp_path / "bad.wav")])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_sound_that_is_not_finite_is_named(tmp_path: Path, value: float) -> None:
+    samples = np.zeros((100, 2), np.float32)
+    samples[7, 1] = value
+    soundfile.write(tmp_path / "bad.wav", samples, 48_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"bad\.wav: sample 7 of channel 2 is (nan|inf)"):
         Corpus([Clip(tmp_path / "bad.wav")])
 
 
