@@ -47,6 +47,15 @@ Minutes = Annotated[
         help="Stop after so long; the same command goes on from there.",
     ),
 ]
+Finish = Annotated[
+    bool,
+    typer.Option(
+        "--finish",
+        help="Bring the schedule (learning rates, phases) to its end within --minutes, skipping the "
+        "steps that there is no time for. Nothing is trained after that, unless the configuration "
+        "gets more steps.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every random choice.")]
 From = Annotated[
     str | None,
@@ -104,6 +113,7 @@ def _simple(stage: str, summary: str, more: str = "") -> None:
         run: RunFolder,
         config: Config = "base",
         minutes: Minutes = None,
+        finish: Finish = False,
         device: Device = "auto",
         seed: Seed = 0,
         origin: From = None,
@@ -114,8 +124,9 @@ def _simple(stage: str, summary: str, more: str = "") -> None:
     ) -> None:
         terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
         _train(
-            terminal, stage, corpus, run, config, minutes, device, seed, origin, (), compile, plot
-        )
+            terminal, stage, corpus, run, config, minutes, finish, device, seed, origin, (), compile,
+            plot,
+        )  # fmt: skip
 
 
 def _by_rate(stage: str, summary: str, more: str) -> None:
@@ -129,6 +140,7 @@ def _by_rate(stage: str, summary: str, more: str) -> None:
         rates: Rates = None,
         config: Config = "base",
         minutes: Minutes = None,
+        finish: Finish = False,
         device: Device = "auto",
         seed: Seed = 0,
         origin: From = None,
@@ -140,8 +152,8 @@ def _by_rate(stage: str, summary: str, more: str) -> None:
         terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
         chosen = tuple(rates or ())
         _train(
-            terminal, stage, corpus, run, config, minutes, device, seed, origin, chosen, compile,
-            plot,
+            terminal, stage, corpus, run, config, minutes, finish, device, seed, origin, chosen,
+            compile, plot,
         )  # fmt: skip
 
 
@@ -219,6 +231,7 @@ def _train(
     run: Path,
     config: str,
     minutes: float | None,
+    finish: bool,
     device: str,
     seed: int,
     origin: str | None,
@@ -244,6 +257,7 @@ def _train(
                 workspace=workspace,
                 corpus=corpus,
                 minutes=minutes,
+                finish=finish,
                 seed=seed,
                 rates=rates,
                 compiled=place.type == "cuda" if compiled is None else compiled,

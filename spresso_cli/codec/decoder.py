@@ -7,7 +7,6 @@ averages overlapping estimates: one noise field, one trajectory, nothing to cros
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 MAX_STEPS = 1000
+MAX_GUIDANCE = 100  # far beyond it, samples overflow
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Solver:
         """Raises UsageError where there is no such sampler, guidance or number of steps."""
         if self.sampler not in SAMPLERS:
             raise UsageError(f"no sampler is called {self.sampler}: use {', '.join(SAMPLERS)}")
-        if not math.isfinite(self.guidance):
-            raise UsageError(f"guidance {self.guidance}: use a number")
+        if not abs(self.guidance) <= MAX_GUIDANCE:  # nan neither
+            raise UsageError(f"guidance {self.guidance:g}: use -{MAX_GUIDANCE} to {MAX_GUIDANCE}")
         if not 1 <= self.steps <= MAX_STEPS:
             raise UsageError(f"{self.steps} steps: use 1 to {MAX_STEPS}")
 
@@ -237,14 +237,10 @@ class LatentDecoder:
             for at in range(0, len(members), micro):
                 some = members[at : at + micro]
                 padded = some + [some[-1]] * (micro - len(some))
-                tokens = torch.stack([window.tokens for window in padded])
-                if null:
-                    tokens = adapter.null.expand_as(tokens)
-                told = present = None
+                tokens, told = torch.stack([window.tokens for window in padded]), None
                 if adapter.tells:
                     told = Told(*map(torch.stack, zip(*(w.told for w in padded), strict=True)))
-                    present = torch.full((micro,), not null, device=tokens.device)
-                down = DownCondition(adapter, tokens, present, told)
+                down = (adapter.dropped if null else adapter.down)(tokens, told)
                 levels = torch.stack([window.levels for window in padded])
                 batches.append((length, some, padded, down, levels))
         condition = _repeat(text, micro)

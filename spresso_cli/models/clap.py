@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +45,14 @@ def words_of(text: str, limit: int) -> list[str]:
     return re.findall(r"[^\W_]+", text.lower())[:limit]
 
 
-def ngram_buckets(word: str, buckets: int) -> list[int]:
+@lru_cache(1 << 16)
+def ngram_buckets(word: str, buckets: int) -> tuple[int, ...]:
     """Hash buckets (CRC-32) of a word and of its character 3- to 5-grams; bucket 0 stays free."""
     marked = f"<{word}>"
     grams = {marked} | {
         marked[i : i + n] for n in (3, 4, 5) for i in range(max(0, len(marked) - n + 1))
     }
-    return sorted(zlib.crc32(g.encode()) % (buckets - 1) + 1 for g in grams)
+    return tuple(sorted(zlib.crc32(g.encode()) % (buckets - 1) + 1 for g in grams))
 
 
 class TextTower(nn.Module):

@@ -161,14 +161,31 @@ class AudioDown(nn.Module):
     def condition(self, z: Tensor, present: Tensor | None = None) -> DownCondition:
         """What z `[B, n, channels]` says to the network; rows with `present` False drop it."""
         told = self.deviations(z.detach()) if self.tells else None
-        return DownCondition(self, self.tokens(z, present), present, told)
+        return self.down(self.tokens(z), told, present)
 
-    def tokens(self, z: Tensor, present: Tensor | None = None) -> Tensor:
-        """z `[B, n, 64]` -> tokens `[B, n k, D]`; rows with `present` False become the null."""
-        tokens = self.f_phi(z).unflatten(-1, (self.config.tokens, -1)).flatten(1, 2)
+    def tokens(self, z: Tensor) -> Tensor:
+        """z `[B, n, 64]` -> tokens `[B, n k, D]`."""
+        return self.f_phi(z).unflatten(-1, (self.config.tokens, -1)).flatten(1, 2)
+
+    def down(
+        self, tokens: Tensor, told: Told | None, present: Tensor | None = None
+    ) -> DownCondition:
+        """The condition of tokens of z `[B, n k, D]` and of what z tells of latents, if it tells
+        anything; rows with `present` False drop z: the null instead of tokens, no sizes shown."""
         if present is not None:
             tokens = torch.where(present[:, None, None], tokens, self.null.to(tokens.dtype))
-        return tokens
+        if told is None:
+            return DownCondition(self, tokens)
+        size = told.size
+        shown = self.told(size.reshape(len(size), -1, self.told.in_features))  # patch by patch
+        if present is not None:
+            size, shown = (part * present[:, None, None] for part in (size, shown))
+        return DownCondition(self, tokens, told, size, shown)
+
+    def dropped(self, tokens: Tensor, told: Told | None) -> DownCondition:
+        """`down` where all rows drop z."""
+        size = None if told is None else torch.zeros_like(told.size)
+        return DownCondition(self, self.null.expand_as(tokens), told, size)
 
     def positions(self, count: int, device: torch.device) -> Tensor:
         """Where `count` tokens lie in latent frames, `[n k]`: at the centres j t + floor(t / 2) of
@@ -185,33 +202,24 @@ class DownCondition:
 
     Attributes:
         adapter: the rate's.
-        tokens: of z, `[B, n k, D]`.
-        present: for which rows z is there, `[B]`; None: for all.
-        told: what z tells of the latents of T frames; None: nothing.
+        tokens: of z, `[B, n k, D]`, or of its null.
+        told: what z tells of the latents of T frames, in units of which they are denoised; None:
+            nothing.
+        size: the sizes told, zero where z is dropped, `[B, T, latents]`.
+        shown: what is added to the audio tokens, `[B, N, D]`; None: nothing.
     """
 
     adapter: AudioDown
     tokens: Tensor
-    present: Tensor | None = None
     told: Told | None = None
-
-    def shown(self, patch: int) -> Tensor | None:
-        """What is added to the audio tokens, `[B, N, D]`, zero where z is dropped; None: nothing."""
-        if self.told is None:
-            return None
-        shown = self.adapter.told(self.told.size.unflatten(1, (-1, patch)).flatten(2))
-        return self._where_present(shown)
+    size: Tensor | None = None
+    shown: Tensor | None = None
 
     def refinement(self, x: Tensor, c_noise: Tensor) -> Callable[[Tensor], Tensor] | None:
         """What is done to F of an evaluation of `x` `[B, T, 128]`, see `Refiner`; None: nothing."""
         if self.adapter.refiner is None:
             return None
-        size = self._where_present(self.told.size)
-        return partial(self.adapter.refiner, x=x, size=size, c_noise=c_noise)
-
-    def _where_present(self, what: Tensor) -> Tensor:
-        """`[B, ...]`, zero where z is dropped."""
-        return what if self.present is None else what * self.present[:, None, None]
+        return partial(self.adapter.refiner, x=x, size=self.size, c_noise=c_noise)
 
 
 @dataclass(frozen=True)
@@ -325,12 +333,13 @@ class DiT(nn.Module):
         head_dim = self.config.width // self.config.heads
         centres = torch.arange(frames, device=device) * patch + (patch - 1) / 2
         audio_table = rope_table(centres, head_dim)
-        h = self.embed(x)  # [B, N, D]
+        # Float32 from the first block on, and whole tensors: what is compiled knows one kind of input.
+        h = self.embed(x).float()  # [B, N, D]
         adapter, down_tokens, head = None, h[:, :0], self
         if down is not None:
             adapter, down_tokens = down.adapter, down.tokens
-            if (shown := down.shown(patch)) is not None:
-                h, head = h + shown, adapter.head
+            head = self if down.told is None else adapter.head
+            h = h if down.shown is None else h + down.shown
         count = down_tokens.shape[1]
         if adapter is not None:
             down_table = rope_table(adapter.positions(count, device), head_dim)
@@ -346,15 +355,15 @@ class DiT(nn.Module):
             vectors, text_vectors = stream.modulation(shared), text_stream.modulation(shared)
             both = torch.cat((h, down_tokens), 1)  # audio-down shares all but Q/K/V with audio
             normed = modulate(both, *vectors[:2])
-            parts = [stream.qkv(normed[:, :frames], audio_table)]
+            parts = [stream.qkv(normed[:, :frames].contiguous(), audio_table)]
             if adapter is not None:
-                parts.append(adapter.qkv[i](normed[:, frames:], down_table))
+                parts.append(adapter.qkv[i](normed[:, frames:].contiguous(), down_table))
             parts.append(text_stream.qkv(modulate(text_tokens, *text_vectors[:2]), None))
             q, k, v = (torch.cat(group, 2) for group in zip(*parts, strict=True))
             if i == last:  # nothing reads the conditions' outputs of the last joint block
-                q, both = q[:, :, :frames], h
+                q, both = q[:, :, :frames], h.contiguous()
             attended = merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-            both = stream.finish(both, attended[:, : both.shape[1]], vectors)
+            both = stream.finish(both, attended[:, : both.shape[1]].contiguous(), vectors)
             if i < last:
                 text_tokens = text_stream.finish(
                     text_tokens, attended[:, frames + count :], text_vectors

@@ -19,11 +19,14 @@ from spresso_cli.models.audio_ae import AudioAE, ConvNeXtBlock
 from spresso_cli.models.dit import Stream
 from spresso_cli.models.latent_encoder import EncoderBlock
 from spresso_cli.models.layers import QKV
+from spresso_cli.models.qinco2 import Step
+from spresso_cli.models.refiner import Refiner
 
 # What is compiled, and its method. Blocks share code and differ in weights alone, so that one
 # compilation serves all blocks of a kind.
 _COMPILED = ((ConvNeXtBlock, "forward"), (EncoderBlock, "forward"), (QKV, "forward"),
-             (Stream, "finish"))  # fmt: skip
+             (Stream, "finish"), (Refiner, "forward"), (Step, "forward"))  # fmt: skip
+_EAGER = "joint_text"  # a few tokens, of any number: not worth compilations of their own
 
 
 def prepare(device: torch.device) -> None:
@@ -68,9 +71,9 @@ def accelerate(network: nn.Module, device: torch.device, compiled: bool) -> None
             be few).
     """
     by_block = isinstance(network, AudioAE) and device.type == "cuda"
-    for module in network.modules():
+    for name, module in network.named_modules():
         for kind, method in _COMPILED:
-            if isinstance(module, kind) and compiled:
+            if isinstance(module, kind) and compiled and _EAGER not in name.split("."):
                 setattr(module, method, torch.compile(getattr(module, method)))
         if by_block and isinstance(module, ConvNeXtBlock):
             module.forward = in_bfloat16(module.forward, device)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from spresso_cli.models.audio_ae import LEVEL_SPREAD, SAMPLE_RATE, AudioAE, AudioAEConfig
-from spresso_cli.training import distributed, losses
+from spresso_cli.training import distributed, gradients, losses
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.augment import change_speed, mix, random_eq, uniform
 from spresso_cli.training.corpus import Corpus
@@ -138,13 +138,14 @@ def sounds(
             crops = change_speed(crops, factor)
         parts.append(F.pad(crops, (0, max(0, samples - crops.shape[-1])))[:, :samples])
     # Shuffled: no part of a batch may be systematically different from another.
-    x = torch.cat(parts)[torch.randperm(count, generator=generator).to(corpus.pcm.device)]
-    coloured = chance(training.eq_probability, count, generator).to(x.device)
+    order = torch.randperm(count, generator=generator)
+    x = torch.cat(parts)[order.to(corpus.pcm.device, non_blocking=True)]
+    coloured = chance(training.eq_probability, count, generator).to(x.device, non_blocking=True)
     x = torch.where(coloured[:, None], random_eq(x, generator)[:, :samples], x)
     x = mix(x, generator, training.mix_probability)
     gain = 10 ** (uniform(count, *level, generator) / 20)
     sign = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
-    x = x * (gain * sign).to(x)[:, None]
+    x = x * (gain * sign).to(x, non_blocking=True)[:, None]
     return x / x.abs().amax(-1, keepdim=True).clamp(min=1.0)
 
 
@@ -193,7 +194,7 @@ class Stage:
         )
 
     def set_rates(self, step: int) -> None:
-        """Learning rates of one step: a cosine for each phase, the bypass behind."""
+        """Learning rates of one step of the schedule: a cosine for each phase, the bypass behind."""
         training = self.training
         first = training.adversarial_from
         if step < first:
@@ -219,7 +220,7 @@ class Stage:
         parts = reconstruction(*self.decoded(x, phases), x, self.training)
         self.optimizer.zero_grad(set_to_none=True)
         sum(parts.values()).backward()
-        self._update(self.optimizer, self.audio_ae, self.training.clip_norm)
+        gradients.descend(self.optimizer, self.audio_ae.parameters(), self.training.clip_norm)
         return parts
 
     def compete(self, x: Tensor, ramp: float, phases: Tensor | None = None) -> dict[str, Tensor]:
@@ -237,15 +238,9 @@ class Stage:
         # Each loss reaches its own weights only; autograd skips what leads elsewhere.
         judged.backward(inputs=list(self.judges.parameters()), retain_graph=True)
         sum(parts.values()).backward(inputs=self.learning)
-        self._update(self.judging, self.judges, training.discriminator_clip_norm)
-        self._update(self.optimizer, self.audio_ae, training.clip_norm)
+        gradients.descend(self.judging, self.judges.parameters(), training.discriminator_clip_norm)
+        gradients.descend(self.optimizer, self.audio_ae.parameters(), training.clip_norm)
         return parts | {"discriminator": judged}
-
-    @staticmethod
-    def _update(optimizer: torch.optim.Optimizer, network: nn.Module, clip: float) -> None:
-        distributed.average_gradients(network.parameters())
-        nn.utils.clip_grad_norm_(network.parameters(), clip)
-        optimizer.step()
 
 
 def train(
@@ -256,6 +251,7 @@ def train(
     minutes: float | None,
     report: Report | None = None,
     seed: int = 0,
+    finish: bool = False,
 ) -> None:
     """Train in `folder`; continues where a former call stopped.
 
@@ -273,13 +269,14 @@ def train(
         more_optimizers={"discriminators": stage.judging},
         steps=training.steps,
         minutes=minutes,
+        finish=finish,
         seed=seed,
         ema_sigma=training.ema_sigma,
         report=report,
     )
     while run.wants_more():
-        stage.set_rates(run.step)
-        late = run.step - training.adversarial_from
+        stage.set_rates(run.due)
+        late = run.due - training.adversarial_from
         count = training.adversarial_batch if late >= 0 else training.batch
         seconds = training.adversarial_seconds if late >= 0 else training.seconds
         hop = audio_ae.config.hop
@@ -289,7 +286,7 @@ def train(
         x, phases = distributed.share(x), None
         if noisy := audio_ae.config.phases:
             phases = torch.rand(count, samples // hop, noisy, generator=run.generator)
-            phases = distributed.share(phases.to(x.device))
+            phases = distributed.share(phases.to(x.device, non_blocking=True))
         if late < 0:
             parts = stage.reconstruct(x, phases)
         else:

@@ -48,7 +48,8 @@ def random_eq(x: Tensor, generator: torch.Generator, decibels: float = 9.0) -> T
     x = _smooth_length(x)
     batch, n = x.shape
     knots = 8
-    gains = uniform(batch * knots, -decibels, decibels, generator).view(batch, knots).to(x.device)
+    gains = uniform(batch * knots, -decibels, decibels, generator).view(batch, knots)
+    gains = gains.to(x.device, non_blocking=True)
     bins = torch.arange(n // 2 + 1, dtype=torch.float32, device=x.device) * (48_000 / n)
     place = (torch.log2(bins.clamp(min=50.0) / 50.0) / math.log2(24_000 / 50)) * (knots - 1)
     left = place.floor().long().clamp(max=knots - 2)
@@ -63,7 +64,8 @@ def mix(x: Tensor, generator: torch.Generator, probability: float = 0.3) -> Tens
     gain = 10 ** (uniform(batch, -20, 3, generator) / 20)
     gain = gain * (torch.rand(batch, generator=generator) < probability)
     partner = torch.randperm(batch, generator=generator)
-    return x + gain[:, None].to(x) * x[partner.to(x.device)]
+    partner = partner.to(x.device, non_blocking=True)
+    return x + gain[:, None].to(x, non_blocking=True) * x[partner]
 
 
 def set_peak(x: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
@@ -71,5 +73,5 @@ def set_peak(x: Tensor, generator: torch.Generator, low: float, high: float) -> 
     batch = x.shape[0]
     peak = 10 ** (uniform(batch, low, high, generator) / 20)
     sign = torch.randint(0, 2, (batch,), generator=generator) * 2 - 1
-    scale = (peak * sign).to(x) / x.abs().amax(-1).clamp(min=1e-4)
+    scale = (peak * sign).to(x, non_blocking=True) / x.abs().amax(-1).clamp(min=1e-4)
     return x * scale[:, None]

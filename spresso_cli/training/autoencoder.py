@@ -24,7 +24,7 @@ from spresso_cli.diffusion.edm import coefficients, draw_sigma
 from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import BANDS
-from spresso_cli.training import deviations, distributed
+from spresso_cli.training import deviations, distributed, gradients
 from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.envelope import Envelope
@@ -105,7 +105,7 @@ def diffusion_loss_and_hidden(
     error = ((f.float() - target) ** 2).mean(2)  # [B, T]
     if down is not None and down.told is not None:
         counts = down.told.heard.clamp(min=SILENT)
-        error = error * counts / counts.mean()
+        error = error * counts / distributed.mean(counts.mean())
     return error.mean(1), joint.hidden
 
 
@@ -127,6 +127,15 @@ def example_weights(
     """`level_weights` of latents as a pool has them, `[B]`; all 1 where z tells deviations, in units of
     which a click and a drone are alike."""
     return level_weights(pool.waveform(latents), None if adapter.tells else floor)
+
+
+def mean_of(name: str, values: Tensor, rows: Tensor) -> dict[str, Tensor]:
+    """The mean of those `values` `[B]` whose row, bool `[B]` on the CPU, is true, under its name;
+    nothing, if none is."""
+    if not rows.any():
+        return {}
+    rows = rows.to(values, non_blocking=True)
+    return {name: (values * rows).sum() / rows.sum()}
 
 
 @torch.no_grad()
@@ -230,7 +239,8 @@ def disturbed(
         low, high = map(math.log, limits)
         share = torch.exp(low + (high - low) * torch.rand(training.batch, generator=generator))
         noise = normal(shape, generator, z.device)
-        z = envelope.distorted(z, *map(distributed.share, (share.to(z.device), noise)))
+        share = share.to(z.device, non_blocking=True)
+        z = envelope.distorted(z, *map(distributed.share, (share, noise)))
     return z
 
 
@@ -243,6 +253,7 @@ def train(
     minutes: float | None,
     report: Report | None = None,
     seed: int = 0,
+    finish: bool = False,
 ) -> None:
     """Train in `folder`; continues where a former call stopped."""
     distributed.check_batch(training.batch)
@@ -259,6 +270,7 @@ def train(
         optimizer,
         steps=training.steps,
         minutes=minutes,
+        finish=finish,
         seed=seed,
         report=report,
     )
@@ -267,6 +279,7 @@ def train(
     lengths, odds = zip(*training.crops, strict=True)
     if run.step == 0 and (training.asks_for_envelopes or model.has_bypass):
         model.fit_envelopes(pool, run.generator, training.fine_weights)
+    told = False  # whether this call has seen to it that z tells deviations
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
@@ -274,9 +287,10 @@ def train(
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
         crops = pool.crops(training.batch, frames, run.generator)
-        warming = run.step < training.warmup_steps
-        if run.step == training.warmup_steps:
+        warming = run.due < training.warmup_steps
+        if not (warming or told):
             model.fit_deviations(pool, training.told_windows, frames)
+            told = True
         if training.encoders_frozen:
             model.encoders.requires_grad_(warming)
         encoder, adapter = model.encoders[str(t)], model.adapters[str(t)]
@@ -295,9 +309,10 @@ def train(
             noise = normal(crops.latents.shape, run.generator, device)
             keep = torch.rand(training.batch, generator=run.generator) >= training.z_drop
             text = bank.condition(crops.clip, training.text_keep, run.generator)
-            sigma, noise, text = map(distributed.share, (sigma.to(device), noise, text))
+            sigma, keep_here = (part.to(device, non_blocking=True) for part in (sigma, keep))
+            sigma, noise, text = map(distributed.share, (sigma, noise, text))
             z = disturbed(z, t, envelope, training, run.generator)
-            down = adapter.condition(z, distributed.share(keep).to(device))
+            down = adapter.condition(z, distributed.share(keep_here))
             each, hidden = diffusion_loss_and_hidden(model.dit, x0, sigma, noise, text, down)
             weights = example_weights(pool, crops.latents, adapter, training.level_floor)
             total = total + (distributed.share(weights) * each).mean()
@@ -306,12 +321,9 @@ def train(
                 total = total + training.align_weight * aligned.mean()
                 losses[f"align_t{t}"] = distributed.mean(aligned.mean())
             everyone = distributed.everyones(each.detach())
-            losses[f"loss_t{t}"] = everyone[keep].mean()
-            if not keep.all():
-                losses[f"dropped_t{t}"] = everyone[~keep].mean()
+            losses |= mean_of(f"loss_t{t}", everyone, keep)
+            losses |= mean_of(f"dropped_t{t}", everyone, ~keep)
         optimizer.zero_grad()
         total.backward()
-        distributed.average_gradients(model.parameters())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        gradients.descend(optimizer, model.parameters(), 1.0)
         run.finish_step(losses)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from spresso_cli.models.audio_ae import SAMPLE_RATE
 from spresso_cli.models.clap import CLAP, CLAPConfig
-from spresso_cli.training import distributed
+from spresso_cli.training import distributed, gradients
 from spresso_cli.training.augment import set_peak
 from spresso_cli.training.corpus import Corpus
 from spresso_cli.training.run import Report, Run, cosine_rate
@@ -37,17 +37,23 @@ def text_of(caption: str, category: str, generator: torch.Generator) -> str:
 
 def train(
     corpus: Corpus | CorpusWindows,
+    device: torch.device,
     folder: Path,
     config: CLAPConfig,
     training: CLAPTraining,
     minutes: float | None,
     report: Report | None = None,
     seed: int = 0,
+    finish: bool = False,
 ) -> None:
-    """Train both towers in `folder`; continues where a former call stopped."""
+    """Train both towers in `folder`; continues where a former call stopped.
+
+    Args:
+        device: where the corpus lies, and the towers will.
+    """
     distributed.check_batch(training.batch)
     torch.manual_seed(seed)
-    model = CLAP(config).to(corpus.at(0).pcm.device)
+    model = CLAP(config).to(device)
     optimizer = torch.optim.AdamW(
         model.parameters(), training.rate, betas=(0.9, 0.98), weight_decay=training.weight_decay
     )
@@ -57,6 +63,7 @@ def train(
         optimizer,
         steps=training.steps,
         minutes=minutes,
+        finish=finish,
         seed=seed,
         report=report,
     )
@@ -75,13 +82,12 @@ def train(
         text = distributed.everyones(model.text.embed([texts[i] for i in own]))
         logits = model.log_scale.exp().clamp(max=100) * audio @ text.T
         # Clips with one caption are all right answers for it: spread the target over them.
-        captions = [c.caption for c in clips]
-        same = torch.tensor([[a == b for b in captions] for a in captions], device=logits.device)
+        numbers: dict[str, int] = {}
+        ids = torch.tensor([numbers.setdefault(c.caption, len(numbers)) for c in clips])
+        same = (ids[:, None] == ids).to(device, non_blocking=True)
         target = same.float() / same.sum(1, keepdim=True)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimizer.zero_grad()
         loss.backward()
-        distributed.average_gradients(model.parameters())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        gradients.descend(optimizer, model.parameters(), 1.0)
         run.finish_step({"loss": loss.detach()})

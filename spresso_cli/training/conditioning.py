@@ -20,6 +20,10 @@ class TextBank:
     mask: Tensor
     pooled: Tensor
 
+    def __post_init__(self) -> None:
+        # On the CPU, where clips are drawn: a step reads nothing back from the device.
+        self.lengths = self.mask.sum(1).cpu()  # [clips]
+
     @classmethod
     @torch.inference_mode()
     def of(cls, tower: TextTower, captions: Sequence[str]) -> TextBank:
@@ -38,12 +42,12 @@ class TextBank:
         if torch.rand((), generator=generator) >= keep / within:
             return None
         present = torch.rand(len(clips), generator=generator) < within
-        clips = clips.to(self.mask.device)
-        mask = self.mask[clips]
-        longest = int(mask.sum(1).max())
+        longest = int(self.lengths[clips].max())
+        device = self.mask.device
+        clips = clips.to(device, non_blocking=True)
         return TextCondition(
             self.tokens[clips, :longest],
-            mask[:, :longest],
+            self.mask[clips, :longest],
             self.pooled[clips],
-            present.to(self.mask.device),
+            present.to(device, non_blocking=True),
         )

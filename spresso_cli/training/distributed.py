@@ -135,10 +135,10 @@ def wait() -> None:
         dist.barrier()
 
 
-def agreed(decision: bool, device: torch.device) -> bool:
-    """The first process's decision, for all."""
+def agreed(number: float, device: torch.device) -> float:
+    """The first process's number, for all."""
     if size() == 1:
-        return decision
-    flag = torch.tensor(int(decision), device=device)
-    dist.broadcast(flag, 0)
-    return bool(flag)
+        return number
+    shared = torch.tensor(number, dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return float(shared)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spresso_cli.diffusion.edm import draw_sigma
 from spresso_cli.models.dit import DiT, DiTConfig
-from spresso_cli.training import distributed
+from spresso_cli.training import distributed, gradients
 from spresso_cli.training.autoencoder import crop_frames, diffusion_loss
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
@@ -66,13 +66,6 @@ class Uncertainty(nn.Module):
         return self.linear(2**0.5 * angle.cos())[:, 0]
 
 
-def replace_broken(parameters: list[nn.Parameter]) -> None:
-    """Set gradients that are not finite to zero, as EDM2 does: one bad batch ends no long run."""
-    for parameter in parameters:
-        if parameter.grad is not None:
-            torch.nan_to_num(parameter.grad, 0.0, 0.0, 0.0, out=parameter.grad)
-
-
 class Validation:
     """Fixed crops, noise and captions, on which the averaged network is scored level by level."""
 
@@ -119,6 +112,7 @@ def train(
     minutes: float | None,
     report: Report | None = None,
     seed: int = 0,
+    finish: bool = False,
 ) -> None:
     """Train `dit` in `folder`; continues where a former call stopped.
 
@@ -138,6 +132,7 @@ def train(
         optimizer,
         steps=training.steps,
         minutes=minutes,
+        finish=finish,
         seed=seed,
         ema_sigma=training.ema_sigma,
         more_emas=(training.second_ema_sigma,),
@@ -150,18 +145,17 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, training.warmup)
         x0, _, clips = pool.crops(training.batch, frames, run.generator)
-        sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator).to(device)
+        sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator)
         noise = normal(x0.shape, run.generator, device)
         text = bank.condition(clips, training.text_keep, run.generator)
-        x0, sigma, noise, text = map(distributed.share, (x0, sigma, noise, text))
+        x0, sigma, noise, text = map(
+            distributed.share, (x0, sigma.to(device, non_blocking=True), noise, text)
+        )
         each = diffusion_loss(dit, x0, sigma, noise, text, None)
         u = uncertainty(sigma.log() / 4)
         optimizer.zero_grad()
         (each * torch.exp(-u) + u).mean().backward()
-        distributed.average_gradients(learned)
-        replace_broken(learned)
-        nn.utils.clip_grad_norm_(learned, training.clip_norm)
-        optimizer.step()
+        gradients.descend(optimizer, learned, training.clip_norm)
         everyone = distributed.everyones(each.detach())
         run.finish_step({"loss": everyone.mean()})
         if run.step % training.validate_every == 0 or run.step == training.steps:

@@ -16,9 +16,15 @@ import torch
 from spresso_cli.diffusion.edm import draw_sigma
 from spresso_cli.errors import UsageError
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-from spresso_cli.training import distributed
+from spresso_cli.training import distributed, gradients
 from spresso_cli.training.acceleration import autocast
-from spresso_cli.training.autoencoder import StepOne, crop_frames, diffusion_loss, example_weights
+from spresso_cli.training.autoencoder import (
+    StepOne,
+    crop_frames,
+    diffusion_loss,
+    example_weights,
+    mean_of,
+)
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.randomness import normal
@@ -60,6 +66,7 @@ def train(
     minutes: float | None,
     report: Report | None = None,
     seed: int = 0,
+    finish: bool = False,
 ) -> None:
     """Train what of `model` is not frozen, in `folder`; continues where a former call stopped.
 
@@ -85,6 +92,7 @@ def train(
         optimizer,
         steps=training.steps,
         minutes=minutes,
+        finish=finish,
         seed=seed,
         report=report,
     )
@@ -112,24 +120,24 @@ def train(
         with torch.no_grad():
             z_q = quantisers[t].searched(z, m, training.shortlist, training.beam)
         whole = torch.rand(len(x0), generator=run.generator) < training.keep_z
-        z = torch.where(distributed.share(whole).to(device)[:, None, None], z, z_q)
+        whole = distributed.share(whole).to(device, non_blocking=True)
+        z = torch.where(whole[:, None, None], z, z_q)
         keep = torch.rand(len(x0), generator=run.generator) >= training.z_drop
         adapter = model.adapters[str(t)]
-        sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator).to(device)
+        sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator)
         noise = normal(x0.shape, run.generator, device)
         text = bank.condition(clips, training.text_keep, run.generator)
+        sigma, keep_here = (part.to(device, non_blocking=True) for part in (sigma, keep))
         sigma, noise, text = map(distributed.share, (sigma, noise, text))
-        down = adapter.condition(z, distributed.share(keep).to(device))
+        down = adapter.condition(z, distributed.share(keep_here))
         each = diffusion_loss(model.dit, mine, sigma, noise, text, down)
         weights = example_weights(pool, x0, adapter, training.level_floor)
         optimizer.zero_grad()
         (distributed.share(weights) * each).mean().backward()
-        distributed.average_gradients(trained)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        gradients.descend(optimizer, trained, 1.0)
         everyone = distributed.everyones(each.detach())
         run.finish_step(
-            {f"loss_t{t}": everyone[keep].mean(), f"m{m}_t{t}": (weights * everyone).mean()}
+            mean_of(f"loss_t{t}", everyone, keep) | {f"m{m}_t{t}": (weights * everyone).mean()}
         )
 
 

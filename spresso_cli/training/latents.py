@@ -72,8 +72,9 @@ class LatentPool:
         begin = torch.rand(count, generator=generator) * 1.5 - 0.5
         begin = start + (begin.clamp(min=0) * (slack + 1)).long().clamp(max=slack)
         position = begin[:, None] + torch.arange(frames)
-        inside = (position < end[:, None]).to(self.latents.device)[..., None]
-        position = position.clamp(max=len(self.latents) - 1).to(self.latents.device)
+        device = self.latents.device
+        inside = (position < end[:, None]).to(device, non_blocking=True)[..., None]
+        position = position.clamp(max=len(self.latents) - 1).to(device, non_blocking=True)
         latents = torch.where(inside, self.latents[position].float(), self.silence)
         mel = torch.where(inside, self.mel[position].float(), math.log(FLOOR))
         return Crops(latents, mel, self.clip[entries])

@@ -10,11 +10,12 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.log_mel import DEFINITION
 from spresso_cli.training import distributed
@@ -33,11 +34,15 @@ class Call:
     Attributes:
         corpus: a folder of sounds, or one with a manifest.
         minutes: the time box; None: until the schedule's end.
+        finish: bring the schedule to its end with the time box.
         rates: frame rates, for the stages that have several; none: see `Workspace.rates`.
         compiled: whether blocks go through torch.compile.
         report: takes the numbers of every logged step.
         note: takes a line for people.
         began: `time.monotonic()` at the start: preparation counts as well.
+
+    Raises:
+        UsageError: a schedule is to end with a time box, and there is none.
     """
 
     workspace: Workspace
@@ -49,12 +54,25 @@ class Call:
     report: Report
     note: Callable[[str], None]
     began: float
+    finish: bool = False
+
+    def __post_init__(self) -> None:
+        if self.finish and self.minutes is None:
+            raise UsageError(
+                "--finish brings a schedule to its end with the time box: add --minutes"
+            )
 
     def minutes_left(self, share: float = 1.0) -> float | None:
         """What is left of the time box, or a share of that."""
         if self.minutes is None:
             return None
         return share * max(0.0, self.minutes - (time.monotonic() - self.began) / 60)
+
+    def part(self, share: float) -> Call:
+        """The same with a share of what is left of the time box."""
+        if self.minutes is None:
+            return self
+        return replace(self, minutes=self.minutes - self.minutes_left(1 - share))
 
     def windows(self, clips: Sequence[Clip]) -> CorpusWindows:
         """These clips, streamed as the configuration says."""
@@ -86,11 +104,20 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
 
     The first pass is plain, later ones are augmented, each window of a corpus too large for
     memory is one pass. A pass takes 138 MB for an hour of sound, with fine bands 323 MB.
+
+    Raises:
+        UsageError: the AudioAE's latents have not been measured: its training was killed.
     """
     workspace = call.workspace
     fine = workspace.settings.fine_bands
     definition = (*DEFINITION, fine) if fine else DEFINITION  # 0: as pools before there were any
     audio_ae = workspace.audio_ae()
+    if (audio_ae.latent_std == 1).all():
+        raise UsageError(
+            f"{workspace.folder / 'audio-ae'}: killed before its latents were measured; that is done by"
+            f" spresso train audio-ae {call.corpus} --run {workspace.folder} --minutes 0"
+            " (--config as before)"
+        )
     windows = call.windows(clips)
     captions: dict[str, int] = {}
     pools = []

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
-from spresso_cli.training import distributed
+from spresso_cli.training import distributed, gradients
+from spresso_cli.training.acceleration import accelerate
 from spresso_cli.training.kmeans import residual_kmeans
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.run import Report, Run, checkpoints
@@ -137,11 +138,14 @@ def train(
     report: Report | None = None,
     seed: int = 0,
     start: QINCo2 | None = None,
+    finish: bool = False,
+    compiled: bool = False,
 ) -> None:
     """Train a quantiser on `z` `[N, 64]` in `folder`; continues where a former call stopped.
 
     Args:
         start: a quantiser of the same encoder to go on from; None: residual k-means of z.
+        compiled: whether the steps' networks go through torch.compile.
     """
     distributed.check_batch(training.batch)
     torch.manual_seed(seed)
@@ -160,25 +164,28 @@ def train(
         optimizer,
         steps=training.steps,
         minutes=minutes,
+        finish=finish,
         seed=seed,
         ema_sigma=0.05,
         state={"used": used},
         report=report,
     )
+    accelerate(model, z.device, compiled)
+    # Paths are chosen in bfloat16 where that is fast; what is learnt from them is not rounded.
+    choosing = torch.autocast(z.device.type, torch.bfloat16, enabled=z.device.type == "cuda")
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * quarter_cosine(run.progress)
         rows = torch.randint(len(z), (training.batch,), generator=run.generator)
-        x = model.normalise(z[rows.to(z.device)])
+        x = model.normalise(z[rows.to(z.device, non_blocking=True)])
         mine = distributed.share(x)
-        with torch.no_grad():
+        with torch.no_grad(), choosing:
             codes, _ = model.search(mine, config.codebooks, training.shortlist, training.beam)
         used.scatter_(1, distributed.everyones(codes).T, True)
         loss, errors = path_loss(model, mine, codes)
         optimizer.zero_grad()
         loss.backward()
-        distributed.average_gradients(model.parameters())
-        torch.nn.utils.clip_grad_value_(model.parameters(), 0.1)
+        torch.nn.utils.clip_grad_value_(gradients.gather(model.parameters()), 0.1)
         optimizer.step()
         if (run.step + 1) % training.reset_every == 0 and run.progress < 0.8:
             reset_dead(model, x, used, run.generator)

@@ -112,9 +112,12 @@ def learn_fluctuation(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - step / steps)
-        rows = torch.randint(len(z), (BATCH,), generator=generator).to(device)
-        codebooks = torch.randint(len(spread), (BATCH,), generator=generator).to(device)
-        noise = torch.randn(BATCH, z.shape[1], generator=generator).to(device)
+        rows = torch.randint(len(z), (BATCH,), generator=generator)
+        codebooks = torch.randint(len(spread), (BATCH,), generator=generator)
+        noise = torch.randn(BATCH, z.shape[1], generator=generator)
+        rows, codebooks, noise = (
+            part.to(device, non_blocking=True) for part in (rows, codebooks, noise)
+        )
         told = network((z[rows] + spread[codebooks] * noise) / scale)
         loss = (told + 0.5 * (mean_square[rows] + STILL) * (-2 * told).exp()).mean()
         optimizer.zero_grad()

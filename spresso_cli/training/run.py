@@ -3,8 +3,9 @@
 A run is a folder: `checkpoint-<step>.safetensors` holds every tensor (weights, EMA, optimiser
 moments) and `log.csv` one row (step, time, name, value) per logged number. A run that stops at its
 time box continues in the next call on the same loss curve, because the random generator, the step
-count and whatever else a step depends on are part of the checkpoint. Of several processes
-(distributed.py) the first one writes.
+count and whatever else a step depends on are part of the checkpoint. A box that is to finish the
+schedule skips as much of it as the time makes necessary; what was skipped stays skipped. Of several
+processes (distributed.py) the first one writes.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Run:
         modules: the trained networks by name; at every step their averages are updated.
         optimizer: its state is saved by parameter order.
         minutes: the time box of this call; None means until `steps`.
-        steps: total steps of the schedule (progress is steps done / steps).
+        steps: total steps of the schedule.
+        finish: bring the schedule to its end with the time box.
         ema_sigma: relative width of the power EMA.
         more_emas: relative widths of further EMAs, kept beside it.
         companions: networks that serve the training alone and are not averaged.
@@ -64,6 +66,7 @@ class Run:
         *,
         steps: int,
         minutes: float | None = None,
+        finish: bool = False,
         seed: int = 0,
         ema_sigma: float = 0.10,
         more_emas: Sequence[float] = (),
@@ -83,9 +86,11 @@ class Run:
         }
         self.state = dict(state or {})
         self.steps = steps
-        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self.box = None if minutes is None else 60 * minutes
+        self.finish = finish
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
+        self.skipped = 0  # steps of the schedule
         self.ema = PowerEMA(self.tensors(), ema_sigma)
         self.emas = {"ema": self.ema} | {
             _ema_key(sigma): PowerEMA(self.tensors(), sigma) for sigma in more_emas
@@ -93,9 +98,10 @@ class Run:
         self.report = report
         self.log_every = log_every
         self._save_every = 60 * save_minutes
-        self._saved_at = time.monotonic()
+        self._began = self._saved_at = time.monotonic()
         self._seen: dict[str, list[Tensor | float]] = {}
         self._resume()
+        self._from = (self.due, self.skipped)  # where this call begins
         distributed.align(_tensors(self.modules | self.companions).values())
 
     def tensors(self) -> dict[str, Tensor]:
@@ -108,21 +114,36 @@ class Run:
         return next(iter(next(iter(self.modules.values())).state_dict().values())).device
 
     @property
+    def due(self) -> int:
+        """The step of the schedule that is next: steps done, and those that a time box skipped."""
+        return self.step + self.skipped
+
+    @property
     def progress(self) -> float:
         """Share of the schedule done, 0 to 1."""
-        return min(1.0, self.step / self.steps)
+        return min(1.0, self.due / self.steps)
 
     def wants_more(self) -> bool:
         """False once the schedule or the time box is over; then the last checkpoint is written."""
-        over = self.step >= self.steps
+        over = self.due >= self.steps
         # Several processes have to agree, which makes them wait: not at every step.
         ask = distributed.size() == 1 or self.step % self.log_every == 0
-        if self.deadline is not None and ask and not over:
-            over = distributed.agreed(time.monotonic() > self.deadline, self.device)
+        if self.box is not None and ask and not over:
+            elapsed = distributed.agreed(time.monotonic() - self._began, self.device)
+            over = elapsed >= self.box
+            if self.finish:
+                self._skip(1.0 if over else elapsed / self.box)
+                over = self.due >= self.steps
         if over:
             self.save()
             distributed.wait()  # what comes next reads what the first process wrote
         return not over
+
+    def _skip(self, share: float) -> None:
+        """Let the schedule be at that share of what was left of it when this call began, at least."""
+        begin, skipped = self._from
+        target = begin + int(share * (self.steps - begin))
+        self.skipped = max(skipped, target - self.step)
 
     def finish_step(self, losses: Mapping[str, Tensor | float]) -> None:
         """Count the step, update the EMA, log, and checkpoint when it is time."""
@@ -172,6 +193,7 @@ class Run:
         tensors["generator"] = self.generator.get_state()
         meta = {
             "step": self.step,
+            "skipped": self.skipped,
             "ema_step": self.ema.step,
             # What the next logged means are made of, so that the log is unbroken as well.
             "seen": {name: [float(v) for v in values] for name, values in self._seen.items()},
@@ -208,7 +230,7 @@ class Run:
             if f"state.{name}" in tensors:
                 value.copy_(tensors[f"state.{name}"])
         self.generator.set_state(tensors["generator"])
-        self.step = meta["step"]
+        self.step, self.skipped = meta["step"], meta.get("skipped", 0)
         self._seen = {name: list(values) for name, values in meta.get("seen", {}).items()}
         self._cut_log()
 

@@ -27,6 +27,7 @@ from spresso_cli.training.preparation import Call, latents
 from spresso_cli.training.workspace import group_name
 
 _OPEN_VECTORS = 1024  # held-out z that say what codes leave open
+_AFTERWARDS = 0.15  # of a rate's time in step 2: for what is fitted when its QINCo2 is trained
 
 
 def train_audio_ae(call: Call) -> None:
@@ -47,6 +48,7 @@ def train_audio_ae(call: Call) -> None:
         call.minutes_left(),
         call.report,
         call.seed,
+        call.finish,
     )
 
 
@@ -55,12 +57,14 @@ def train_clap(call: Call) -> None:
     workspace, settings = call.workspace, call.workspace.settings
     clap.train(
         call.windows(held_out(call.corpus)[0]),
+        workspace.device,
         workspace.folder / "clap",
         settings.clap,
         settings.clap_training,
         call.minutes_left(),
         call.report,
         call.seed,
+        call.finish,
     )
 
 
@@ -83,6 +87,7 @@ def train_dit(call: Call) -> None:
         call.minutes_left(),
         call.report,
         call.seed,
+        call.finish,
     )
 
 
@@ -103,11 +108,13 @@ def train_autoencoder(call: Call) -> None:
         call.minutes_left(),
         call.report,
         call.seed,
+        call.finish,
     )
 
 
 def train_quantizer(call: Call) -> None:
-    """Step 2 and the envelope's read-out, one rate after another in equal shares of the time.
+    """Step 2 and the envelope's read-out, one rate after another in equal shares of the time, each with
+    what is fitted behind its QINCo2.
 
     With no steps in the configuration, the read-out alone, for the quantiser that there is.
     """
@@ -121,6 +128,7 @@ def train_quantizer(call: Call) -> None:
     validation = latents(call, spared, 1)[0] if fitting else None
     for index, rate in enumerate(rates):
         call.note(f"quantiser at {rate} Hz")
+        boxed = call.part(1 / (len(rates) - index))
         own = settings.rates[rate]
         model = workspace.step_one(workspace.group_of(rate), "autoencoder")
         encoder = model.encoders[str(own.encoder.pool)]
@@ -132,7 +140,7 @@ def train_quantizer(call: Call) -> None:
             z = quantizer.draw_sequences(
                 pool, encoder, own.quantizer_training.vectors, own.vector_frames, call.seed
             )
-            filters = _train_on(call, rate, z, call.minutes_left(1 / (len(rates) - index)))
+            filters = _train_on(boxed, rate, z)
             if filters is not None:
                 noise = whitening.noise_of(filters, workspace.quantizer(rate).qinco2, unseen)
                 whitening.complete(filters, z, noise)
@@ -161,7 +169,7 @@ def train_quantizer(call: Call) -> None:
             workspace.keep_envelope(rate, envelope)
 
 
-def _train_on(call: Call, rate: int, z: Tensor, minutes: float | None) -> Whitening | None:
+def _train_on(call: Call, rate: int, z: Tensor) -> Whitening | None:
     """One rate's QINCo2 on sequences of z; returns the filter before it, if the configuration has any.
 
     Goes on from the pack's, unless only one of the two has filters: its codebooks are then of no use.
@@ -183,10 +191,12 @@ def _train_on(call: Call, rate: int, z: Tensor, minutes: float | None) -> Whiten
         workspace.folder / "quantizer" / f"{rate}hz",
         own.qinco2,
         own.quantizer_training,
-        minutes,
+        call.minutes_left(1 - _AFTERWARDS if own.whitening or own.envelope_windows else 1.0),
         call.report,
         call.seed,
         start and start.qinco2,
+        call.finish,
+        call.compiled,
     )
     return filters
 
@@ -212,6 +222,7 @@ def train_finetune(call: Call) -> None:
             call.minutes_left(1 / (len(groups) - index)),
             call.report,
             call.seed,
+            call.finish,
         )
 
 

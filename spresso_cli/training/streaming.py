@@ -28,7 +28,7 @@ from spresso_cli.training.procedural import plan, rendered
 def seconds_of(path: Path) -> float:
     """Duration by the file's header; 0 where it has none that can be read."""
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(os.fsencode(path))
     except (soundfile.LibsndfileError, OSError):
         return 0.0
     return info.frames / info.samplerate

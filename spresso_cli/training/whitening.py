@@ -37,7 +37,8 @@ def fit(z: Tensor, config: WhiteningConfig, bits: float, seed: int = 0) -> White
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - step / STEPS)
-        rows = torch.randint(len(z), (count,), generator=generator).to(z.device)
+        rows = torch.randint(len(z), (count,), generator=generator)
+        rows = rows.to(z.device, non_blocking=True)
         wanted = z[rows] - whitening.mean
         x = filtered(wanted, before)
         lost = (filtered(x, behind) - wanted).square().mean((0, 1)).sum()

@@ -30,6 +30,10 @@ def test_words_that_share_a_stem_share_buckets() -> None:
     assert 0 not in ngram_buckets("rain", 4)  # padding
 
 
+def test_a_word_is_taken_apart_once() -> None:
+    assert ngram_buckets("rain", 4096) is ngram_buckets("rain", 4096)
+
+
 def test_embeddings_have_unit_length(clap: CLAP) -> None:
     text = clap.text.embed(["rain", "", "a dog barks twice"])
     audio = clap.audio(torch.randn(2, 24_000))

@@ -116,6 +116,17 @@ def test_the_network_is_shown_what_is_told_unless_z_is_dropped(adapter: AudioDow
     torch.testing.assert_close(seen(z, False), seen(2 * z, False))
 
 
+def test_where_no_row_has_its_z_nothing_is_shown(adapter: AudioDown) -> None:
+    z = drawn(2, 2, 2)
+    none = adapter.dropped(adapter.tokens(z), adapter.deviations(z))
+    each = adapter.condition(z, torch.tensor([False, False]))
+    assert none.shown is None
+    assert not each.shown.any()
+    assert not none.size.any()
+    assert torch.equal(none.tokens, each.tokens)
+    assert torch.equal(none.told.size, each.told.size)
+
+
 def test_no_gradient_reaches_z_by_way_of_deviations(adapter: AudioDown) -> None:
     # An encoder could make its task easier by telling more of what it is asked for.
     z = drawn(1, 2, 2).requires_grad_()

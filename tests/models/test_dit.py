@@ -112,9 +112,9 @@ def test_padding_behind_a_caption_changes_nothing(level: torch.Tensor) -> None:
 
 def test_dropped_z_is_the_adapters_null_token() -> None:
     adapter = AudioDown(AudioDownConfig(8, channels=4), CONFIG)
-    tokens = adapter.tokens(torch.randn(2, 3, 4), torch.tensor([True, False]))
-    assert torch.equal(tokens[1], adapter.null.expand(3, -1))
-    assert not torch.equal(tokens[0], adapter.null.expand(3, -1))
+    down = adapter.condition(torch.randn(2, 3, 4), torch.tensor([True, False]))
+    assert torch.equal(down.tokens[1], adapter.null.expand(3, -1))
+    assert not torch.equal(down.tokens[0], adapter.null.expand(3, -1))
 
 
 @pytest.mark.parametrize(("pool", "centres"), [(4, [2, 6, 10]), (9, [4, 13, 22])])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig, ConvNeXtBlock
-from spresso_cli.models.dit import DiT, DiTConfig
+from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig, TextCondition
 from spresso_cli.training import acceleration
 from spresso_cli.training.acceleration import accelerate, autocast, in_bfloat16, prepare
 from spresso_cli.training.randomness import chance, normal
@@ -76,6 +79,32 @@ def test_compiled_blocks_compute_the_same_and_keep_the_state_dict() -> None:
     accelerate(network, CPU, compiled=True)
     torch.testing.assert_close(network(x, torch.zeros(2)), before, atol=1e-5, rtol=1e-4)
     assert list(network.state_dict()) == names
+
+
+def test_blocks_are_compiled_once_a_kind_whatever_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 as well; sounds of other lengths and what has another form take one more each."""
+    torch.compiler.reset()
+    backend, compiled = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda method: compiled(method, backend=backend))
+    config = dataclasses.replace(CONFIG, joint_blocks=3, audio_blocks=2)
+    network = DiT(config)
+    accelerate(network, CPU, compiled=True)
+    for words in (0, 1, 3, 2):
+        text = None if not words else TextCondition(
+            torch.randn(2, words, 8), torch.ones(2, words, dtype=torch.bool), torch.randn(2, 8),
+            torch.tensor([True, False]),
+        )  # fmt: skip
+        with torch.autocast("cpu", torch.bfloat16):
+            network(torch.randn(2, 12, 128), torch.zeros(2), text).sum().backward()
+    assert backend.frame_count == 2  # QKV.forward and Stream.finish
+
+    adapter = AudioDown(AudioDownConfig(3, channels=2, deviations=120, refiner=8), config)
+    accelerate(adapter, CPU, compiled=True)
+    for frames in (12, 24):
+        down = adapter.condition(torch.randn(2, frames // 3, 2))
+        with torch.autocast("cpu", torch.bfloat16):
+            network(torch.randn(2, frames, 128), torch.zeros(2), None, down).sum().backward()
+    assert backend.frame_count <= 2 + 5
 
 
 @pytest.mark.gpu

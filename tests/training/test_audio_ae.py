@@ -14,8 +14,9 @@ from spresso_cli.training import audio_ae
 from spresso_cli.training.audio_ae import AudioAETraining, Stage, warm_start
 from spresso_cli.training.config import Settings
 from spresso_cli.training.corpus import find_clips
-from spresso_cli.training.run import ema_weights, part
+from spresso_cli.training.run import Run, checkpoints, ema_weights, part
 from spresso_cli.training.streaming import CorpusWindows
+from spresso_cli.training.workspace import Workspace
 
 from .conftest import curve
 
@@ -41,6 +42,44 @@ def test_a_tiny_run_lowers_its_loss_in_seconds(
     network.load_state_dict(part(ema_weights(tmp_path / "m" / "audio-ae"), "audio_ae"))
     assert network.latent_std.min() > 0
     assert not torch.equal(network.latent_std, torch.ones(128))
+
+
+def test_a_killed_run_is_measured_before_other_stages_build_on_it(
+    spresso: Callable, sounds: Path, tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(run: Run, numbers: dict[str, float]) -> None:
+        run.save()
+        raise KeyboardInterrupt
+
+    options = (sounds, "--run", tmp_path, "--config", "tiny", "--device", "cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", kill)
+        assert spresso("train", "audio-ae", *options).code == 130
+    result = spresso("train", "dit", *options)
+    assert result.code == 2
+    assert "killed before its latents were measured" in result.stderr
+    assert f"train audio-ae {sounds} --run {tmp_path} --minutes 0" in " ".join(
+        result.stderr.split()
+    )
+
+    assert spresso("train", "audio-ae", *options, "--minutes", 0).code == 0
+    (checkpoint,) = checkpoints(tmp_path / "audio-ae")
+    assert checkpoint.name == "checkpoint-00000025.safetensors"
+    assert not (Workspace(tmp_path, tiny, torch.device("cpu")).audio_ae().latent_std == 1).any()
+    assert "clap: no checkpoint" in spresso("train", "dit", *options).stderr  # the next obstacle
+
+
+def test_a_box_that_is_to_finish_gets_to_the_adversary(
+    sounds: Path, tiny: Settings, tmp_path: Path, clock: Callable[[], None]
+) -> None:
+    training = dataclasses.replace(
+        tiny.audio_ae_training, steps=10_000, adversarial_from=5_000, latent_frames=100, batch=2,
+        adversarial_batch=2, seconds=0.05, adversarial_seconds=0.05,
+    )  # fmt: skip
+    clock()
+    windows = CorpusWindows(find_clips(sounds))
+    audio_ae.train(windows, network(), tmp_path, training, 1.0, finish=True)
+    assert curve(tmp_path / "log.csv", "discriminator")
 
 
 def noise(samples: int = 4800, batch: int = 2) -> torch.Tensor:

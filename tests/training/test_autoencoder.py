@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import torch
 
 from spresso_cli.diffusion.edm import precondition
 from spresso_cli.diffusion.samplers import SAMPLERS
+from spresso_cli.models.deviations import Told
 from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig, DownCondition
 from spresso_cli.models.latent_encoder import LatentEncoder, LatentEncoderConfig
-from spresso_cli.training import autoencoder
+from spresso_cli.training import autoencoder, distributed
 from spresso_cli.training.autoencoder import (
     StepOne,
     StepOneTraining,
@@ -21,6 +23,7 @@ from spresso_cli.training.autoencoder import (
     diffusion_loss,
     effective_dimensions,
     level_weights,
+    mean_of,
 )
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
@@ -99,6 +102,56 @@ def test_dropping_nothing_logs_no_dropped_loss(
     assert not curve(tmp_path / "kept" / "log.csv", "dropped_t20")
 
 
+def test_a_batch_without_z_logs_no_loss_with_it(
+    trained: tuple[StepOne, Path], pool: LatentPool, tmp_path: Path
+) -> None:
+    model, bank = copy.deepcopy(trained[0]), four_captions(8)
+    training = StepOneTraining(steps=25, batch=2, crops=((20, 1.0),), z_drop=1.0)
+    autoencoder.train(pool, bank, model, tmp_path, training, None)
+    assert not curve(tmp_path / "log.csv", "loss_t20")
+    assert curve(tmp_path / "log.csv", "dropped_t20")
+
+
+def test_logged_means_are_over_the_rows_asked_for() -> None:
+    values = torch.tensor([1.0, 2.0, 6.0])
+    means = mean_of("loss", values, torch.tensor([True, False, True]))
+    assert {name: float(mean) for name, mean in means.items()} == {"loss": 3.5}
+    assert mean_of("loss", values, torch.zeros(3, dtype=torch.bool)) == {}
+
+
+def test_silent_frames_count_the_same_whichever_process_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    config = DiTConfig(width=16, heads=2, joint_blocks=1, audio_blocks=0, text_width=8, patch=4)
+    dit, adapter = DiT(config), AudioDown(AudioDownConfig(20, 8, deviations=120), config)
+    adapter.deviations.to_size.fill_(1 / 64)
+    x0, noise, sigma = torch.randn(4, 20, 128), torch.randn(4, 20, 128), torch.ones(4)
+    down = adapter.condition(torch.randn(4, 1, 8))
+    heard = torch.tensor([0.0, 0.0, 0.0, 1.0])[:, None].expand(-1, 20)
+
+    def loss(rows: slice) -> torch.Tensor:
+        told = Told(down.told.mean[rows], down.told.size[rows], heard[rows])
+        own = adapter.down(down.tokens[rows], told)
+        return diffusion_loss(dit, x0[rows], sigma[rows], noise[rows], None, own)
+
+    whole = loss(slice(0, 4))
+    counts = heard.clamp(min=autoencoder.SILENT).mean()
+    monkeypatch.setattr(distributed, "mean", lambda value: counts)  # of two processes
+    halves = torch.cat([loss(slice(0, 2)), loss(slice(2, 4))])
+    torch.testing.assert_close(halves, whole)
+
+
+def test_text_is_as_long_as_the_longest_caption_of_its_batch() -> None:
+    bank = four_captions(8)
+    mask = torch.arange(3) < torch.tensor([[1], [3], [2], [2]])
+    bank = TextBank(bank.tokens, mask, bank.pooled)
+    for clips, length in (([0, 2], 2), ([0, 1], 3), ([0], 1)):
+        text = bank.condition(torch.tensor(clips), 1.0, torch.Generator())
+        assert text.tokens.shape == (len(clips), length, 8)
+        assert torch.equal(text.mask, mask[clips, :length])
+
+
 def test_a_crop_holds_whole_windows_and_whole_patches() -> None:
     assert crop_frames(500, 9, 4) == 468
     assert crop_frames(500, 100, 1) == 500
@@ -169,6 +222,25 @@ def test_what_z_tells_of_latents_is_found_when_the_encoders_are_warm(tmp_path: P
         autoencoder.train(many_patterns(), four_captions(8), model, tmp_path, stopped, None)
         found.append(model.adapters["20"].deviations.fitted)
     assert found == [False, True]
+
+
+def test_a_box_that_is_to_finish_hurries_the_warm_up_and_leaves_nothing_out(
+    tmp_path: Path, clock: Callable[[], None]
+) -> None:
+    torch.manual_seed(0)
+    config = DiTConfig(width=16, heads=2, joint_blocks=1, audio_blocks=0, text_width=8, patch=4)
+    told = AudioDownConfig(20, channels=8, deviations=120)
+    encoder = LatentEncoder(LatentEncoderConfig(20, 1, width=16, heads=2, channels=8, stride=4))
+    model = StepOne(DiT(config), {20: AudioDown(told, config)}, {20: encoder})
+    start = model.adapters["20"].f_phi.weight.clone()
+    training = StepOneTraining(
+        steps=1000, warmup_steps=501, batch=2, crops=((20, 1.0),), told_windows=64
+    )
+    clock()
+    pool, bank = many_patterns(), four_captions(8)
+    autoencoder.train(pool, bank, model, tmp_path, training, 0.5, finish=True)
+    assert model.adapters["20"].deviations.fitted
+    assert not torch.equal(model.adapters["20"].f_phi.weight, start)
 
 
 @pytest.mark.parametrize("directions", [1, 4, 16])

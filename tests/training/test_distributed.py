@@ -137,6 +137,35 @@ with distributed.group(torch.device("cpu")):
 """
 
 
+FINISHING = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from torch import nn
+from spresso_cli.training import distributed, run
+with distributed.group(torch.device("cpu")):
+    now = iter(range(0, 1_000_000, 1 + distributed.rank()))  # one clock is twice as fast
+    run.time = SimpleNamespace(monotonic=lambda: float(next(now)), time=lambda: 0.0)
+    model = nn.Linear(2, 2)
+    one = run.Run(Path(sys.argv[1]), {"m": model}, torch.optim.SGD(model.parameters(), 0.1),
+                  steps=1000, minutes=0.5, finish=True, log_every=5)
+    while one.wants_more():
+        print(one.progress)
+        one.finish_step({"loss": 0.0})
+    print(one.step, one.progress)
+"""
+
+
+def test_processes_that_finish_a_schedule_agree_on_its_progress(tmp_path: Path) -> None:
+    """Or their learning rates, and with them their weights, would drift apart."""
+    first, second = in_two_processes("-c", FINISHING, tmp_path)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert first.stdout == second.stdout
+    assert len(first.stdout.splitlines()) > 10
+    assert first.stdout.endswith(" 1.0\n")
+
+
 def test_nobody_goes_on_before_the_last_checkpoint_is_there(tmp_path: Path) -> None:
     """A stage's next step reads it, in every process."""
     for process in in_two_processes("-c", WAITING, tmp_path):
@@ -175,4 +204,4 @@ def test_a_single_process_does_none_of_it() -> None:
     assert distributed.size() == 1
     assert distributed.rank() == 0
     assert torch.equal(distributed.everyones(parameter), parameter)
-    assert distributed.agreed(True, torch.device("cpu"))
+    assert distributed.agreed(0.5, torch.device("cpu")) == 0.5

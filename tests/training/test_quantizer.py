@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
 from spresso_cli.training import quantizer
@@ -105,6 +106,24 @@ def test_unused_entries_move_onto_residuals() -> None:
     assert torch.cdist(model.first[3:4], x).min() < 1e-5
     assert torch.equal(model.steps[1].codebook[5], model.steps[1].shortlist[5])
     assert torch.equal(model.steps[0].codebook, before)
+
+
+def test_the_steps_networks_are_compiled_if_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.compiler.reset()
+    backend = CompileCounter()
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda method: compiled(method, backend=backend))
+    training = QuantizerTraining(initial_vectors=100, initial_iterations=1, steps=2, batch=8)
+    for wanted in (False, True):
+        assert backend.frame_count == 0
+        folder = tmp_path / str(wanted)
+        quantizer.train(vectors(100), folder, CONFIG, training, None, compiled=wanted)
+    assert 0 < backend.frame_count < 8
+    plain, fast = (ema_weights(tmp_path / str(wanted)) for wanted in (False, True))
+    for name, value in plain.items():
+        torch.testing.assert_close(fast[name], value)
 
 
 def test_training_lowers_the_error_and_each_step_adds_precision(tmp_path: Path) -> None:

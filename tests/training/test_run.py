@@ -34,9 +34,11 @@ class Toy:
             **settings,
         )
 
-    def train(self) -> None:
-        run = self.run
+    def train(self) -> list[float]:
+        """Returns the progress at every step."""
+        run, seen = self.run, []
         while run.wants_more():
+            seen.append(run.progress)
             x = torch.randn(4, 3, generator=run.generator)
             self.used[run.step % 4] = True
             loss = self.judge(self.net(x)).square().mean() + self.used.sum() * self.net.weight.sum()
@@ -45,6 +47,7 @@ class Toy:
                 optimizer.step()
                 optimizer.zero_grad()
             run.finish_step({"loss": loss.detach()})
+        return seen
 
 
 def logged(folder: Path) -> list[list[str]]:
@@ -117,6 +120,56 @@ def test_a_time_box_ends_a_run_and_leaves_a_checkpoint(
     toy.train()
     assert 0 < toy.run.step < 60
     assert checkpoints(tmp_path)[-1].name == f"checkpoint-{toy.run.step:08d}.safetensors"
+
+
+def test_a_box_that_is_to_finish_brings_the_schedule_to_its_end(
+    tmp_path: Path, clock: Callable[[], None]
+) -> None:
+    clock()
+    Toy(tmp_path, steps=1000, minutes=1.0).train()
+    done = Toy(tmp_path, steps=1000).run.progress
+    clock()
+    toy = Toy(tmp_path, steps=1000, minutes=0.5, finish=True)
+    seen = toy.train()
+    elapsed = [(2 * step + 1) / 30 for step in range(15)]  # two looks at every step
+    assert seen == pytest.approx([done + (1 - done) * share for share in elapsed], abs=1e-3)
+    assert toy.run.progress == 1.0
+    for more in ({}, {"finish": True}):  # the schedule is over
+        assert not Toy(tmp_path, steps=1000, minutes=1.0, **more).train()
+    # Until it is made longer.
+    assert Toy(tmp_path, steps=2000).run.progress == 0.5
+
+
+def test_a_schedule_that_ends_within_its_box_is_not_hurried(tmp_path: Path) -> None:
+    Toy(tmp_path / "free").train()
+    Toy(tmp_path / "box", minutes=60.0, finish=True).train()
+    assert same(tmp_path / "free", tmp_path / "box")
+
+
+def test_a_run_that_is_killed_while_it_finishes_does_not_go_back(
+    tmp_path: Path, clock: Callable[[], None]
+) -> None:
+    clock()
+    toy = Toy(tmp_path, steps=1000, minutes=1.0, finish=True)
+
+    def kill(numbers: dict[str, float]) -> None:
+        toy.run.save()
+        raise KeyboardInterrupt
+
+    toy.run.report = kill
+    with pytest.raises(KeyboardInterrupt):
+        toy.train()
+    reached = toy.run.progress
+    assert reached > 0.3 > toy.run.step / 1000
+    clock()
+    seen = Toy(tmp_path, steps=1000, minutes=0.5, finish=True).train()
+    assert reached < seen[0] < reached + 0.05
+    assert seen == sorted(seen)
+
+
+def test_no_time_at_all_is_no_step(tmp_path: Path) -> None:
+    assert not Toy(tmp_path, minutes=0.0).train()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000000.safetensors"]
 
 
 def test_logged_numbers_are_means_over_the_steps_since_the_last(tmp_path: Path) -> None:

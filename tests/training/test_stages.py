@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,16 @@ from spresso_cli.models.dit import AudioDown, DiT
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-from spresso_cli.training import audio_ae, autoencoder, clap, config, dit, finetune, quantizer
+from spresso_cli.training import (
+    audio_ae,
+    autoencoder,
+    clap,
+    config,
+    distributed,
+    dit,
+    finetune,
+    quantizer,
+)
 from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.config import Settings
@@ -77,7 +87,7 @@ def run_audio_ae(b: Bench, folder: Path, minutes: float | None) -> None:
 def run_clap(b: Bench, folder: Path, minutes: float | None) -> None:
     training = short(b.settings.clap_training, seconds=0.2)
     windows = CorpusWindows(find_clips(b.sounds), hours=3 / 3600, steps=7)
-    clap.train(windows, folder, b.settings.clap, training, minutes)
+    clap.train(windows, torch.device("cpu"), folder, b.settings.clap, training, minutes)
 
 
 def run_dit(b: Bench, folder: Path, minutes: float | None) -> None:
@@ -141,6 +151,35 @@ def test_an_interrupted_stage_ends_bit_for_bit_like_an_unbroken_one(
     whole, cut = (load_file(checkpoints(tmp_path / name)[-1]) for name in ("whole", "cut"))
     assert whole.keys() == cut.keys()
     assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
+def test_one_broken_batch_breaks_no_weights(
+    stage: Callable, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    average, calls = distributed.average_gradients, iter(range(1000))
+
+    def spoilt(parameters: Iterable[torch.nn.Parameter]) -> None:
+        parameters = list(parameters)
+        average(parameters)
+        if next(calls) == 5:
+            next(p.grad for p in parameters if p.grad is not None).fill_(math.nan)
+
+    monkeypatch.setattr(distributed, "average_gradients", spoilt)
+    stage(bench, tmp_path, None)
+    assert next(calls) > 5
+    tensors = load_file(checkpoints(tmp_path)[-1])
+    assert not [name for name, value in tensors.items() if not value.isfinite().all()]
+
+
+def test_clap_reads_no_window_but_those_that_it_trains_on(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_clap(bench, tmp_path, None)
+    asked = []
+    monkeypatch.setattr(CorpusWindows, "window", lambda self, index: asked.append(index))
+    run_clap(bench, tmp_path, None)  # it is done
+    assert not asked
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +251,33 @@ def test_rates_can_be_trained_apart_and_shipped_without_step_three(
     result = spresso("train", "export", *common, "--no-finetuned")
     assert result.code == 0, result.stderr
     assert [p.name for p in (model / "pack").glob("*hz")] == ["11hz"]
+
+
+def test_rates_share_the_time_of_step_two_and_keep_some_of_it_for_what_comes_behind_qinco2(
+    spresso: Callable,
+    sounds: Path,
+    like_tiny_pack: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    common = (sounds, "--run", tmp_path, "--config", like_tiny_pack, "--from", TINY_PACK)
+    assert spresso("train", "autoencoder", *common, "--device", "cpu").code == 0
+    train, boxes = quantizer.train, []
+
+    def timed(z, folder, config, training, minutes, *others) -> None:
+        boxes.append(minutes)
+        train(z, folder, config, training, None, *others)
+
+    monkeypatch.setattr(quantizer, "train", timed)
+    result = spresso("train", "quantizer", *common, "--device", "cpu", "--minutes", 100)
+    assert result.code == 0, result.stderr
+    assert boxes == pytest.approx([0.85 * 50, 0.85 * 100], abs=1.0)
+
+
+def test_finishing_needs_a_time_box(spresso: Callable, sounds: Path, tmp_path: Path) -> None:
+    result = spresso("train", "clap", sounds, "--run", tmp_path, "--config", "tiny", "--finish")
+    assert result.code == 2
+    assert "--minutes" in result.stderr
 
 
 def test_a_pack_is_built_upon_rate_by_rate(
