@@ -50,8 +50,8 @@ from spresso_cli.training.corpus import Clip, Corpus, held_out
 from spresso_cli.training.irvq import IRVQ
 from spresso_cli.training.latents import LatentPool, build_pool
 from spresso_cli.training.preparation import Call, latents
-from spresso_cli.training.run import ema_weights, part
 from spresso_cli.training.rvq import RVQ
+from spresso_cli.training.stored import ema_weights, part
 from spresso_cli.training.workspace import Workspace
 
 COLUMNS = (

@@ -10,10 +10,10 @@ import typer
 
 from spresso_cli.cli.options import Device, Force, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
-from spresso_cli.cli.text import shown
+from spresso_cli.cli.text import shown, size
 from spresso_cli.cli.training_progress import TrainingProgress
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 train = typer.Typer(no_args_is_help=True, help="Train a model, stage by stage.")
 app.add_typer(train, name="train")
 
@@ -214,6 +214,50 @@ def export(
         chosen = tuple(sorted({*chosen, *workspace.rates_of_pack()}))
     pack_workspace(workspace, chosen, target, corpus, finetuned)
     terminal.note(f"{shown(target)}: {', '.join(f'{rate} Hz' for rate in chosen)}")
+
+
+KEEP_EXAMPLES = """
+Examples:
+
+  spresso train keep audio-ae --run my-model --output-dir kept
+  cp -r kept/audio-ae another-model/
+"""
+
+
+@train.command("keep", epilog=KEEP_EXAMPLES)
+def keep_averages(
+    ctx: typer.Context,
+    stage: Annotated[
+        str,
+        typer.Argument(metavar="STAGE", help="Its folder there: audio-ae, dit, quantizer/11hz."),
+    ],
+    run: RunFolder,
+    output_dir: Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Where to.")],
+    megabytes: Annotated[
+        float, typer.Option("--megabytes", metavar="MB", min=1, help="Of a file, at most.")
+    ] = 15.0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Keep of a stage what later ones need: its averaged weights, in small files.
+
+    Copied into another model's folder, DIR/STAGE serves later stages like a checkpoint, and the stage
+    itself goes on from there with fresh optimisers.
+    """
+    from spresso_cli.errors import UsageError
+    from spresso_cli.library.outputs import refuse_existing
+    from spresso_cli.training import stored
+
+    terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+    target = output_dir / stage
+    for path in stored.averages(target):
+        refuse_existing(path, force=False)
+    try:
+        paths = stored.keep(run / stage, target, int(megabytes * 1e6))
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from None
+    total = sum(path.stat().st_size for path in paths)
+    terminal.note(f"{shown(target)}: {len(paths)} files, {size(total)}")
 
 
 def _workspace(run: Path, config: str, device, origin: str | None):

@@ -21,7 +21,8 @@ from spresso_cli.training.autoencoder import crop_frames, diffusion_loss
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.randomness import normal
-from spresso_cli.training.run import Report, Run, cosine_rate, part
+from spresso_cli.training.run import Report, Run, cosine_rate
+from spresso_cli.training.stored import part
 
 BANDS = (0.05, 0.2, 0.6, 1.5, 4.0, 12.0, 40.0)
 """Noise levels (sigma_data = 1) at which the validation loss is measured."""

@@ -19,7 +19,8 @@ from spresso_cli.training import distributed, gradients
 from spresso_cli.training.acceleration import accelerate
 from spresso_cli.training.kmeans import residual_kmeans
 from spresso_cli.training.latents import LatentPool
-from spresso_cli.training.run import Report, Run, checkpoints
+from spresso_cli.training.run import Report, Run
+from spresso_cli.training.stored import trained_at
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def train(
     )
     if start is not None:
         model.load_state_dict(start.state_dict())
-    elif not checkpoints(folder):
+    elif trained_at(folder) is None:
         initialise(model, z, training, seed)
     used = torch.zeros(config.codebooks, config.entries, dtype=torch.bool, device=z.device)
     run = Run(

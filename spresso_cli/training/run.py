@@ -5,7 +5,7 @@ moments) and `log.csv` one row (step, time, name, value) per logged number. A ru
 time box continues in the next call on the same loss curve, because the random generator, the step
 count and whatever else a step depends on are part of the checkpoint. A box that is to finish the
 schedule skips as much of it as the time makes necessary; what was skipped stays skipped. Of several
-processes (distributed.py) the first one writes.
+processes (distributed.py) the first one writes. How the files are found again is in stored.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from spresso_cli.training import distributed
 from spresso_cli.training.ema import PowerEMA
+from spresso_cli.training.stored import checkpoints, ema_key, part, read_averages
 
 KEEP = 2  # checkpoints: the newest, and its predecessor in case a write was cut short
 LOG = "log.csv"
@@ -93,7 +94,7 @@ class Run:
         self.skipped = 0  # steps of the schedule
         self.ema = PowerEMA(self.tensors(), ema_sigma)
         self.emas = {"ema": self.ema} | {
-            _ema_key(sigma): PowerEMA(self.tensors(), sigma) for sigma in more_emas
+            ema_key(sigma): PowerEMA(self.tensors(), sigma) for sigma in more_emas
         }
         self.report = report
         self.log_every = log_every
@@ -209,6 +210,7 @@ class Run:
     def _resume(self) -> None:
         written = checkpoints(self.folder)
         if not written:
+            self._start_from_averages()
             return
         with safe_open(written[-1], "pt") as file:
             meta = json.loads(file.metadata()["run"])
@@ -234,6 +236,23 @@ class Run:
         self._seen = {name: list(values) for name, values in meta.get("seen", {}).items()}
         self._cut_log()
 
+    def _start_from_averages(self) -> None:
+        """Go on from what was kept of a run whose checkpoint is gone: at its place in the schedule,
+        from averaged weights, with optimisers that know nothing and other random numbers."""
+        meta, tensors = read_averages(self.folder)
+        if not tensors:
+            return
+        for prefix, module in self.modules.items():
+            module.load_state_dict(part(tensors, f"ema.{prefix}"))
+        for prefix, module in self.companions.items():
+            module.load_state_dict(part(tensors, f"weights.{prefix}"))
+        for ema in self.emas.values():
+            ema.step = meta["ema_step"]
+            for name, average in ema.average.items():
+                average.copy_(tensors[f"ema.{name}"])
+        self.step, self.skipped = meta["step"], meta["skipped"]
+        self.generator.manual_seed(self.generator.initial_seed() + self.step)
+
     def _cut_log(self) -> None:
         """Drop what a run that was killed had logged after its last checkpoint."""
         path = self.folder / LOG
@@ -254,36 +273,3 @@ def _tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 def _mean(values: Sequence[Tensor | float]) -> float:
     return sum(map(float, values)) / len(values)
-
-
-def _ema_key(sigma: float) -> str:
-    return f"ema-{sigma:g}"
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    return sorted(folder.glob("checkpoint-*.safetensors"))
-
-
-def ema_weights(folder: Path, sigma: float | None = None) -> dict[str, Tensor]:
-    """The newest checkpoint's averaged weights, `<module>.<name>`, for export and later stages.
-
-    Args:
-        sigma: one of the run's further EMAs; None is its main one.
-
-    Raises:
-        FileNotFoundError: the run has no checkpoint.
-    """
-    written = checkpoints(folder)
-    if not written:
-        raise FileNotFoundError(f"{folder}: no checkpoint; run this stage first")
-    head = "ema." if sigma is None else f"{_ema_key(sigma)}."
-    with safe_open(written[-1], "pt") as file:
-        names = [key for key in file.keys() if key.startswith(head)]  # noqa: SIM118
-        return {name[len(head) :]: file.get_tensor(name) for name in names}
-
-
-def part(tensors: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
-    """The state dict of one module out of `<module>.<name>` tensors."""
-    head = f"{module}."
-    return {name[len(head) :]: value for name, value in tensors.items() if name.startswith(head)}

@@ -12,6 +12,7 @@ at about 1000 times real time a core, so 16 cores deliver a window of 8 hours ev
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -47,7 +47,7 @@ from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import distributed
 from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.config import Settings
-from spresso_cli.training.run import checkpoints, ema_weights, part
+from spresso_cli.training.stored import ema_weights, part, trained_at
 
 Network = TypeVar("Network", bound=nn.Module)
 # What an adapter may have and another of the same form may lack.
@@ -69,8 +69,8 @@ class Workspace:
     pack: PackInfo | None = None
 
     def trained(self, stage: str) -> bool:
-        """Whether a stage, such as `quantizer/11hz`, has a checkpoint."""
-        return bool(checkpoints(self.folder / stage))
+        """Whether a stage, such as `quantizer/11hz`, has left weights here."""
+        return trained_at(self.folder / stage) is not None
 
     def weights(self, stage: str, module: str) -> dict[str, Tensor]:
         """The averaged weights of a stage's network.
@@ -216,8 +216,8 @@ class Workspace:
         found = []
         for folder in (self.folder / "autoencoder").glob("*hz"):
             rates = tuple(int(text) for text in folder.name.removesuffix("hz").split("-"))
-            if checkpoints(folder):
-                found.append((checkpoints(folder)[-1].stat().st_mtime, rates))
+            if (when := trained_at(folder)) is not None:
+                found.append((when, rates))
         return [rates for _, rates in sorted(found, reverse=True)]
 
     def group_of(self, rate: int) -> tuple[int, ...]:

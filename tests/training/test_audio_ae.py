@@ -14,7 +14,8 @@ from spresso_cli.training import audio_ae
 from spresso_cli.training.audio_ae import AudioAETraining, Stage, warm_start
 from spresso_cli.training.config import Settings
 from spresso_cli.training.corpus import find_clips
-from spresso_cli.training.run import Run, checkpoints, ema_weights, part
+from spresso_cli.training.run import Run
+from spresso_cli.training.stored import checkpoints, ema_weights, part
 from spresso_cli.training.streaming import CorpusWindows
 from spresso_cli.training.workspace import Workspace
 

@@ -17,7 +17,7 @@ from spresso_cli.errors import UsageError
 from spresso_cli.models.dit import TextCondition
 from spresso_cli.training import acceleration, distributed
 from spresso_cli.training.config import Settings
-from spresso_cli.training.run import checkpoints
+from spresso_cli.training.stored import checkpoints
 from tests.training.conftest import curve, four_captions, four_patterns
 from tests.training.test_stages import Bench, run_autoencoder, run_clap, run_quantizer
 

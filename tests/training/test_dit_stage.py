@@ -14,7 +14,7 @@ from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.config import Settings
 from spresso_cli.training.dit import BANDS, Uncertainty, Validation
 from spresso_cli.training.latents import LatentPool
-from spresso_cli.training.run import ema_weights
+from spresso_cli.training.stored import ema_weights
 
 from .conftest import curve
 

@@ -12,7 +12,7 @@ from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
 from spresso_cli.training import quantizer
 from spresso_cli.training.kmeans import kmeans, residual_kmeans
 from spresso_cli.training.quantizer import QuantizerTraining, initialise, path_loss, reset_dead
-from spresso_cli.training.run import ema_weights, part
+from spresso_cli.training.stored import ema_weights, part
 
 CONFIG = QINCo2Config(
     dim=6, codebook_bits=4, codebooks=4, embed=8, hidden=16, blocks=1, shortlist=4, beam=4

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from spresso_cli.training.run import Run, checkpoints, cosine_rate, ema_weights, part
+from spresso_cli.errors import UsageError
+from spresso_cli.training.run import Run, cosine_rate
+from spresso_cli.training.stored import averages, checkpoints, ema_weights, keep, part
 
 from .conftest import curve
 
@@ -206,3 +208,38 @@ def test_learning_rates_warm_up_and_fall_along_half_a_cosine() -> None:
     assert cosine_rate(0.51, 0.02, floor=0.0) == pytest.approx(0.5)
     assert cosine_rate(1.0, 0.02, floor=0.1) == pytest.approx(0.1)
     assert cosine_rate(0.0, 0.0) == 1.0
+
+
+class TestWhatIsKept:
+    @pytest.fixture
+    def kept(self, tmp_path: Path) -> Path:
+        Toy(tmp_path / "whole", steps=30).train()
+        keep(tmp_path / "whole", tmp_path / "kept", 1 << 20)
+        return tmp_path / "kept"
+
+    def test_serves_later_stages_like_the_checkpoint(self, tmp_path: Path, kept: Path) -> None:
+        found, wanted = ema_weights(kept), ema_weights(tmp_path / "whole")
+        assert found.keys() == wanted.keys()
+        for name, value in found.items():
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-6)
+
+    def test_is_where_a_run_goes_on_in_its_schedule(self, kept: Path) -> None:
+        toy = Toy(kept, steps=60)
+        averaged = part(ema_weights(kept), "net")
+        assert torch.equal(toy.net.weight, averaged["weight"])
+        assert toy.train()[0] == 0.5
+        assert checkpoints(kept)[-1].name == "checkpoint-00000060.safetensors"
+
+    def test_companions_go_on_too(self, tmp_path: Path, kept: Path) -> None:
+        judge = Toy(tmp_path / "whole", steps=30).judge
+        torch.testing.assert_close(Toy(kept).judge.weight, judge.weight, rtol=1e-3, atol=1e-6)
+
+    def test_fits_files_of_a_given_size(self, tmp_path: Path, kept: Path) -> None:
+        paths = keep(tmp_path / "whole", tmp_path / "small", 12)
+        assert len(paths) > 1 and paths == averages(tmp_path / "small")
+        first, second = ema_weights(kept), ema_weights(tmp_path / "small")
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        paths[1].unlink()
+        with pytest.raises(UsageError, match="files of averages are there"):
+            ema_weights(tmp_path / "small")

@@ -37,7 +37,7 @@ from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.config import Settings
 from spresso_cli.training.corpus import find_clips
 from spresso_cli.training.latents import LatentPool
-from spresso_cli.training.run import checkpoints
+from spresso_cli.training.stored import checkpoints
 from spresso_cli.training.streaming import CorpusWindows
 
 STEPS = 30

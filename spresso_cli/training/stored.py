@@ -1,0 +1,136 @@
+"""What a stage's run has left in its folder: checkpoints, or the averages that were kept of one.
+
+A checkpoint holds all that the run goes on from, optimisers and random generator included, and is
+four to six times as large as the network. What is kept of it (`keep`) is what later stages need, and a
+machine that is gone tomorrow can send away: the averaged weights, and companions such as
+discriminators, in float16 and in files of a given size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spresso_cli.errors import UsageError
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(folder.glob("checkpoint-*.safetensors"))
+
+
+def averages(folder: Path) -> list[Path]:
+    """The files of averages in a run's folder, in order."""
+    return sorted(folder.glob("average-*.safetensors"))
+
+
+def trained_at(folder: Path) -> float | None:
+    """When a stage was last trained here, in seconds since 1970; None: never."""
+    files = checkpoints(folder) or averages(folder)
+    return files[-1].stat().st_mtime if files else None
+
+
+def ema_key(sigma: float) -> str:
+    """What the names of a further EMA begin with."""
+    return f"ema-{sigma:g}"
+
+
+def ema_weights(folder: Path, sigma: float | None = None) -> dict[str, Tensor]:
+    """The newest averaged weights, `<module>.<name>`, for export and later stages.
+
+    Args:
+        sigma: one of the run's further EMAs, of a checkpoint; None is its main one.
+
+    Raises:
+        FileNotFoundError: the run has left nothing.
+        UsageError: a file of the averages is missing.
+    """
+    written = checkpoints(folder)
+    if not written and averages(folder):
+        return part(read_averages(folder)[1], "ema")
+    if not written:
+        raise FileNotFoundError(f"{folder}: no checkpoint; run this stage first")
+    head = "ema" if sigma is None else ema_key(sigma)
+    with safe_open(written[-1], "pt") as file:
+        names = [key for key in file.keys() if key.startswith(f"{head}.")]  # noqa: SIM118
+        return part({name: file.get_tensor(name) for name in names}, head)
+
+
+def part(tensors: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
+    """Those tensors whose names begin with `<head>.`, without it."""
+    head = f"{head}."
+    return {name[len(head) :]: value for name, value in tensors.items() if name.startswith(head)}
+
+
+def keep(folder: Path, target: Path, most: int) -> list[Path]:
+    """Write the averages of a run's newest checkpoint into the folder `target`.
+
+    Args:
+        most: bytes of a file; a single larger tensor has one of its own.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        FileNotFoundError: the run has no checkpoint.
+    """
+    written = checkpoints(folder)
+    if not written:
+        raise FileNotFoundError(f"{folder}: no checkpoint; run this stage first")
+    with safe_open(written[-1], "pt") as file:
+        meta = json.loads(file.metadata()["run"])
+        names = list(file.keys())
+        modules = {name.split(".")[1] for name in names if name.startswith("ema.")}
+        wanted = [
+            name
+            for name in names
+            if name.startswith("ema.")
+            or (name.startswith("weights.") and name.split(".")[1] not in modules)
+        ]
+        tensors = {name: _halved(file.get_tensor(name)) for name in wanted}
+    groups: list[dict[str, Tensor]] = [{}]
+    room = most
+    for name, value in tensors.items():
+        if groups[-1] and value.nbytes > room:
+            groups.append({})
+            room = most
+        groups[-1][name] = value
+        room -= value.nbytes
+    target.mkdir(parents=True, exist_ok=True)
+    about = {"step": meta["step"], "skipped": meta.get("skipped", 0), "ema_step": meta["ema_step"]}
+    paths = []
+    for number, group in enumerate(groups, 1):
+        paths.append(target / f"average-{number:02d}.safetensors")
+        save_file(group, paths[-1], {"run": json.dumps(about | {"files": len(groups)})})
+    return paths
+
+
+def read_averages(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `keep` wrote: numbers of the run, and float32 tensors; both empty where there is nothing.
+
+    Raises:
+        UsageError: a file is missing.
+    """
+    meta: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    files = averages(folder)
+    for path in files:
+        with safe_open(path, "pt") as file:
+            meta = json.loads(file.metadata()["run"])
+            for name in file.keys():  # noqa: SIM118
+                value = file.get_tensor(name)
+                tensors[name] = value.float() if value.dtype == torch.float16 else value
+    if files and meta["files"] != len(files):
+        raise UsageError(f"{folder}: {len(files)} of {meta['files']} files of averages are there")
+    return meta, tensors
+
+
+def _halved(value: Tensor) -> Tensor:
+    return value.half() if value.dtype == torch.float32 else value
