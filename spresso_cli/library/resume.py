@@ -83,11 +83,11 @@ def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
         stream = spr.load(file, max_seconds=None)
     try:
         with open(output, "rb") as file, soundfile.SoundFile(file) as sound:
-            encoded = sound.format.lower() if sound.format in ("FLAC", "OGG") else "wav"
-            found = (encoded, sound.subtype, sound.frames, sound.samplerate, sound.channels)
-            if encoded != "wav":  # their headers say nothing of where the file ends
-                for block in sound.blocks(_BLOCK, dtype="float32"):
-                    del block
+            form = sound.format.lower() if sound.format in ("FLAC", "OGG") else "wav"
+            samples = sound.frames
+            if form != "wav":  # their headers say nothing of where the file ends
+                samples = sum(map(len, sound.blocks(_BLOCK, dtype="float32")))
+            found = (form, sound.subtype, samples, sound.samplerate, sound.channels)
     except (soundfile.SoundFileError, TypeError):
         return Existing("is no whole sound file")
     wanted = (format.name, format.subtype, stream.samples, stream.source_rate, stream.channels)
