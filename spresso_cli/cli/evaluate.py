@@ -12,7 +12,7 @@ import typer
 from spresso_cli.cli.options import Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import printable, shown
-from spresso_cli.errors import SpressoError
+from spresso_cli.errors import SpressoError, UsageError
 
 if TYPE_CHECKING:
     from spresso_cli.evaluation.clips import Pair
@@ -100,6 +100,8 @@ def evaluate(
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if csv is not None:
+        if str(csv) == "-":
+            raise UsageError("--csv writes a file: --json writes the summary to stdout")
         refuse_existing(csv, force)
     embedders = project_embedders(pack)
     if vggish is not None:

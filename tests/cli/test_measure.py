@@ -129,6 +129,8 @@ class TestEvaluate:
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
         assert [row["name"] for row in rows] == ["a", "b"]
         assert float(rows[0]["si_sdr"]) == 60.0
+        with pytest.raises(UsageError, match="--csv writes a file"):
+            run(evaluate.app, *folders, "--csv", "-")
         with pytest.raises(OutputError, match="-f replaces"):
             run(evaluate.app, *folders, "--csv", path)
         run(evaluate.app, *folders, "--csv", path, "-f")
