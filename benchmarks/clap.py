@@ -85,9 +85,8 @@ def by_others(clips: Sequence[Clip], birdnet: Path | None) -> Iterator[tuple[str
     if birdnet is not None:
         embedders.append(load_birdnet(birdnet))
     for embedder in embedders:
-        vectors = np.concatenate([embedder.embed(sound[None]) for sound in load_sounds(clips)])
-        vectors = vectors - vectors.mean(axis=0)
-        yield embedder.name, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = [embedder.embed(sound[None]) for sound in load_sounds(clips)]
+        yield embedder.name, support.centred(np.concatenate(vectors))
 
 
 def recall(audio: np.ndarray, text: np.ndarray, owner: np.ndarray) -> tuple[float, float]:

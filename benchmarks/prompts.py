@@ -49,15 +49,10 @@ HEIGHT, WIDTH = 96, 240  # of a panel, in pixels
 
 def ranks(sounds: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rank of each sound's own caption among all (1 is best) and the cosine to it, `[N]` each."""
-    sounds, texts = (_centred(rows) for rows in (sounds, texts))
+    sounds, texts = (support.centred(rows) for rows in (sounds, texts))
     cosines = sounds @ texts.T
     own = cosines.diagonal()
     return 1 + (cosines > own[:, None]).sum(1), own
-
-
-def _centred(rows: np.ndarray) -> np.ndarray:
-    rows = rows - rows.mean(0)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
 def picture(sounds: dict[str, np.ndarray], path: Path) -> None:

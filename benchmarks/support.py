@@ -190,3 +190,9 @@ def _checked(result):
     if isinstance(result, SpressoError):
         raise result
     return result
+
+
+def centred(rows: np.ndarray) -> np.ndarray:
+    """Vectors [n, D] without what they have in common, of unit length."""
+    rows = rows - rows.mean(0)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

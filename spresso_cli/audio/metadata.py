@@ -47,19 +47,16 @@ def read(file: BinaryIO, tags: Mapping[str, str]) -> tuple[tuple[int, bytes], ..
     """
     wanted = {name: kind for kind, name in CHUNKS.items()}
     records: dict[int, bytes] = {}
-    own: dict[str, str] = {}
     for name, start, size in chunks(file):
-        if name == b"LIST" and size <= _MAX_BYTES:
-            file.seek(start)
-            own |= _info(file.read(size))
         kind = wanted.get(name)
         if kind is None or kind in records:  # the first of a name is the one that counts
             continue
         _check_size(size + sum(map(len, records.values())))
         file.seek(start)
         records[kind] = file.read(size)
-    # Older WAV files have tags in Windows-1252, which decoders take for damaged UTF-8.
-    tags = {name: own.get(name, text) if "\ufffd" in text else text for name, text in tags.items()}
+    damaged = {name for name, text in tags.items() if "\ufffd" in text}
+    if damaged:
+        tags = {**tags, **{name: text for name, text in _older_tags(file) if name in damaged}}
     kept = {name: _plain(tags[name]) for name in sorted(TAGS) if tags.get(name)}
     if kept:
         records[tlv.TAGS] = json.dumps(kept, ensure_ascii=False).encode()
@@ -67,18 +64,21 @@ def read(file: BinaryIO, tags: Mapping[str, str]) -> tuple[tuple[int, bytes], ..
     return tuple(sorted(records.items()))
 
 
-def _info(body: bytes) -> dict[str, str]:
-    """Tags by soundfile's names of a LIST chunk of type INFO, as Windows-1252."""
+def _older_tags(file: BinaryIO) -> Iterator[tuple[str, str]]:
+    """Tags in Windows-1252, as older WAV files have them, which decoders take for damaged UTF-8; by
+    soundfile's names."""
     names = {chunk: name for name, chunk in TAGS.items()}
-    found: dict[str, str] = {}
-    position = 4 if body[:4] == b"INFO" else len(body)
-    while position + 8 <= len(body):
-        size = struct.unpack_from("<I", body, position + 4)[0]
-        text = body[position + 8 : position + 8 + size].split(b"\0")[0]
-        if name := names.get(body[position : position + 4]):
-            found[name] = text.decode("cp1252", "replace")
-        position += 8 + size + size % 2
-    return found
+    for kind, start, length in chunks(file):
+        file.seek(start)
+        if kind != b"LIST" or length > _MAX_BYTES or file.read(4) != b"INFO":
+            continue
+        body, position = file.read(length - 4), 0
+        while position + 8 <= len(body):
+            size = struct.unpack_from("<I", body, position + 4)[0]
+            text = body[position + 8 : position + 8 + size].split(b"\0")[0]
+            if name := names.get(body[position : position + 4]):
+                yield name, text.decode("cp1252", "replace")
+            position += 8 + size + size % 2
 
 
 def tags_of(records: tuple[tuple[int, bytes], ...]) -> dict[str, str]:

@@ -111,9 +111,8 @@ def bundle(
 
 def _clips(found: Iterable[plan.Found]) -> Iterator[tuple[str, Stream]]:
     for item in found:
-        # A file that is called - is ./- here.
-        name = "-" if item.source is None else os.path.join(item.source.parent, item.source.name)
-        with blamed_on(name), open_binary(name) as file:
+        source = item.source or plan.STDIN
+        with blamed_on(source), open_binary(source) as file:
             stream = spr.load(file, max_seconds=None)
         name, suffix = os.path.splitext(item.relative)
         yield name if suffix.lower() == ".spr" else item.relative, stream

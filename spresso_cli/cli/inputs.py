@@ -39,8 +39,11 @@ def combined(codes: Iterable[int]) -> int:
     return codes[0] if len(codes) == 1 else int(any(codes))
 
 
-def open_binary(name: str) -> BinaryIO:
-    """An input file, or all of stdin for `-` or of a pipe with a name, as a seekable stream of bytes."""
+def open_binary(name: str | PathLike[str]) -> BinaryIO:
+    """An input file, or all of stdin for `-` or of a pipe with a name, as a seekable stream of bytes.
+
+    A path, other than a name, is always a file: one can be called `-`.
+    """
     if name == "-":
         return io.BytesIO(binary_stdin().read())
     file = open(name, "rb")  # noqa: SIM115 - the caller closes it

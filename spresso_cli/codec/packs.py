@@ -122,8 +122,10 @@ class PackInfo:
         limit = kbps if kbps is not None else self.default_kbps
         if kbps is None and frame_rate is not None:
             limit = max(p.kbps for p in points)
-        # A hair of tolerance: 0.3 asked for as a sum of floats is still 0.3.
-        fitting = [p for p in points if p.kbps <= limit * (1 + 1e-9)]
+        most = limit * (
+            1 + 1e-9
+        )  # a hair of tolerance: 0.3 asked for as a sum of floats is still 0.3
+        fitting = [p for p in points if p.kbps <= most]
         if not fitting:
             lowest = min(p.kbps for p in points)
             place = "" if frame_rate is None else f" at {frame_rate} Hz"
@@ -135,7 +137,7 @@ class PackInfo:
         if codebooks is None:
             return self._profile(best.frame_rate, best.codebooks)
         profile = self._profile(best.frame_rate, codebooks)
-        if kbps is not None and profile.kbps > limit * (1 + 1e-9):
+        if kbps is not None and profile.kbps > most:
             raise UsageError(
                 f"{codebooks} codebooks at {best.frame_rate} Hz are {profile.kbps:g} kbps, "
                 f"more than {kbps:g}: leave out one of the two"

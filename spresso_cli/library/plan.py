@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -134,10 +134,7 @@ def plan(
 
 def refuse_input(output: Path, found: Iterable[Found]) -> None:
     """Raises UsageError for an output that is one of the inputs."""
-    identity = _identity(output)
-    for item in found:
-        if identity is not None and _identity(item.source) == identity:
-            raise UsageError(f"the output {output} is the input {item.source}: choose another name")
+    _refuse_one_of(_identities(item.source for item in found), output)
 
 
 def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> list[Found]:
@@ -185,11 +182,7 @@ def _named(item: Found, suffix: str, output_dir: str | None, seed: int | None) -
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     """Raises UsageError for two outputs of one name and for outputs that are inputs."""
-    inputs: dict[tuple[int, int], Path] = {}
-    for job in jobs:
-        identity = _identity(job.source)
-        if identity is not None:
-            inputs[identity] = job.source
+    inputs = _identities(job.source for job in jobs)
     parents: dict[Path, str] = {}
     outputs: dict[str, Job] = {}
     for job in jobs:
@@ -205,11 +198,22 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
                 f"{other.source} and {job.source} would both become {job.output}: "
                 "rename one or run them apart"
             )
-        identity = _identity(job.output)
-        if identity in inputs:
-            raise UsageError(
-                f"the output {job.output} is the input {inputs[identity]}: choose another name"
-            )
+        _refuse_one_of(inputs, job.output)
+
+
+def _refuse_one_of(inputs: Mapping[tuple[int, int], Path], output: Path) -> None:
+    """Raises UsageError for an output that is one of the inputs."""
+    identity = _identity(output)
+    if identity in inputs:
+        raise UsageError(
+            f"the output {output} is the input {inputs[identity]}: choose another name"
+        )
+
+
+def _identities(paths: Iterable[Path | None]) -> dict[tuple[int, int], Path]:
+    """The regular files among some, by identity."""
+    found = ((_identity(path), path) for path in paths)
+    return {identity: path for identity, path in found if identity is not None}
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

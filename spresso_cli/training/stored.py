@@ -52,13 +52,10 @@ def ema_weights(folder: Path, sigma: float | None = None) -> dict[str, Tensor]:
         FileNotFoundError: the run has left nothing.
         UsageError: a file of the averages is missing.
     """
-    written = checkpoints(folder)
-    if not written and averages(folder):
+    if averages(folder) and not checkpoints(folder):
         return part(read_averages(folder)[1], "ema")
-    if not written:
-        raise FileNotFoundError(f"{folder}: no checkpoint; run this stage first")
     head = "ema" if sigma is None else ema_key(sigma)
-    with safe_open(written[-1], "pt") as file:
+    with safe_open(_newest(folder), "pt") as file:
         names = [key for key in file.keys() if key.startswith(f"{head}.")]  # noqa: SIM118
         return part({name: file.get_tensor(name) for name in names}, head)
 
@@ -81,10 +78,7 @@ def keep(folder: Path, target: Path, most: int) -> list[Path]:
     Raises:
         FileNotFoundError: the run has no checkpoint.
     """
-    written = checkpoints(folder)
-    if not written:
-        raise FileNotFoundError(f"{folder}: no checkpoint; run this stage first")
-    with safe_open(written[-1], "pt") as file:
+    with safe_open(_newest(folder), "pt") as file:
         meta = json.loads(file.metadata()["run"])
         names = list(file.keys())
         modules = {name.split(".")[1] for name in names if name.startswith("ema.")}
@@ -130,6 +124,13 @@ def read_averages(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if files and meta["files"] != len(files):
         raise UsageError(f"{folder}: {len(files)} of {meta['files']} files of averages are there")
     return meta, tensors
+
+
+def _newest(folder: Path) -> Path:
+    written = checkpoints(folder)
+    if not written:
+        raise FileNotFoundError(f"{folder}: no checkpoint; run this stage first")
+    return written[-1]
 
 
 def _halved(value: Tensor) -> Tensor:
