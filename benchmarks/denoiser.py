@@ -41,7 +41,7 @@ from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.training.autoencoder import crop_frames, diffusion_loss
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.corpus import Corpus, find_clips
-from spresso_cli.training.dit import BANDS
+from spresso_cli.training.dit import LEVELS
 from spresso_cli.training.latents import build_pool
 from spresso_cli.training.randomness import normal
 
@@ -50,7 +50,7 @@ TOGETHER = 16  # crops that run at a time
 COLUMNS = (
     Column("frame_rate", "Hz"),
     Column("told", "told"),
-    *(Column(f"{level:g}", f"sigma {level:g}", 3) for level in BANDS),
+    *(Column(f"{level:g}", f"sigma {level:g}", 3) for level in LEVELS),
     Column("mean", "mean", 3),
 )
 
@@ -94,7 +94,7 @@ def errors(
     present: bool = True,
 ) -> dict[str, float]:
     """The columns of one row; z not `present`: the adapter's null, on latents scaled as z tells."""
-    found = dict.fromkeys(map("{:g}".format, BANDS), 0.0)
+    found = dict.fromkeys(map("{:g}".format, LEVELS), 0.0)
     frames = crops.latents.shape[1]
     for start in range(0, len(crops.latents), TOGETHER):
         rows = slice(start, start + TOGETHER)
@@ -102,12 +102,12 @@ def errors(
         if adapter is not None:
             there = torch.full((len(some.latents),), present, device=z.device)
             down = adapter.condition(z[rows], there)
-        for level in BANDS:
+        for level in LEVELS:
             sigma = some.latents.new_full((len(some.latents),), level)
             text = some.text if caption else None
             each = diffusion_loss(dit, some.latents, sigma, some.noise, text, down)
             found[f"{level:g}"] += float(each.sum()) / len(crops.latents)
-    return found | {"mean": sum(found.values()) / len(BANDS)}
+    return found | {"mean": sum(found.values()) / len(LEVELS)}
 
 
 def rows_of(info: PackInfo, crops: Crops, device: torch.device) -> Iterator[dict]:

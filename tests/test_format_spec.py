@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from spresso_cli import errors
-from spresso_cli.codec.tags import weights_tag
+from spresso_cli.codec.tags import weights_digest
 from spresso_cli.container import bundle_index, leb128, spr, stream, tlv
 from spresso_cli.container.profile import (
     FAMILIES,
@@ -143,7 +143,7 @@ def test_weights_tag() -> None:
     canonical = bytes.fromhex(example)
     assert len(canonical) == 35
     tensors = {"dit.a": np.array(0.5, np.float16), "dit.b": np.array([1, 2], np.int8)}
-    assert weights_tag(tensors) == hashlib.sha256(canonical).digest()
+    assert weights_digest(tensors) == hashlib.sha256(canonical).digest()
 
 
 def test_noise() -> None:

@@ -309,7 +309,7 @@ def _train(
                 note=progress.note,
                 began=began,
             )
-            with within_memory(place):
+            with within_memory(place, "give this stage a smaller batch in the configuration"):
                 STAGES[stage](call)
         if speaks and plot is not None:
             _draw(terminal, plot, run / stage)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spresso_cli.audio.files import ArraySource, AudioSource
-from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver, joined
+from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver
 from spresso_cli.codec.device import ROUND, Batches, resolve_device, within_memory
 from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
-from spresso_cli.codec.envelope import held_to_envelope
+from spresso_cli.codec.envelope import Excerpts, held_to_envelope
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.codec.protocol import VARIETY, Decoded, DecodeOptions
@@ -42,9 +44,12 @@ from spresso_cli.errors import (
     SpressoError,
     UsageError,
 )
-from spresso_cli.models.clap import TextTower
-from spresso_cli.models.dit import TextCondition
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
+
+Network = TypeVar("Network")  # or several of them, loaded together
 
 
 @dataclass(frozen=True)
@@ -278,10 +283,7 @@ class Codec:
     ) -> Iterator[Performance | OutOfMemory]:
         """Decoded sounds: short ones in one trajectory each round, a long one by stretches."""
         decoder = LatentDecoder(self._decoder_models(jobs[0].pack, jobs[0].family))
-        audio_ae = self._audio_ae(jobs[0].pack)
-        envelope = decoder.models.envelope
         solver = jobs[0].solver
-        pool = decoder.plan.pool
         short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
         pieces = [Piece(codes, job.seed) for job in short for codes in job.stream.codes()]
         try:
@@ -291,44 +293,52 @@ class Codec:
             return
         for job in jobs:
             codes = job.stream.codes()  # [C, frames, M]
-            ranges = decoder.plan.stretches(job.stream.frames)
-            if len(ranges) == 1:
+            if len(decoder.plan.stretches(job.stream.frames)) == 1:
                 latents = iter([torch.stack([next(together) for _ in codes])])
             else:
-                stretches = (
-                    torch.stack(
-                        decoder.sample(
-                            [Piece(row, job.seed, begin, stop) for row in codes], solver, text
-                        )
-                    )
-                    for begin, stop in ranges
-                )
-                latents = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
-            sound = sound_of(latents, audio_ae, job.seed)
-            if envelope is not None and job.envelope:
+                latents = decoder.whole(codes, job.seed, solver, text)
+            z = None
+            if decoder.models.envelope is not None and job.envelope:
                 z = decoder.performed(codes, job.variety, job.seed)
-                sound = held_to_envelope(sound, z, envelope)
-            sound = at_source_rate(sound, job.stream)
             try:
-                with within_memory(self.device):
-                    result = Performance(job.stream, sound)
+                result = self._performance(job.stream, job.pack, decoder, latents, job.seed, z)
             except (OutOfMemory, OutputError) as error:
                 result = error
             yield result
 
+    def _performance(
+        self,
+        header: Header,
+        pack: PackInfo,
+        decoder: LatentDecoder,
+        latents: Iterator[Tensor],
+        seed: int,
+        z: Excerpts | None,
+    ) -> Performance:
+        """Latents of one sound `[C, n, 128]`, piece by piece, as the sound that its header describes;
+        held to the envelope of z where that is given.
+
+        Raises OutOfMemory, and OutputError where the temporary file cannot be written.
+        """
+        sound = sound_of(latents, self._audio_ae(pack), seed)
+        if z is not None:
+            sound = held_to_envelope(sound, z, decoder.models.envelope)
+        with within_memory(self.device):
+            return Performance(header, at_source_rate(sound, header))
+
     # Networks, each loaded when first needed and kept.
 
-    def _kept(self, kind: str, where: object, build: Callable[[], object]) -> object:
+    def _kept(self, kind: str, where: object, build: Callable[[], Network]) -> Network:
         if (kind, where) not in self._loaded:
             with within_memory(self.device):
                 self._loaded[kind, where] = build()
         return self._loaded[kind, where]
 
-    def _audio_ae(self, pack: PackInfo):
+    def _audio_ae(self, pack: PackInfo) -> AudioAE:
         return self._kept("audio_ae", pack.path, lambda: load_audio_ae(pack).to(self.device))
 
-    def _quantizer(self, pack: PackInfo, family: FamilyInfo):
-        def build():
+    def _quantizer(self, pack: PackInfo, family: FamilyInfo) -> SequenceQuantizer:
+        def build() -> SequenceQuantizer:
             if family_digest(pack.path, family.folder) != family.digest:
                 raise BadPack(
                     f"{pack.path}: the weights at {family.frame_rate} Hz are not the ones that "
@@ -358,7 +368,7 @@ class Codec:
         )
 
     def _decoder_models(self, pack: PackInfo, family: FamilyInfo) -> DecoderModels:
-        def build():
+        def build() -> tuple[DiT, AudioDown]:
             dit, adapter = load_dit(pack, family)
             return dit.to(self.device), adapter.to(self.device)
 
@@ -377,9 +387,7 @@ class Codec:
         """The text condition of a prompt; None: the learned null."""
         if prompt is None:
             return None
-        tower: TextTower = self._kept(
-            "text", pack.path, lambda: load_clap(pack).text.to(self.device)
-        )
+        tower = self._kept("text", pack.path, lambda: load_clap(pack).text.to(self.device))
         with torch.inference_mode(), within_memory(self.device):
             tokens, mask, pooled = tower([prompt])
         present = torch.ones(1, dtype=torch.bool, device=self.device)

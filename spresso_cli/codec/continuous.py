@@ -18,11 +18,10 @@ from torch import Tensor
 
 from spresso_cli.audio.files import AudioSource
 from spresso_cli.codec.codec import Codec
-from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
-from spresso_cli.codec.device import within_memory
-from spresso_cli.codec.encoder import SoundEncoder, _Sound
-from spresso_cli.codec.envelope import held_to_envelope
-from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
+from spresso_cli.codec.decoder import LatentDecoder, Solver
+from spresso_cli.codec.encoder import EncoderModels, Sound, SoundEncoder
+from spresso_cli.codec.packs import tag_of
+from spresso_cli.codec.performance import Silence
 from spresso_cli.codec.protocol import Decoded, DecodeOptions
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Header
@@ -72,7 +71,7 @@ class Latents:
             levels = about.pop("levels")
             header = Header(
                 profile=Profile.of(about.pop("frame_rate"), 1),
-                weights_tag=bytes.fromhex(digest[:4]),
+                weights_tag=tag_of(digest),
                 levels=None if levels is None else tuple(levels),
                 **about,
             )
@@ -88,10 +87,15 @@ class Latents:
 class _ToLatents(SoundEncoder):
     """An encoder that ends at z."""
 
-    def _stream(self, sound: _Sound) -> Latents:
-        header, config = self._header(sound), self.models.encoder.config
+    def __init__(self, models: EncoderModels, profile: Profile, digest: str):
+        super().__init__(models, profile)
+        self._digest = digest
+
+    def result(self, sound: Sound) -> Latents:
+        header, config = self.header(sound), self.models.encoder.config
         z = torch.zeros(header.coded_channels, 0, config.channels)
-        return Latents(header, (z if header.silent else self._latents(sound)).numpy(), "")
+        z = z if header.silent else self.latents(sound)
+        return Latents(header, z.numpy(), self._digest)
 
 
 class _FromLatents(LatentDecoder):
@@ -112,11 +116,11 @@ class ContinuousCodec(Codec):
         """
         profile = self.pack.choose(frame_rate=frame_rate, codebooks=1)
         family = self.pack.families[frame_rate]
-        encoder = _ToLatents(self._encoder_models(family), profile)
+        encoder = _ToLatents(self._encoder_models(family), profile, family.digest)
         ((_, result),) = encoder.run([(None, source)], downmix)
         if isinstance(result, SpressoError):
             raise result
-        return Latents(result.header, result.z, family.digest)
+        return result
 
     def decode(self, latents: Latents, options: DecodeOptions) -> Decoded:
         """One take of a sound.
@@ -137,18 +141,7 @@ class ContinuousCodec(Codec):
             return Silence(header)
         decoder = _FromLatents(self._decoder_models(pack, family))
         text = self._text(pack, options.prompt)
-        ranges = decoder.plan.stretches(header.frames)
-        stretches = (
-            torch.stack(
-                decoder.sample([Piece(row, options.seed, b, e) for row in latents.z], solver, text)
-            )
-            for b, e in ranges
-        )
-        pool = decoder.plan.pool
-        run = joined(stretches, [(b * pool, e * pool) for b, e in ranges])
-        sound = sound_of(run, self._audio_ae(pack), options.seed)
-        envelope = decoder.models.envelope
-        if envelope is not None and options.envelope:
-            sound = held_to_envelope(sound, decoder.excerpts(latents.z), envelope)
-        with within_memory(self.device):
-            return Performance(header, at_source_rate(sound, header))
+        run = decoder.whole(latents.z, options.seed, solver, text)
+        held = options.envelope and decoder.models.envelope is not None
+        z = decoder.excerpts(latents.z) if held else None
+        return self._performance(header, pack, decoder, run, options.seed, z)

@@ -118,7 +118,6 @@ class LatentDecoder:
         pieces: Sequence[Piece],
         solver: Solver,
         text: TextCondition | None = None,
-        progress: Callable[[int, int], None] | None = None,
     ) -> list[Tensor]:
         """Decode pieces together.
 
@@ -132,16 +131,13 @@ class LatentDecoder:
         Raises:
             OutOfMemory: the device cannot even run one window at a time.
         """
-        return self.models.batches.run(
-            lambda size: self._sample(pieces, solver, text, progress, size)
-        )
+        return self.models.batches.run(lambda size: self._sample(pieces, solver, text, size))
 
     def _sample(
         self,
         pieces: Sequence[Piece],
         solver: Solver,
         text: TextCondition | None,
-        progress: Callable[[int, int], None] | None,
         size: int,
     ) -> list[Tensor]:
         """`sample` with `size` windows in a batch."""
@@ -167,10 +163,39 @@ class LatentDecoder:
             self._denoiser(windows, None, size, null=True),
             solver.guidance,
         )
-        x = solve(denoise, field, sigmas, progress)[0]
+        x = solve(denoise, field, sigmas)[0]
         if self.models.adapter.tells:
             x = Told(*map(torch.cat, zip(*told, strict=True))).restored(x)
         return [x[start:stop] for start, stop in spans]
+
+    def whole(
+        self,
+        channels: np.ndarray,
+        seed: int,
+        solver: Solver,
+        text: TextCondition | None = None,
+    ) -> Iterator[Tensor]:
+        """Decode one sound of any length, stretch by stretch.
+
+        Args:
+            channels: codes uint16 `[C, frames, M]`.
+            seed, solver, text: as in `sample`.
+
+        Yields:
+            Standardised latents float32 `[C, n, 128]`, together the whole sound.
+
+        Raises:
+            OutOfMemory: as in `sample`.
+        """
+        pool = self.plan.pool
+        ranges = self.plan.stretches(channels.shape[1])
+        stretches = (
+            torch.stack(
+                self.sample([Piece(row, seed, begin, stop) for row in channels], solver, text)
+            )
+            for begin, stop in ranges
+        )
+        return joined(stretches, [(begin * pool, stop * pool) for begin, stop in ranges])
 
     def _windows(self, z: Tensor, told: Told | None, begin: int, length: int) -> Iterator[_Window]:
         """The windows of one piece, with their tokens f_phi(z_q) and what z_q tells of latents."""

@@ -47,21 +47,26 @@ class Batches:
                     raise
             # Out of the handler: the traceback held on to every tensor of the attempt.
             if self.size == 1:
-                raise OutOfMemory(_advice(self.device))
+                raise OutOfMemory(_advice(self.device, " even with one window at a time"))
             self.size //= 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
 
 @contextmanager
-def within_memory(device: torch.device) -> Iterator[None]:
-    """Turns a device that runs out of memory inside the block into `OutOfMemory`."""
+def within_memory(device: torch.device, remedy: str | None = None) -> Iterator[None]:
+    """Turns a device that runs out of memory inside the block into `OutOfMemory`.
+
+    Args:
+        remedy: what its text advises; None: what helps who compresses or decompresses.
+    """
     try:
         yield
     except RuntimeError as error:
         if not _is_memory(error):
             raise
-        raise OutOfMemory(_advice(device)) from None
+        text = f"out of memory on {device}: {remedy}" if remedy else _advice(device)
+        raise OutOfMemory(text) from None
 
 
 def _is_memory(error: RuntimeError) -> bool:
@@ -72,13 +77,10 @@ def _is_memory(error: RuntimeError) -> bool:
     return any(words in text for words in ("out of memory", "alloc_failed", "allocate memory"))
 
 
-def _advice(device: torch.device) -> str:
+def _advice(device: torch.device, tried: str = "") -> str:
     if device.type == "cpu":
         return "out of memory: close other programs, or share the work out with --shard"
-    return (
-        f"out of memory on {device} even with one window at a time: "
-        f"stop what else uses it, or use --device cpu"
-    )
+    return f"out of memory on {device}{tried}: stop what else uses it, or use --device cpu"
 
 
 def resolve_device(name: str) -> torch.device:
@@ -88,7 +90,7 @@ def resolve_device(name: str) -> torch.device:
         UsageError: no such device here; the text says what to use instead.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:

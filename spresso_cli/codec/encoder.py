@@ -47,7 +47,7 @@ class EncoderModels:
 
 
 @dataclass
-class _Sound:
+class Sound:
     """A sound on its way: what is known of it, and the z of the windows that are done."""
 
     key: Hashable
@@ -67,7 +67,7 @@ class _Sound:
 class _Task:
     """One window of one sound: `pcm` float32 `[coded, samples]`, `lead` latent frames of context."""
 
-    sound: _Sound
+    sound: Sound
     window: EncoderWindow
     lead: int
     pcm: np.ndarray
@@ -81,6 +81,7 @@ class SoundEncoder:
         self.profile = profile
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
+        self._bypass_alone = models.encoder.bypass_alone
         self._log_mel = None
         if models.encoder.needs_mel:
             fine = models.encoder.config.fine_bands
@@ -93,7 +94,7 @@ class SoundEncoder:
         metadata: bool = False,
     ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
         """Streams or errors in the order of the items; see `CodecProtocol.compress_many`."""
-        waiting: list[_Sound] = []
+        waiting: list[Sound] = []
         tasks: list[_Task] = []
         for key, source in items:
             try:
@@ -119,11 +120,11 @@ class SoundEncoder:
         yield from self._finished(waiting)
 
     @staticmethod
-    def _failed(key: Hashable, source: AudioSource, error: SpressoError) -> _Sound:
+    def _failed(key: Hashable, source: AudioSource, error: SpressoError) -> Sound:
         level = Level(samples=1, rms=(0.0,), peak=(0.0,), identical=True)
-        return _Sound(key, source, level, 1, 1, 1, (), complete=True, error=error)
+        return Sound(key, source, level, 1, 1, 1, (), complete=True, error=error)
 
-    def _open(self, key: Hashable, source: AudioSource, mix: bool, metadata: bool) -> _Sound:
+    def _open(self, key: Hashable, source: AudioSource, mix: bool, metadata: bool) -> Sound:
         """First pass: level and length."""
         if source.channels > 2 and not mix:
             raise AudioError(
@@ -134,14 +135,14 @@ class SoundEncoder:
         frames = code_frames(level.samples, source.rate, self.profile.pool)
         coded = 1 if level.identical else channels
         extra = source.metadata() if metadata else ()
-        return _Sound(key, source, level, channels, coded, frames, extra)
+        return Sound(key, source, level, channels, coded, frames, extra)
 
     @staticmethod
     def _blocks(source: AudioSource, mix: bool) -> Iterator[np.ndarray]:
         blocks = source.blocks()
         return downmix(blocks) if mix and source.channels > 1 else blocks
 
-    def _tasks(self, sound: _Sound, mix: bool) -> Iterator[_Task]:
+    def _tasks(self, sound: Sound, mix: bool) -> Iterator[_Task]:
         """Second pass: the windows of a sound at 48 kHz and network level."""
         if sound.level.silent:
             return
@@ -209,29 +210,33 @@ class SoundEncoder:
             batch[: len(some)] = torch.from_numpy(some)
             batch = batch.to(self.models.device)
             core = slice(lead, lead + codes * self.profile.pool)
-            latents = self.models.audio_ae.encode(batch)[:, core]
+            latents = None
+            if not self._bypass_alone:
+                latents = self.models.audio_ae.encode(batch)[:, core]
             mel = self._log_mel(batch)[:, core] if self._log_mel else None
             z.extend(self.models.encoder(latents, mel)[: len(some)].cpu().numpy())
         return z
 
-    def _finished(self, waiting: list[_Sound]) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
+    def _finished(self, waiting: list[Sound]) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
         """Results of the sounds at the head of the queue that are through."""
         while waiting and waiting[0].complete and waiting[0].pending == 0:
             sound = waiting.pop(0)
             try:
-                result = sound.error or self._stream(sound)
+                result = sound.error or self.result(sound)
             except OutOfMemory as error:
                 result = error
             yield sound.key, result
 
-    def _stream(self, sound: _Sound) -> Stream:
-        header = self._header(sound)
+    def result(self, sound: Sound) -> Stream:
+        """What becomes of a sound whose windows are done; raises OutOfMemory."""
+        header = self.header(sound)
         if header.silent:
             return Stream.of(header, b"")
-        codes = self._quantise(self._latents(sound))
+        codes = self._quantise(self.latents(sound))
         return Stream.of(header, pack_codes(codes, self.profile.bits))
 
-    def _header(self, sound: _Sound) -> Header:
+    def header(self, sound: Sound) -> Header:
+        """All that is known of a sound but its codes."""
         silent = sound.level.silent
         levels = None
         if sound.coded == 2 and not silent:
@@ -249,7 +254,7 @@ class SoundEncoder:
         )
 
     @staticmethod
-    def _latents(sound: _Sound) -> Tensor:
+    def latents(sound: Sound) -> Tensor:
         """z of a whole sound that is not silent, `[coded, frames, 64]`."""
         return torch.from_numpy(np.concatenate(sound.z, axis=1))
 

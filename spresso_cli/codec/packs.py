@@ -1,8 +1,9 @@
 """Packs: which weights are installed, what they can do, which of them a file needs. No torch.
 
 A pack is a folder: `pack.json`, `core/` (AudioAE, base DiT, CLAP) and one folder per frame-rate
-family (latent encoder, adapter, QINCo2 and the filters around it, envelope), all tensors in safetensors. This module reads the JSON
-alone, so that `info`, `verify` and `models` answer at once; `weights.py` reads the tensors.
+family (latent encoder, adapter, QINCo2 and the filters around it, envelope), all tensors in
+safetensors. This module reads the JSON alone, so that `info`, `verify` and `models` answer at once;
+`weights.py` reads the tensors.
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ from spresso_cli.errors import BadPack, MissingPack, UsageError
 
 FORMAT = 1
 PACK_VARIABLE = "SPRESSO_PACK"
+TAG_BYTES = 2
 KNOWN_FAMILIES = {family.pool: family for family in FAMILIES}
 SHIPPED = Path(__file__).resolve().parent.parent / "packs"
+
+
+def tag_of(digest: str) -> bytes:
+    """The weights tag in a `.spr` header: the first bytes of a digest of 64 hex digits."""
+    return bytes.fromhex(digest)[:TAG_BYTES]
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class FamilyInfo:
     @property
     def tag(self) -> bytes:
         """The two bytes that every file of this family carries."""
-        return bytes.fromhex(self.digest[:4])
+        return tag_of(self.digest)
 
     @property
     def folder(self) -> str:
@@ -122,9 +129,8 @@ class PackInfo:
         limit = kbps if kbps is not None else self.default_kbps
         if kbps is None and frame_rate is not None:
             limit = max(p.kbps for p in points)
-        most = limit * (
-            1 + 1e-9
-        )  # a hair of tolerance: 0.3 asked for as a sum of floats is still 0.3
+        # A hair of tolerance: 0.3 asked for as a sum of floats is still 0.3.
+        most = limit * (1 + 1e-9)
         fitting = [p for p in points if p.kbps <= most]
         if not fitting:
             lowest = min(p.kbps for p in points)

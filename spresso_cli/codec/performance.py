@@ -88,9 +88,8 @@ def sound_of(latents: Iterable[Tensor], audio_ae: AudioAE, seed: int) -> Iterato
     context, hop = audio_ae.context, audio_ae.config.hop
     device = audio_ae.latent_mean.device
     held = torch.zeros(0, 0, 0, device=device)
-    begin = lead = (
-        0  # the frame that `held` begins with; frames at its head that were decoded before
-    )
+    begin = 0  # the frame that `held` begins with
+    lead = 0  # frames at its head that were decoded before
 
     def decoded(run: Tensor) -> Tensor:
         phases = None

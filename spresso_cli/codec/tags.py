@@ -1,6 +1,6 @@
-"""The fingerprint of a set of weights: SHA-256 over a canonical form (format_spec.md, 4.5).
+"""The digest of a set of weights, whose first bytes are their tag (format_spec.md, 4.5).
 
-It covers names, types, shapes and stored values, and nothing of the files that hold them: the same
+SHA-256 over a canonical form. It covers names, types, shapes and stored values, and nothing of the files that hold them: the same
 tensors spread over other files, in another order, have the same tag.
 """
 
@@ -11,8 +11,6 @@ import struct
 from collections.abc import Mapping
 
 import numpy as np
-
-TAG_BYTES = 2  # of the digest, in every `.spr` header
 
 # NumPy's kind and size -> the name in a safetensors file.
 _DTYPE_NAMES = {
@@ -31,7 +29,7 @@ _DTYPE_NAMES = {
 }
 
 
-def weights_tag(tensors: Mapping[str, np.ndarray]) -> bytes:
+def weights_digest(tensors: Mapping[str, np.ndarray]) -> bytes:
     """Returns the digest of the tensors that decode one frame-rate family; 32 bytes.
 
     Args:

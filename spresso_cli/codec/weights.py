@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from spresso_cli.codec.packs import FamilyInfo, PackInfo
-from spresso_cli.codec.tags import weights_tag
+from spresso_cli.codec.tags import weights_digest
 from spresso_cli.errors import BadPack
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
 from spresso_cli.models.clap import CLAP, CLAPConfig
@@ -152,7 +152,7 @@ def load_encoder(pack: PackInfo, family: FamilyInfo) -> LatentEncoder:
 
 
 def fine_bands(pack: PackInfo) -> int:
-    """Of the log-mels that a pack's encoders need; 0: none needs any."""
+    """How many fine bands the log-mels of a pack's encoders need to have; 0: no encoder uses any."""
     configs = (
         config_of(LatentEncoderConfig, family.encoder, f"{family.folder} encoder")
         for family in pack.families.values()
@@ -245,4 +245,4 @@ def family_digest(pack_path: Path, folder: str) -> str:
             if component == "whitening" and name == "before":
                 continue
             tensors[f"{component}.{name}"] = tensor.numpy()
-    return weights_tag(tensors).hex()
+    return weights_digest(tensors).hex()

@@ -123,9 +123,11 @@ class Head(nn.Module):
 
 
 class AudioDown(nn.Module):
-    """f_phi and the audio-down stream's own Q/K/V of every joint block, for one frame rate; if z
-    tells deviations, also these, a layer that shows them to the network, output layers, and what
-    refines those."""
+    """f_phi and the audio-down stream's own Q/K/V of every joint block, for one frame rate.
+
+    Where z tells deviations, it also holds their maps, a layer that feeds them to the network, output
+    layers of its own, and a refiner if there is one.
+    """
 
     def __init__(self, config: AudioDownConfig, dit: DiTConfig):
         super().__init__()

@@ -54,9 +54,16 @@ BAND_FAINT, BAND_SILENT, UNDER = 0.5, 0.2, 0.8
 
 @dataclass(frozen=True)
 class EnvelopeConfig:
-    """Pooling factor and channels of z; of how many codebooks it is known what they leave open; the
-    width of the network that tells fluctuation, 0: there is none; how many fine bands describe the
-    mean spectrum of a window, 0: none do; and how many of the last latents are levels that z tells."""
+    """What an envelope is made of.
+
+    Attributes:
+        pool: t, the latent frames of one window.
+        channels: of z.
+        codebooks: of how many it is known what they leave open.
+        fluctuation: width of the network that tells it; 0: there is none.
+        fine: bands that describe the mean spectrum of a window; 0: none do.
+        levels: how many of the last latents are levels that z tells.
+    """
 
     pool: int
     channels: int = 64
@@ -191,7 +198,7 @@ class EnvelopeFilter(nn.Module):
         described = self.config.frames(wanted[..., : self.config.coarse])  # [B, n t, 64]
         # Smoother where it counts, so that it does not jump between windows itself.
         course = smoothed(described, 2 * self.config.edge + 1)
-        strength = None if self.fluctuation is None else self.told(z)
+        strength = None if self.fluctuation is None else self.strength(z)
         edges = self._edges(z.shape[1])
         silencing = [0.0] * (PASSES - 1) + [_silencing(described)]
         for mute in silencing:
@@ -209,7 +216,7 @@ class EnvelopeFilter(nn.Module):
             sound = self.log_mel.sound(spectrum * gains.exp())
         return sound
 
-    def told(self, z: Tensor) -> Tensor:
+    def strength(self, z: Tensor) -> Tensor:
         """How strongly a sound of this z `[B, n, channels]` fluctuates besides what z describes: the
         natural logarithm of a root mean square, of each spell and band, `[B, spells, 64]`."""
         return self.fluctuation(z).unflatten(2, (-1, BANDS)).flatten(1, 2)

@@ -102,16 +102,22 @@ class LatentEncoder(nn.Module):
         """Whether `forward` asks for the log-mels."""
         return self.config.bypass != "none"
 
+    @property
+    def bypass_alone(self) -> bool:
+        """Whether the transformer adds nothing: z is what the bypass says, and latents are not needed."""
+        learnt = (self.out.weight, self.out.bias)
+        return self.needs_mel and not any(bool(tensor.any()) for tensor in learnt)
+
     def fill_bypass(self, mean: Tensor, components: Tensor) -> None:
         """Take the mean envelope `[inputs]` and the map from what differs `[inputs, 64]`."""
         self.mean.copy_(mean)
         self.components.copy_(components)
 
-    def forward(self, x0: Tensor, mel: Tensor | None = None) -> Tensor:
+    def forward(self, x0: Tensor | None, mel: Tensor | None = None) -> Tensor:
         """Encode whole pooling windows.
 
         Args:
-            x0: standardised AudioAE latents `[B, n t, 128]`.
+            x0: standardised AudioAE latents `[B, n t, 128]`; None: only the bypass is asked.
             mel: the sound's log-mel spectrum `[B, n t, 64 + fine]` (log_mel.py), which a bypass
                 needs.
 
@@ -121,9 +127,19 @@ class LatentEncoder(nn.Module):
         Raises:
             ValueError: the log-mels are missing.
         """
-        config = self.config
         if self.needs_mel and mel is None:
             raise ValueError("an encoder with a bypass needs the log-mels as well")
+        if not self.needs_mel:
+            z = self._learnt(x0)  # [B, n, 64]
+        else:
+            z = (self.envelope.windows(mel) - self.mean) @ self.components
+            if x0 is not None:
+                z = self._learnt(x0) + z
+        return F.rms_norm(z, z.shape[-1:], eps=1e-6) if self.config.unit_rms else z
+
+    def _learnt(self, x0: Tensor) -> Tensor:
+        """What the transformer says of latents `[B, n t, 128]`, `[B, n, 64]`."""
+        config = self.config
         if config.log_input:
             x0 = torch.cat((x0, ((x0 * x0 + POWER_FLOOR).log() + 4.0) / 3.0), -1)
         x = self.embed(x0.unflatten(1, (-1, config.stride)).flatten(2))  # [B, N, D]
@@ -137,7 +153,4 @@ class LatentEncoder(nn.Module):
             x = block(x, table)
         # The linear layer and the mean commute; pooling first is t times cheaper.
         pooled = self.norm(x).unflatten(1, (-1, config.pool // config.stride)).mean(2)
-        z = self.out(pooled)  # [B, n, 64]
-        if self.needs_mel:
-            z = z + (self.envelope.windows(mel) - self.mean) @ self.components
-        return F.rms_norm(z, z.shape[-1:], eps=1e-6) if config.unit_rms else z
+        return self.out(pooled)

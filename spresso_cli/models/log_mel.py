@@ -1,5 +1,5 @@
-"""Mel filters, and a log-mel spectrum with one frame for each latent, if asked for in finer bands
-as well."""
+"""Mel filters, and a log-mel spectrum with one frame for each latent, with finer bands behind the
+usual ones where they are asked for."""
 
 from __future__ import annotations
 

@@ -63,15 +63,11 @@ class Step(nn.Module):
         return code + self.p_out(e)
 
 
-def nearest(x: Tensor, table: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Indices and squared distances of the `count` nearest rows of `table` to each `x`.
-
-    `x` `[..., D]`, `table` `[K, D]` -> `[..., count]` each; distances in float32, up to the
-    constant |x|^2, which is added back.
-    """
-    scores = (table**2).sum(-1) - 2 * x @ table.T
-    values, indices = scores.topk(count, dim=-1, largest=False)
-    return indices, values + (x**2).sum(-1, keepdim=True)
+def nearest(x: Tensor, table: Tensor, count: int) -> Tensor:
+    """Indices of the `count` rows of `table` `[K, D]` that are nearest to each `x` `[..., D]`, nearest
+    first, `[..., count]`."""
+    distances = (table**2).sum(-1) - 2 * x @ table.T  # squared, but for |x|^2
+    return distances.topk(count, dim=-1, largest=False).indices
 
 
 class QINCo2(nn.Module):
@@ -113,11 +109,11 @@ class QINCo2(nn.Module):
         beam = min(beam, self.config.entries)
         shortlist = min(shortlist, self.config.entries)
         keep = beam if codebooks > 1 else 1
-        indices, _ = nearest(x, self.first, keep)  # [N, F]
+        indices = nearest(x, self.first, keep)  # [N, F]
         codes, xhat = indices[..., None], self.first[indices]  # [N, F, 1], [N, F, D]
         for m in range(1, codebooks):
             step = self.steps[m - 1]
-            candidates, _ = nearest(x[:, None] - xhat, step.shortlist, shortlist)  # [N, F, A]
+            candidates = nearest(x[:, None] - xhat, step.shortlist, shortlist)  # [N, F, A]
             base = xhat[:, :, None].expand(-1, -1, shortlist, -1)
             options = base + step(step.codebook[candidates], base)  # [N, F, A, D]
             distance = ((x[:, None, None] - options) ** 2).sum(-1).flatten(1)  # [N, F A]

@@ -22,7 +22,7 @@ from spresso_cli.training.acceleration import autocast
 from spresso_cli.training.augment import change_speed, mix, random_eq, uniform
 from spresso_cli.training.corpus import Corpus
 from spresso_cli.training.discriminators import DiscriminatorConfig, Discriminators
-from spresso_cli.training.randomness import chance
+from spresso_cli.training.randomness import chance, fractions
 from spresso_cli.training.run import Report, Run, cosine_rate
 from spresso_cli.training.streaming import CorpusWindows
 
@@ -285,8 +285,8 @@ def train(
         x = sounds(corpus, count, samples, training.level, training, run.generator)
         x, phases = distributed.share(x), None
         if noisy := audio_ae.config.phases:
-            phases = torch.rand(count, samples // hop, noisy, generator=run.generator)
-            phases = distributed.share(phases.to(x.device, non_blocking=True))
+            shape = (count, samples // hop, noisy)
+            phases = distributed.share(fractions(shape, run.generator, x.device))
         if late < 0:
             parts = stage.reconstruct(x, phases)
         else:

@@ -279,7 +279,7 @@ def train(
     lengths, odds = zip(*training.crops, strict=True)
     if run.step == 0 and (training.asks_for_envelopes or model.has_bypass):
         model.fit_envelopes(pool, run.generator, training.fine_weights)
-    told = False  # whether this call has seen to it that z tells deviations
+    fitted = False  # whether this call has seen to it that z tells deviations
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
@@ -288,9 +288,9 @@ def train(
         frames = crop_frames(lengths[int(choice)], t, patch)
         crops = pool.crops(training.batch, frames, run.generator)
         warming = run.due < training.warmup_steps
-        if not (warming or told):
+        if not (warming or fitted):
             model.fit_deviations(pool, training.told_windows, frames)
-            told = True
+            fitted = True
         if training.encoders_frozen:
             model.encoders.requires_grad_(warming)
         encoder, adapter = model.encoders[str(t)], model.adapters[str(t)]

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from spresso_cli.models.clap import TextTower
 from spresso_cli.models.dit import TextCondition
+
+TOGETHER = 1024  # captions that go through the text tower at a time
 
 
 @dataclass
@@ -27,8 +30,15 @@ class TextBank:
     @classmethod
     @torch.inference_mode()
     def of(cls, tower: TextTower, captions: Sequence[str]) -> TextBank:
-        """Encode all captions in one padded table."""
-        return cls(*(t.clone() for t in tower(captions)))
+        """Encode all captions, some at a time, in one padded table."""
+        parts = [tower(captions[i : i + TOGETHER]) for i in range(0, len(captions), TOGETHER)]
+        longest = max(tokens.shape[1] for tokens, _, _ in parts)
+        tokens, masks, pooled = zip(*parts, strict=True)
+        return cls(
+            torch.cat([F.pad(t, (0, 0, 0, longest - t.shape[1])) for t in tokens]),
+            torch.cat([F.pad(m, (0, longest - m.shape[1])) for m in masks]),
+            torch.cat(pooled),
+        )
 
     def condition(
         self, clips: Tensor, keep: float, generator: torch.Generator

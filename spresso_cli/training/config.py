@@ -106,21 +106,35 @@ class Settings:
                 raise ValueError(f"rates.{frame_rate}: codes have {known.bits} bits at this rate")
             if not rate.encoder.channels == rate.adapter.channels == rate.qinco2.dim:
                 raise ValueError(f"rates.{frame_rate}: the networks disagree on the channels of z")
-            told = rate.adapter.deviations
-            if told and rate.adapter.fine_bands != rate.encoder.fine_bands:
+            deviations = rate.adapter.deviations
+            if deviations and rate.adapter.fine_bands != rate.encoder.fine_bands:
                 raise ValueError(f"rates.{frame_rate}: encoder and adapter differ in fine_bands")
-            if not 0 <= told <= self.dit.latent:
+            if not 0 <= deviations <= self.dit.latent:
                 raise ValueError(f"rates.{frame_rate}: there are {self.dit.latent} latents")
         adapters = [rate.adapter for rate in self.rates.values()]
         for name in ("lora_rank", "lora_alpha"):
             if len({getattr(adapter, name) for adapter in adapters}) > 1:
                 raise ValueError(f"rates on one trunk have one {name}")
+        self._check_codebooks()
         if len({rate.encoder.fine_bands for rate in self.rates.values()} - {0}) > 1:
             raise ValueError("all rates with fine_bands have the same")  # one pool serves them
 
+    def _check_codebooks(self) -> None:
+        """Nobody may ask a quantiser for more codebooks than it has."""
+        have = {rate: own.qinco2.codebooks for rate, own in self.rates.items()}
+        asked = [(f"points: {p.frame_rate} Hz", p.frame_rate, p.codebooks) for p in self.points]
+        for pool, numbers in (self.finetune_training.codebooks or {}).items():
+            where = f"finetune_training.codebooks.{pool}"
+            if pool not in KNOWN_FAMILIES:
+                raise ValueError(f"{where}: no frame rate has this pooling factor")
+            asked += [(where, KNOWN_FAMILIES[pool].frame_rate, number) for number in numbers]
+        for where, rate, number in asked:
+            if rate in have and not 1 <= number <= have[rate]:
+                raise ValueError(f"{where}: {number} codebooks, and rates.{rate} has {have[rate]}")
+
     @property
     def fine_bands(self) -> int:
-        """Of the log-mels that the rates need; 0: none needs any."""
+        """How many fine bands the log-mels need to have; 0: no rate uses any."""
         return max(rate.encoder.fine_bands for rate in self.rates.values())
 
     @property

@@ -75,7 +75,8 @@ def held_out(root: Path) -> tuple[list[Clip], list[Clip]]:
         return find_clips(root, "train"), find_clips(root, "dev")
     clips = find_clips(root)
     spared = [c for c in clips if zlib.crc32(os.fsencode(c.path.relative_to(root))) % 50 == 0]
-    kept = [clip for clip in clips if clip not in set(spared)]
+    held = set(spared)
+    kept = [clip for clip in clips if clip not in held]
     return (kept, spared) if spared and kept else (clips, clips)
 
 

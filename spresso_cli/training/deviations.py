@@ -14,9 +14,8 @@ from torch import Tensor
 
 from spresso_cli.models.deviations import LIMIT, Deviations
 from spresso_cli.models.latent_encoder import LatentEncoder
-from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.latents import LatentPool, encoded
 from spresso_cli.training.least_squares import LeastSquares
-from spresso_cli.training.read_out import encoded
 
 FRAMES = 200_000  # latent frames, about: so many are drawn, if the windows looked at have more
 ROUNDS = 12

@@ -24,7 +24,7 @@ from spresso_cli.training.randomness import normal
 from spresso_cli.training.run import Report, Run, cosine_rate
 from spresso_cli.training.stored import part
 
-BANDS = (0.05, 0.2, 0.6, 1.5, 4.0, 12.0, 40.0)
+LEVELS = (0.05, 0.2, 0.6, 1.5, 4.0, 12.0, 40.0)
 """Noise levels (sigma_data = 1) at which the validation loss is measured."""
 
 
@@ -84,9 +84,9 @@ class Validation:
 
     @torch.no_grad()
     def losses(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
-        """Error of F at each level of `BANDS` for averaged `weights`, and their mean."""
+        """Error of F at each level of `LEVELS` for averaged `weights`, and their mean."""
         self.network.load_state_dict(dict(weights))
-        rows = {f"valid_{level:g}": self._at(level) for level in BANDS}
+        rows = {f"valid_{level:g}": self._at(level) for level in LEVELS}
         return rows | {"valid": sum(rows.values()) / len(rows)}
 
     def _at(self, level: float) -> float:
@@ -142,6 +142,7 @@ def train(
     )
     frames = crop_frames(training.frames, 1, dit.config.patch)
     validation = Validation(*held_out, dit.config, training.validation_crops, frames)
+    validated = run.step
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, training.warmup)
@@ -159,5 +160,8 @@ def train(
         gradients.descend(optimizer, learned, training.clip_norm)
         everyone = distributed.everyones(each.detach())
         run.finish_step({"loss": everyone.mean()})
-        if run.step % training.validate_every == 0 or run.step == training.steps:
+        if run.step % training.validate_every == 0:
             run.log(validation.losses(part(run.ema.average, "dit")))
+            validated = run.step
+    if run.step > validated:  # the schedule or the time was over between two
+        run.log(validation.losses(part(run.ema.average, "dit")))

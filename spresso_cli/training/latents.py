@@ -7,8 +7,8 @@ pass over the corpus draws new augmentation; a clip's latents end in silence, as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import FLOOR, LogMel
 from spresso_cli.training.augment import change_speed, random_eq, set_peak
 from spresso_cli.training.corpus import Corpus
@@ -95,17 +96,19 @@ class LatentPool:
             pools[0].levels,
         )
 
+    def to(self, device: torch.device | str) -> LatentPool:
+        """What crops are made of on a device; the indices stay on the CPU."""
+        moved = {name: getattr(self, name).to(device) for name in ("latents", "mel", "silence")}
+        return replace(self, **moved)
+
     def save(self, path: Path) -> None:
         """Write as safetensors."""
         save_file({name: getattr(self, name).cpu() for name in self.__annotations__}, path)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu") -> LatentPool:
-        """Read what `save` wrote; the indices stay on the CPU."""
-        tensors = load_file(path)
-        for name in ("latents", "mel", "silence"):
-            tensors[name] = tensors[name].to(device)
-        return cls(**tensors)
+    def load(cls, path: Path) -> LatentPool:
+        """Read what `save` wrote, on the CPU."""
+        return cls(**load_file(path))
 
 
 @torch.inference_mode()
@@ -148,6 +151,21 @@ def build_pool(
     owner = torch.tensor(owners)
     levels = torch.tensor(audio_ae.config.high_bands)
     return LatentPool(torch.cat(pieces), torch.cat(mels), offsets, owner, silence.float(), levels)
+
+
+@torch.no_grad()
+def encoded(
+    pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
+) -> Iterator[tuple[Crops, Tensor]]:
+    """32 random crops of n windows and their z `[32, n, channels]`, until there are `windows`."""
+    generator = torch.Generator().manual_seed(seed)
+    t = encoder.config.pool
+    seen = 0
+    while seen < windows:
+        crops = pool.crops(32, max(1, frames // t) * t, generator)
+        z = encoder(crops.latents, crops.mel).float()
+        yield crops, z
+        seen += z.shape[0] * z.shape[1]
 
 
 def augmented(corpus: Corpus, sound: Tensor, generator: torch.Generator) -> Tensor:

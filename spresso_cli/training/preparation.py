@@ -128,17 +128,22 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
         path = workspace.folder / "latents" / f"{index}-{mark}.safetensors"
         if not path.exists() and distributed.rank() == 0:
             call.note(f"encoding {len(own)} sounds, pass {index + 1} of {passes}")
-            corpus = windows.window(index)
             pool = build_pool(
-                corpus, audio_ae, augment=index > 0, seed=call.seed + index, fine=fine
+                windows.window(index, ahead=index + 1 < passes),
+                audio_ae,
+                augment=index > 0,
+                seed=call.seed + index,
+                fine=fine,
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             pool.save(path.with_suffix(".tmp"))
             os.replace(path.with_suffix(".tmp"), path)
         distributed.wait()
-        pool = LatentPool.load(path, workspace.device)
+        pool = LatentPool.load(path)
         # A caption is encoded once, however many sounds it belongs to.
         numbers = [captions.setdefault(clip.caption, len(captions)) for clip in own]
         pool.clip = torch.tensor(numbers)[pool.clip]
         pools.append(pool)
-    return LatentPool.join(pools), TextBank.of(workspace.clap().text, list(captions))
+    windows.close()
+    pool = LatentPool.join(pools).to(workspace.device)
+    return pool, TextBank.of(workspace.clap().text, list(captions))

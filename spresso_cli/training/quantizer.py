@@ -18,7 +18,7 @@ from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
 from spresso_cli.training import distributed, gradients
 from spresso_cli.training.acceleration import accelerate
 from spresso_cli.training.kmeans import residual_kmeans
-from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.latents import LatentPool, encoded
 from spresso_cli.training.run import Report, Run
 from spresso_cli.training.stored import trained_at
 
@@ -45,15 +45,7 @@ def draw_sequences(
     pool: LatentPool, encoder: LatentEncoder, count: int, frames: int, seed: int = 0
 ) -> Tensor:
     """z of random crops of `frames` latent frames, float32 `[B, n, 64]`, `count` vectors or more."""
-    generator = torch.Generator().manual_seed(seed)
-    t = encoder.config.pool
-    frames = max(1, frames // t) * t
-    sequences, have = [], 0
-    while have < count:
-        crops = pool.crops(32, frames, generator)
-        sequences.append(encoder(crops.latents, crops.mel).float())
-        have += sequences[-1][..., 0].numel()
-    return torch.cat(sequences)
+    return torch.cat([z for _, z in encoded(pool, encoder, count, frames, seed)])
 
 
 def shuffled(sequences: Tensor, count: int, seed: int = 0) -> Tensor:
@@ -65,7 +57,8 @@ def shuffled(sequences: Tensor, count: int, seed: int = 0) -> Tensor:
 
 @torch.no_grad()
 def initialise(model: QINCo2, z: Tensor, training: QuantizerTraining, seed: int = 0) -> None:
-    """Normalisation from the data, codebooks from residual k-means, a little noise on them."""
+    """Normalisation from the data, codebooks from residual k-means; on those of the steps a little
+    noise (QINCo2: on all)."""
     generator = torch.Generator().manual_seed(seed)
     config = model.config
     model.mean.copy_(z.mean(0))

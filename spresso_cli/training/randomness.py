@@ -14,12 +14,22 @@ def normal(shape: Sequence[int], generator: torch.Generator, device: torch.devic
     On a CPU they come straight from `generator`. Elsewhere it gives the seed of a generator on the
     device: millions of numbers a step drawn on one core would cost more than the networks.
     """
-    device = torch.device(device)
-    if device.type == "cpu":
-        return torch.randn(tuple(shape), generator=generator)
+    return torch.randn(tuple(shape), generator=_on(device, generator), device=device)
+
+
+def fractions(
+    shape: Sequence[int], generator: torch.Generator, device: torch.device | str
+) -> Tensor:
+    """Float32 numbers from 0 to 1 on `device`, drawn as `normal` draws."""
+    return torch.rand(tuple(shape), generator=_on(device, generator), device=device)
+
+
+def _on(device: torch.device | str, generator: torch.Generator) -> torch.Generator:
+    """A generator of this device whose numbers follow from the CPU's."""
+    if torch.device(device).type == "cpu":
+        return generator
     seed = int(torch.randint(1 << 62, (), generator=generator))
-    child = torch.Generator(device).manual_seed(seed)
-    return torch.randn(tuple(shape), generator=child, device=device)
+    return torch.Generator(device).manual_seed(seed)
 
 
 def chance(probability: float, count: int, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,6 @@ strongly a sound fluctuates besides is not linear in z: a small network learns t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -20,7 +19,7 @@ from spresso_cli.models.envelope import (
 )
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-from spresso_cli.training.latents import Crops, LatentPool
+from spresso_cli.training.latents import LatentPool, encoded
 from spresso_cli.training.least_squares import LeastSquares
 
 # Of the network that tells fluctuation.
@@ -146,17 +145,3 @@ def _fluctuations(
         vectors.append(z.flatten(0, 1))
         squares.append(square.unflatten(1, (-1, spells)).flatten(2).flatten(0, 1))
     return torch.cat(vectors), torch.cat(squares)
-
-
-def encoded(
-    pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
-) -> Iterator[tuple[Crops, Tensor]]:
-    """32 random crops of n windows and their z `[32, n, channels]`, until there are `windows`."""
-    generator = torch.Generator().manual_seed(seed)
-    t = encoder.config.pool
-    seen = 0
-    while seen < windows:
-        crops = pool.crops(32, max(1, frames // t) * t, generator)
-        z = encoder(crops.latents, crops.mel).float()
-        yield crops, z
-        seen += z.shape[0] * z.shape[1]

@@ -92,9 +92,10 @@ class Run:
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
         self.skipped = 0  # steps of the schedule
-        self.ema = PowerEMA(self.tensors(), ema_sigma)
+        weights, learned = self.tensors(), _learned(self.modules)
+        self.ema = PowerEMA(weights, ema_sigma, learned)
         self.emas = {"ema": self.ema} | {
-            ema_key(sigma): PowerEMA(self.tensors(), sigma) for sigma in more_emas
+            ema_key(sigma): PowerEMA(weights, sigma, learned) for sigma in more_emas
         }
         self.report = report
         self.log_every = log_every
@@ -268,6 +269,15 @@ def _tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         f"{prefix}.{name}": tensor
         for prefix, module in modules.items()
         for name, tensor in module.state_dict().items()
+    }
+
+
+def _learned(modules: Mapping[str, nn.Module]) -> set[str]:
+    """The names of those of `_tensors` that an optimiser may change."""
+    return {
+        f"{prefix}.{name}"
+        for prefix, module in modules.items()
+        for name, _ in module.named_parameters()
     }
 
 

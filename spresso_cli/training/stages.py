@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -40,32 +41,34 @@ def train_audio_ae(call: Call) -> None:
         call.note(f"from pack {workspace.pack.name}: {taken}")
     network.to(workspace.device)
     accelerate(network, workspace.device, call.compiled)
-    audio_ae.train(
-        call.windows(held_out(call.corpus)[0]),
-        network,
-        workspace.folder / "audio-ae",
-        settings.audio_ae_training,
-        call.minutes_left(),
-        call.report,
-        call.seed,
-        call.finish,
-    )
+    with closing(call.windows(held_out(call.corpus)[0])) as windows:
+        audio_ae.train(
+            windows,
+            network,
+            workspace.folder / "audio-ae",
+            settings.audio_ae_training,
+            call.minutes_left(),
+            call.report,
+            call.seed,
+            call.finish,
+        )
 
 
 def train_clap(call: Call) -> None:
     """CLAP, on the corpus's captions."""
     workspace, settings = call.workspace, call.workspace.settings
-    clap.train(
-        call.windows(held_out(call.corpus)[0]),
-        workspace.device,
-        workspace.folder / "clap",
-        settings.clap,
-        settings.clap_training,
-        call.minutes_left(),
-        call.report,
-        call.seed,
-        call.finish,
-    )
+    with closing(call.windows(held_out(call.corpus)[0])) as windows:
+        clap.train(
+            windows,
+            workspace.device,
+            workspace.folder / "clap",
+            settings.clap,
+            settings.clap_training,
+            call.minutes_left(),
+            call.report,
+            call.seed,
+            call.finish,
+        )
 
 
 def train_dit(call: Call) -> None:

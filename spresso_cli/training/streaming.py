@@ -83,17 +83,22 @@ class CorpusWindows:
         """The window that a training step draws from."""
         return self.window(step // self._steps)
 
-    def window(self, index: int) -> Corpus:
-        """One window, decoded; its successor is begun."""
+    def window(self, index: int, ahead: bool = True) -> Corpus:
+        """One window, decoded; its successor is begun, unless none will be asked for (`ahead`)."""
         if self.whole:
             index = 0
-        wanted = (index,) if self.whole else (index, index + 1)
+        wanted = (index, index + 1) if ahead and not self.whole else (index,)
         # Before another one is begun, the windows behind are let go.
         self._loading = {k: v for k, v in self._loading.items() if k in wanted}
         for k in wanted:
             if k not in self._loading:
                 self._loading[k] = self._loader.submit(self._load, k)
         return self._loading[index].result()
+
+    def close(self) -> None:
+        """Let go of all windows; what is being decoded is not waited for, nor kept."""
+        self._loading.clear()
+        self._loader.shutdown(wait=False, cancel_futures=True)
 
     def clips(self, index: int) -> list[Clip]:
         """The clips of one window, in its order, without decoding any."""

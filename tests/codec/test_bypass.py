@@ -12,6 +12,7 @@ from spresso_cli.audio.files import ArraySource
 from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.continuous import ContinuousCodec
 from spresso_cli.codec.weights import load_encoder
+from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
 
@@ -39,3 +40,26 @@ def test_windows_of_a_long_sound_have_the_log_mels_of_the_whole(
     expected = (windows - network.mean) @ network.components + network.out.bias
     torch.testing.assert_close(z, expected, rtol=0, atol=1e-4)
     assert float(z.std()) > 0.01
+
+
+def test_what_a_bypass_says_alone_needs_no_latents(tiny_path, sound, monkeypatch):
+    """Byte for byte: a transformer that adds nothing is not run, nor what it would have seen."""
+    x = sound(48_000)
+    codec = ContinuousCodec.load(tiny_path, device="cpu")
+    network = load_encoder(codec.pack, codec.pack.families[11])
+    assert not network.bypass_alone
+    torch.nn.init.zeros_(network.out.weight)
+    torch.nn.init.zeros_(network.out.bias)
+    assert network.bypass_alone
+    monkeypatch.setattr("spresso_cli.codec.codec.load_encoder", lambda pack, family: network)
+
+    def encoded():
+        codec = ContinuousCodec.load(tiny_path, device="cpu")
+        return codec.encode(ArraySource(x, 48_000), 11).z
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LatentEncoder, "bypass_alone", False)
+        by_all = encoded()
+    with monkeypatch.context() as patched:
+        patched.setattr(AudioAE, "encode", None)
+        assert np.array_equal(encoded(), by_all)

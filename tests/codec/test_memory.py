@@ -109,7 +109,12 @@ def _raise(*_: object, **__: object) -> None:
 
 def test_the_advice_names_the_device_and_the_way_out() -> None:
     cuda = torch.device("cuda", 1)
-    with pytest.raises(OutOfMemory, match=r"cuda:1 .* --device cpu"), within_memory(cuda):
+    with pytest.raises(OutOfMemory, match=r"cuda:1: .* --device cpu"), within_memory(cuda):
+        _raise()
+    with (
+        pytest.raises(OutOfMemory, match="^out of memory on cuda:1: a smaller batch$"),
+        within_memory(cuda, "a smaller batch"),
+    ):
         _raise()
     with (
         pytest.raises(OutOfMemory, match="close other programs"),

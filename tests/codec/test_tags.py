@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from spresso_cli.codec.tags import weights_tag
+from spresso_cli.codec.tags import weights_digest
 
 
 def tensors() -> dict[str, np.ndarray]:
@@ -43,7 +43,7 @@ def by_hand(data: bytes) -> bytes:
 def test_the_tag_agrees_with_a_reading_of_the_file_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(tensors(), path, metadata={"ignored": "yes"})
-    assert weights_tag(tensors()) == by_hand(path.read_bytes())
+    assert weights_digest(tensors()) == by_hand(path.read_bytes())
 
 
 def test_a_tag_written_down_once_stays() -> None:
@@ -51,20 +51,20 @@ def test_a_tag_written_down_once_stays() -> None:
     canonical = (
         b"\x05\0\0\0dit.a\x03F16\x00\x00\x38" + b"\x05\0\0\0dit.b\x02I8\x01\x02\0\0\0\x01\x02"
     )
-    assert weights_tag(small) == hashlib.sha256(canonical).digest()
+    assert weights_digest(small) == hashlib.sha256(canonical).digest()
 
 
 def test_order_layout_and_byte_order_in_memory_do_not_matter() -> None:
-    expected = weights_tag(tensors())
-    assert weights_tag(dict(reversed(tensors().items()))) == expected
-    assert weights_tag({k: v.copy(order="F") for k, v in tensors().items()}) == expected
+    expected = weights_digest(tensors())
+    assert weights_digest(dict(reversed(tensors().items()))) == expected
+    assert weights_digest({k: v.copy(order="F") for k, v in tensors().items()}) == expected
     big = {k: v.astype(v.dtype.newbyteorder(">")) for k, v in tensors().items()}
-    assert weights_tag(big) == expected
+    assert weights_digest(big) == expected
 
 
 @pytest.mark.parametrize("name", tensors())
 def test_any_change_changes_it(name: str) -> None:
-    expected = weights_tag(tensors())
+    expected = weights_digest(tensors())
     value = tensors()[name]
     changed = [
         {**tensors(), name: np.add(value, 1, dtype=value.dtype)},
@@ -73,15 +73,15 @@ def test_any_change_changes_it(name: str) -> None:
         {**{k: v for k, v in tensors().items() if k != name}, name + "x": value},
         {k: v for k, v in tensors().items() if k != name},
     ]
-    assert expected not in [weights_tag(other) for other in changed]
+    assert expected not in [weights_digest(other) for other in changed]
 
 
 def test_names_and_values_cannot_trade_places() -> None:
     one = {"ab": np.frombuffer(b"cd", np.uint8)}
     other = {"a": np.frombuffer(b"bcd", np.uint8)}
-    assert weights_tag(one) != weights_tag(other)
+    assert weights_digest(one) != weights_digest(other)
 
 
 def test_a_type_without_a_name_is_refused() -> None:
     with pytest.raises(ValueError, match="complex64"):
-        weights_tag({"dit.a": np.zeros(1, np.complex64)})
+        weights_digest({"dit.a": np.zeros(1, np.complex64)})

@@ -140,7 +140,7 @@ def test_fluctuation_is_told_for_spells_that_make_up_a_window() -> None:
     """A fifth of a second at 1 and 5 Hz, a window at 11 and 25 Hz."""
     assert [EnvelopeConfig(pool).spell for pool in (4, 9, 20, 100)] == [4, 9, 20, 20]
     envelope = EnvelopeFilter(EnvelopeConfig(100, CHANNELS, fluctuation=8))
-    assert envelope.told(torch.zeros(2, 3, CHANNELS)).shape == (2, 15, 64)
+    assert envelope.strength(torch.zeros(2, 3, CHANNELS)).shape == (2, 15, 64)
 
 
 @pytest.mark.parametrize("fluctuation", [0, 8])

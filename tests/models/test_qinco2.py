@@ -133,9 +133,6 @@ def test_more_codebooks_than_there_are_is_refused(model: QINCo2, x: Tensor, code
         model.encode(x, codebooks)
 
 
-def test_nearest_returns_squared_distances(x: Tensor) -> None:
+def test_the_nearest_entries_come_nearest_first(x: Tensor) -> None:
     table = torch.randn(8, CONFIG.dim)
-    indices, distances = nearest(x, table, 3)
-    expected = torch.cdist(x, table).square().sort(1)
-    assert torch.equal(indices, expected.indices[:, :3])
-    torch.testing.assert_close(distances, expected.values[:, :3], atol=1e-4, rtol=1e-4)
+    assert torch.equal(nearest(x, table, 3), torch.cdist(x, table).argsort(1)[:, :3])

@@ -124,6 +124,13 @@ def test_the_shipped_configuration_fits_the_default_install() -> None:
         ("lora_rank = 2", "lora_rank = 4", "one lora_rank"),
         ("lora_alpha = 2.0", "lora_alpha = 4.0", "one lora_alpha"),
         ("fine_bands = 0", "fine_bands = 64", "have the same"),
+        ("codebooks = 4", "codebooks = 5", "Hz: 5 codebooks, and rates"),
+        (
+            "9 = [2, 4]",
+            "9 = [2, 5]",
+            "finetune_training.codebooks.9: 5 codebooks, and rates.11 has 4",
+        ),
+        ("9 = [2, 4]", "7 = [2]", "finetune_training.codebooks.7: no frame rate has this"),
     ],
 )
 def test_mistakes_are_refused_and_named(tmp_path: Path, old: str, new: str, complaint: str) -> None:

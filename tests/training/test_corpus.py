@@ -153,6 +153,18 @@ def test_the_window_of_a_step_follows_from_the_step_alone(sounds: Path) -> None:
     assert torch.equal(corpus.pcm, resumed.at(25).pcm)
 
 
+def test_windows_that_nobody_will_ask_for_are_not_decoded(sounds: Path, monkeypatch) -> None:
+    loaded = []
+    load = CorpusWindows._load
+    monkeypatch.setattr(
+        CorpusWindows, "_load", lambda self, index: loaded.append(index) or load(self, index)
+    )
+    windows = windows_of(sounds)
+    windows.window(0, ahead=False)
+    windows.close()
+    assert loaded == [0]
+
+
 def test_unreadable_files_are_left_out_and_told(tmp_path: Path) -> None:
     ramp(tmp_path / "good.wav", 100)
     (tmp_path / "bad.wav").write_bytes(b"nothing")

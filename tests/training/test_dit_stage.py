@@ -12,7 +12,7 @@ from spresso_cli.models.dit import DiT
 from spresso_cli.training import dit
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.config import Settings
-from spresso_cli.training.dit import BANDS, Uncertainty, Validation
+from spresso_cli.training.dit import LEVELS, Uncertainty, Validation
 from spresso_cli.training.latents import LatentPool
 from spresso_cli.training.stored import ema_weights
 
@@ -52,13 +52,23 @@ def train(
     return network
 
 
+def test_a_run_is_validated_at_its_end_wherever_that_is(
+    tiny: Settings, pool: LatentPool, bank: TextBank, tmp_path: Path
+) -> None:
+    """Whether its schedule has ended, or its time; once, if that is when it was due."""
+    train(tiny, pool, bank, tmp_path / "due", steps=6, validate_every=3)
+    train(tiny, pool, bank, tmp_path / "between", steps=5, validate_every=3)
+    for name, times in (("due", 2), ("between", 2)):
+        assert len(curve(tmp_path / name / "log.csv", f"valid_{LEVELS[0]:g}")) == times
+
+
 def test_validation_reports_every_band_and_does_not_touch_the_training(
     tiny: Settings, pool: LatentPool, bank: TextBank, tmp_path: Path
 ) -> None:
     often = train(tiny, pool, bank, tmp_path / "often", steps=6, validate_every=2)
     seldom = train(tiny, pool, bank, tmp_path / "seldom", steps=6, validate_every=100)
     log = tmp_path / "often" / "log.csv"
-    assert all(len(curve(log, f"valid_{level:g}")) == 3 for level in BANDS)
+    assert all(len(curve(log, f"valid_{level:g}")) == 3 for level in LEVELS)
     assert len(curve(tmp_path / "seldom" / "log.csv", "valid")) == 1  # at the end
     for a, b in zip(often.parameters(), seldom.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -20,7 +20,7 @@ def test_exponents_are_those_of_edm2(width: float, gamma: float) -> None:
 def test_the_average_is_the_weighted_sum_of_all_steps(width: float) -> None:
     values = np.random.default_rng(0).standard_normal(60)
     tensor = torch.tensor(99.0, dtype=torch.float64)  # the start does not count
-    ema = PowerEMA({"w": tensor}, width)
+    ema = PowerEMA({"w": tensor}, width, {"w"})
     for value in values:
         ema.update({"w": torch.tensor(value, dtype=torch.float64)})
     t = np.arange(1, 61)
@@ -41,13 +41,15 @@ def test_the_profile_has_the_relative_width_that_names_it() -> None:
 
 
 def test_after_the_first_step_the_average_is_the_weights() -> None:
-    ema = PowerEMA({"w": torch.zeros(3)})
+    ema = PowerEMA({"w": torch.zeros(3)}, learned={"w"})
     ema.update({"w": torch.tensor([1.0, 2.0, 3.0])})
     assert ema.average["w"].tolist() == [1.0, 2.0, 3.0]
 
 
-def test_whole_numbers_are_copied() -> None:
-    ema = PowerEMA({"n": torch.tensor(1), "w": torch.tensor(0.0)})
-    for n in (5, 7):
-        ema.update({"n": torch.tensor(n), "w": torch.tensor(1.0)})
+def test_what_is_not_learnt_is_kept_as_it_was_last() -> None:
+    """A buffer that is fitted late in a run would otherwise be exported as a part of itself."""
+    ema = PowerEMA({"n": torch.tensor(1), "fitted": torch.tensor(0.0)}, learned=())
+    for n in range(2, 8):
+        ema.update({"n": torch.tensor(n), "fitted": torch.tensor(2.0 * (n > 5))})
     assert int(ema.average["n"]) == 7
+    assert float(ema.average["fitted"]) == 2.0

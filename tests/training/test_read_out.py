@@ -111,7 +111,7 @@ def test_how_strongly_a_sound_fluctuates_is_learnt_from_z() -> None:
     first = read_out.learn_fluctuation(envelope, pool, encoder, 2000, 40, steps=1)
     last = read_out.learn_fluctuation(envelope, pool, encoder, 2000, 40, steps=300)
     assert last < first - 0.1
-    calm, wild = envelope.told(torch.tensor([[[-1.0, 0, 0, 0], [1.0, 0, 0, 0]]]))[0].exp()
+    calm, wild = envelope.strength(torch.tensor([[[-1.0, 0, 0, 0], [1.0, 0, 0, 0]]]))[0].exp()
     # Of a window of four frames, the mean is held: a quarter of the variance.
     torch.testing.assert_close(calm.mean(), torch.tensor(0.1 * 0.75**0.5), rtol=0.2, atol=0)
     torch.testing.assert_close(wild.mean(), torch.tensor(0.4 * 0.75**0.5), rtol=0.2, atol=0)
