@@ -126,6 +126,7 @@ def test_extension_records() -> None:
         tlv.SMPL: "smpl",
         tlv.CUE: "cue",
         tlv.TAGS: "tags",
+        tlv.ADTL: "adtl",
         tlv.SOURCE_RATE: "source rate",
         tlv.DUAL_MONO: "dual mono",
         tlv.LEVELS: "channel levels",

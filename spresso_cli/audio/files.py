@@ -20,7 +20,7 @@ from typing import BinaryIO, Self
 import numpy as np
 import soundfile
 
-from spresso_cli.audio import metadata
+from spresso_cli.audio import declared, metadata
 from spresso_cli.container.profile import MAX_RATE, MAX_SECONDS, MIN_RATE
 from spresso_cli.errors import AudioError
 
@@ -29,6 +29,7 @@ BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
 _MAX_BLOCK_VALUES = 1 << 22  # over all channels: a file of 1000 channels takes no more memory
 _SPOOL_BYTES = 1 << 26  # of a pipe in memory; what is beyond goes to a temporary file
 _PIPE_BYTES_PER_SECOND = 2 * 192_000 * 4  # bounds a pipe; the richest stereo anyone records
+_CUT_OFF = 0.01  # seconds that are missed; careless writers count their headers as sound
 _UNKNOWN_LENGTH = (1 << 63) - 1  # how libsndfile says that a header declares no length
 
 
@@ -39,11 +40,13 @@ class AudioSource(ABC):
         rate: Hz.
         channels: 1 or more.
         file_bytes: size of the file it comes from; of an array 0.
+        notes: what is odd about it, one line each, for whoever names the file to tell.
     """
 
     rate: int
     channels: int
     file_bytes: int
+    notes: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -192,17 +195,21 @@ class _FileSource(AudioSource):
         try:
             with origin.open() as file:
                 self.file_bytes = file.seek(0, os.SEEK_END)
+                ratio = declared.ratio(file)
             with self._sound() as sound:
                 self.rate, self.channels = _checked_rate(sound.samplerate), sound.channels
-                declared = sound.frames
+                samples = sound.frames
                 # libsndfile estimates the length of MP3; only reading tells.
-                certain = declared != _UNKNOWN_LENGTH and sound.format != "MP3"
-            self._samples = declared if certain else None
+                certain = samples != _UNKNOWN_LENGTH and sound.format != "MP3"
+            self._samples = samples if certain else None
             self._limit = int(_limit(max_seconds) * self.rate)
-            if declared == 0:
+            if samples == 0:
                 raise AudioError("the file holds no samples")
             if certain:
-                self._check_length(declared)
+                self._check_length(samples)
+            there = samples / self.rate
+            if certain and (ratio - 1.0) * there >= _CUT_OFF:
+                self.notes = (f"ends after {there:.2f} of {ratio * there:.2f} s: cut off?",)
         except BaseException:
             origin.close()
             raise

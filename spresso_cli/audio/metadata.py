@@ -1,8 +1,8 @@
 """What a sound file says beside its sound: RIFF chunks and tags (format_spec.md, section 4.8).
 
 The chunks bext, iXML, smpl and cue travel as they are, because a decoded file has the same rate and
-length and every position in them stays true. Tags travel as JSON, so that every format can have
-them.
+length and every position in them stays true; so do the labels of cue points (adtl). Tags travel as
+JSON, so that every format can have them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,18 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
+from spresso_cli.audio import declared
 from spresso_cli.container import tlv
 from spresso_cli.errors import AudioError
 
-# What `.spr` carries: record type -> RIFF chunk id.
-CHUNKS = {tlv.BEXT: b"bext", tlv.IXML: b"iXML", tlv.SMPL: b"smpl", tlv.CUE: b"cue "}
+# What `.spr` carries: record type -> RIFF chunk id, and the type of a list.
+CHUNKS = {
+    tlv.BEXT: (b"bext", b""),
+    tlv.IXML: (b"iXML", b""),
+    tlv.SMPL: (b"smpl", b""),
+    tlv.CUE: (b"cue ", b""),
+    tlv.ADTL: (b"LIST", b"adtl"),
+}
 
 # Tags by the names soundfile gives them -> chunk id in the INFO list of a WAV file. `software` is
 # left out: it names the program that wrote the file, and that is not the source's any more.
@@ -32,7 +39,6 @@ TAGS = {
     "comment": b"ICMT",
 }
 
-_MAX_CHUNKS = 4096  # in one file; a hostile one could hold a chunk every eight bytes
 _MAX_BYTES = tlv.MAX_BLOCK_BYTES - 1024  # of all records; the rest is room for their headers
 
 
@@ -48,12 +54,16 @@ def read(file: BinaryIO, tags: Mapping[str, str]) -> tuple[tuple[int, bytes], ..
     wanted = {name: kind for kind, name in CHUNKS.items()}
     records: dict[int, bytes] = {}
     for name, start, size in chunks(file):
-        kind = wanted.get(name)
+        file.seek(start)
+        list_type = file.read(min(size, 4)) if name == b"LIST" else b""
+        kind = wanted.get((name, list_type))
         if kind is None or kind in records:  # the first of a name is the one that counts
             continue
+        size -= len(list_type)
         _check_size(size + sum(map(len, records.values())))
-        file.seek(start)
         records[kind] = file.read(size)
+    if tlv.CUE not in records:  # there is nothing to label
+        records.pop(tlv.ADTL, None)
     damaged = {name for name, text in tags.items() if "\ufffd" in text}
     if damaged:
         tags = {**tags, **{name: text for name, text in _older_tags(file) if name in damaged}}
@@ -98,12 +108,22 @@ def tags_of(records: tuple[tuple[int, bytes], ...]) -> dict[str, str]:
 
 def wav_chunks(records: tuple[tuple[int, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
     """Returns the records of a stream as chunks of a WAV file, (id, body)."""
-    known = [(CHUNKS[kind], body) for kind, body in records if kind in CHUNKS]
+    known = []
+    for kind, body in records:
+        if kind in CHUNKS:
+            name, list_type = CHUNKS[kind]
+            known.append((name, list_type + body))
     tags = tags_of(records)
     if tags:
         info = b"".join(chunk(TAGS[name], value.encode() + b"\0") for name, value in tags.items())
         known.append((b"LIST", b"INFO" + info))
     return tuple(known)
+
+
+def chunk_names(records: tuple[tuple[int, bytes], ...]) -> tuple[str, ...]:
+    """Returns the names of those records that nothing but a WAV file can hold."""
+    names = (CHUNKS[kind] for kind, _ in records if kind in CHUNKS)
+    return tuple((list_type or name).decode().strip() for name, list_type in names)
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -117,30 +137,13 @@ def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     Other files have none. Chunks end with the file: one that runs over its end is left out, and
     with it whatever a damaged length hides; that is for the sound's reader to complain about.
     """
+    layout = declared.layout_of(file)
     end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(12)
-    if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
-        return
-    data_size = None  # of RF64, whose data chunk declares -1
-    position = 12
-    for _ in range(_MAX_CHUNKS):
-        file.seek(position)
-        header = file.read(8)
-        if len(header) < 8:
-            return
-        name, size = header[:4], struct.unpack("<I", header[4:])[0]
-        if name == b"data" and size == 0xFFFFFFFF:
-            if data_size is None:  # a WAV written into a pipe: everything up to the end is sound
+    if layout is declared.RIFF:
+        for name, start, size in declared.chunks(file, layout):
+            if start + size > end:
                 return
-            size = data_size
-        start = position + 8
-        if start + size > end:
-            return
-        if name == b"ds64" and size >= 16:
-            data_size = struct.unpack("<Q", file.read(16)[8:])[0]
-        yield name, start, size
-        position = start + size + size % 2
+            yield name, start, size
 
 
 def _plain(text: str) -> str:

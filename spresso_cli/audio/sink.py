@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from spresso_cli.audio import wav
-from spresso_cli.audio.metadata import tags_of, wav_chunks
+from spresso_cli.audio.metadata import chunk_names, tags_of, wav_chunks
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import OutputError, UsageError
 
@@ -98,6 +98,11 @@ class AudioFormat:
         if self.name == "flac":
             return (rate < 1 << 16 or rate % 10 == 0) and rate <= 655_350 and channels <= 8
         return True
+
+    def notes(self, metadata: tuple[tuple[int, bytes], ...]) -> tuple[str, ...]:
+        """What of a stream's metadata a file of this format goes without, one line each."""
+        lost = () if self.name == "wav" else chunk_names(metadata)
+        return (f"{self.name} cannot hold {', '.join(lost)}: wav can",) if lost else ()
 
     def check(self, rate: int, channels: int) -> None:
         """Raises UsageError where there can be no such file."""

@@ -48,7 +48,7 @@ def plan_jobs(
     return jobs if shard is None else Shard.parse(shard).select(jobs)
 
 
-def run_options(*, force: bool, resume: bool, dry_run: bool, max_duration: int) -> RunOptions:
+def run_options(*, force: bool, resume: bool, dry_run: bool, max_duration: float) -> RunOptions:
     """How the library treats files; a `max_duration` of 0 seconds is no limit."""
     return RunOptions(
         stdin=binary_stdin,
@@ -73,7 +73,7 @@ def follow(
 
     Args:
         results: lazy; taking the next one does the work.
-        report_path: JSONL file to append one line per job to.
+        report_path: JSONL file to append one line per job to; without jobs, none is begun.
     """
     if terminal.json and any(job.output is None for job in jobs):
         raise UsageError("--json and the output both want stdout: give the output a name with -o")
@@ -82,13 +82,17 @@ def follow(
     codes: dict[Path | None, int] = {job.source: 0 for job in jobs}
     with ExitStack() as stack:
         writer = (
-            stack.enter_context(report.ReportWriter(Path(report_path))) if report_path else None
+            stack.enter_context(report.ReportWriter(Path(report_path)))
+            if report_path and jobs
+            else None
         )
         progress = stack.enter_context(BatchProgress(terminal, len(jobs), verb))
         for result in stack.enter_context(closing(results)):
             detail, extra = describe(result) if result.status == "done" else ("", {})
             line = _line(result, detail)
             progress.add(result, line)
+            for note in result.notes:
+                terminal.note(f"{shown(result.job.source)}: {note}")
             terminal.record(report.record(result) | extra)
             if result.status == "planned":
                 terminal.result(line)

@@ -92,20 +92,21 @@ def bundle(
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if json and output == plan.STDIN:
         raise UsageError("--json and the bundle both want stdout: give the bundle a name with -o")
+    target = None if output == plan.STDIN else outputs.named(output)
     found = plan.find(
         inputs or [],
         suffixes=plan.STREAM_SUFFIXES,
         recursive=recursive,
         listed=read_names(files_from, null),
     )
-    if output == plan.STDIN:
+    if target is None:
         total = write_bundle(_clips(found), binary_stdout())
     else:
-        plan.refuse_input(Path(output), found)
-        with outputs.replacing(Path(output), force=force) as file:
+        plan.refuse_input(target, found)
+        with outputs.replacing(target, force=force) as file:
             total = write_bundle(_clips(found), file)
     terminal.record({"file": output, "clips": len(found), "bytes": total})
-    name = "stdout" if output == plan.STDIN else shown(output)
+    name = "stdout" if target is None else shown(output)
     terminal.note(f"{name}: {len(found):,} clips, {size(total)}")
 
 

@@ -8,6 +8,7 @@ import typer
 
 from spresso_cli.cli import text
 from spresso_cli.cli.options import (
+    OUTPUT,
     Device,
     DryRun,
     FilesFrom,
@@ -73,13 +74,23 @@ def compress(
     ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
+    keep_suffix: Annotated[
+        bool,
+        typer.Option(
+            "--keep-suffix",
+            help="door.wav becomes door.wav.spr, so that door.flac can stand beside it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     force: Force = False,
     downmix: Annotated[
         bool, typer.Option("--downmix", help="Mix all channels to mono first.")
     ] = False,
     keep_metadata: Annotated[
         bool,
-        typer.Option("--keep-metadata", help="Carry bext, iXML, smpl, cue and tags along."),
+        typer.Option(
+            "--keep-metadata", help="Carry bext, iXML, smpl, cue with its labels, and tags along."
+        ),
     ] = False,
     max_duration: MaxDuration = 3600,
     pack: Pack = None,
@@ -102,6 +113,7 @@ def compress(
     """
     from spresso_cli.audio.suffixes import SOUND_SUFFIXES
     from spresso_cli.cli import batch, loading
+    from spresso_cli.library import plan
     from spresso_cli.library.resume import StreamParameters
     from spresso_cli.library.run import compress_library
 
@@ -109,7 +121,7 @@ def compress(
     jobs = batch.plan_jobs(
         inputs,
         suffixes=SOUND_SUFFIXES,
-        output_suffix=".spr",
+        output_suffix=plan.Appended(".spr") if keep_suffix else ".spr",
         recursive=recursive,
         files_from=files_from,
         null=null,

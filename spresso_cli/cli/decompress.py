@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated
 
 import typer
 
 from spresso_cli.cli.options import (
+    BATCH,
     OUTPUT,
     Device,
     DryRun,
@@ -23,12 +23,12 @@ from spresso_cli.cli.options import (
     Quiet,
     Recursive,
     Report,
-    Resume,
     Sampler,
     Shard,
     Variety,
     Verbose,
 )
+from spresso_cli.cli.seeds import checked_seed, chosen_seed
 from spresso_cli.codec.protocol import VARIETY
 
 app = typer.Typer(add_completion=False)
@@ -44,15 +44,6 @@ Examples:
 """
 
 SOUND = "The sound"
-MAX_SEED = (1 << 64) - 1
-
-
-def _checked_seed(value: str | None) -> str | None:
-    if value in (None, "random"):
-        return value
-    if not (value.isascii() and value.isdigit() and len(value) < 21 and int(value) <= MAX_SEED):
-        raise typer.BadParameter(f"{value!r} is neither random nor a number from 0 to 2^64 - 1")
-    return value
 
 
 @app.command(epilog=EXAMPLES)
@@ -68,7 +59,7 @@ def decompress(
             "--seed",
             metavar="N|random",
             help="Each seed is another take; without one, seed 0 and a plain name.",
-            callback=_checked_seed,
+            callback=checked_seed,
             rich_help_panel=SOUND,
         ),
     ] = None,
@@ -142,7 +133,14 @@ def decompress(
     recursive: Recursive = False,
     files_from: FilesFrom = None,
     null: Null = False,
-    resume: Resume = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Skip sounds that are there and up to date, whatever options made them.",
+            rich_help_panel=BATCH,
+        ),
+    ] = False,
     dry_run: DryRun = False,
     shard: Shard = None,
     report: Report = None,
@@ -165,9 +163,19 @@ def decompress(
     audio_format = (
         AudioFormat.of(format, subtype) if format else AudioFormat.named(output or "", subtype)
     )
-    first = secrets.randbits(32) if seed == "random" else int(seed or 0)
-    if seed == "random":
-        terminal.note(f"seed {first}")
+    first = chosen_seed(terminal, seed or "0")
+    decode = DecodeOptions(
+        seed=first,
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        prompt=prompt,
+        envelope=envelope,
+        variety=variety,
+    )
+    # The seed is part of the name, unless the name is given.
+    if resume and decode != DecodeOptions(seed=first if output is None else 0):
+        terminal.note("note: --resume keeps sounds that are there, whatever options made them")
     jobs = batch.plan_jobs(
         inputs,
         suffixes=plan.STREAM_SUFFIXES,
@@ -183,15 +191,7 @@ def decompress(
     results = decompress_library(
         jobs,
         loading.codec_factory(pack, device),
-        DecodeOptions(
-            seed=first,
-            steps=steps,
-            sampler=sampler,
-            guidance=guidance,
-            prompt=prompt,
-            envelope=envelope,
-            variety=variety,
-        ),
+        decode,
         audio_format,
         batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
     )

@@ -24,6 +24,7 @@ _METADATA = {
     tlv.SMPL: "smpl",
     tlv.CUE: "cue",
     tlv.TAGS: "tags",
+    tlv.ADTL: "adtl",
 }
 
 

@@ -13,6 +13,7 @@ from spresso_cli.cli.options import Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import printable, shown
 from spresso_cli.errors import SpressoError, UsageError
+from spresso_cli.library import outputs
 
 if TYPE_CHECKING:
     from spresso_cli.evaluation.clips import Pair
@@ -41,19 +42,21 @@ def evaluate(
     ctx: typer.Context,
     references: Annotated[
         Path,
-        typer.Argument(metavar="REF_DIR", help="Original sounds.", exists=True, file_okay=False),
+        typer.Argument(metavar="REF_DIR", help="Original sounds.", file_okay=False),
     ],
     outputs: Annotated[
         Path,
         typer.Argument(
             metavar="OUT_DIR",
             help="Decoded sounds of the same names; takes such as a.seed3.wav count each.",
-            exists=True,
             file_okay=False,
         ),
     ],
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write one line per clip.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", help="Write one line per clip.", parser=outputs.named
+        ),
     ] = None,
     force: Force = False,
     vggish: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Sampler, Verbose
+from spresso_cli.cli.seeds import checked_seed, chosen_seed
 from spresso_cli.cli.terminal import binary_stdout
 from spresso_cli.cli.text import shown
 
@@ -34,11 +35,14 @@ def generate(
         float, typer.Option("--seconds", metavar="S", help="Length, 60 at most.")
     ] = 5.0,
     seed: Annotated[
-        int,
+        str,
         typer.Option(
-            "--seed", metavar="N", min=0, max=2**64 - 1, help="Each seed is another sound."
+            "--seed",
+            metavar="N|random",
+            help="Each seed is another sound.",
+            callback=checked_seed,
         ),
-    ] = 0,
+    ] = "0",
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=1, max=1000, help="Solver steps.")
     ] = 32,
@@ -63,6 +67,7 @@ def generate(
     from spresso_cli.codec.generator import Generator
     from spresso_cli.codec.packs import find_pack
     from spresso_cli.library.outputs import Unseekable, refuse_existing, replacing
+    from spresso_cli.library.writable import Folders
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     solver = Solver(sampler.value, steps, guidance)
@@ -70,12 +75,14 @@ def generate(
     audio_format = AudioFormat.named(path)
     if output != "-":
         refuse_existing(path, force)
+        Folders().refuse_unwritable(path)
+    chosen = chosen_seed(terminal, seed)
     generator = Generator.load(find_pack(pack), device)
 
     def progress(done: int, total: int) -> None:
         terminal.detail(f"step {done} of {total}")
 
-    sound = generator.generate(caption, seconds, seed, solver, progress)
+    sound = generator.generate(caption, seconds, chosen, solver, progress)
 
     def write(file) -> None:
         with AudioSink(file, audio_format, rate=RATE, channels=1, samples=len(sound)) as sink:
@@ -86,7 +93,7 @@ def generate(
         return
     with replacing(path, force=force) as file:
         write(file)
-    terminal.note(f"{shown(path)}: {len(sound) / RATE:.2f} s, seed {seed}")
+    terminal.note(f"{shown(path)}: {len(sound) / RATE:.2f} s, seed {chosen}")
 
 
 def _file_name(caption: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -12,8 +13,10 @@ from spresso_cli.cli.terminal import Terminal, binary_stdin
 from spresso_cli.cli.text import shown
 from spresso_cli.errors import AudioError, SpressoError, UsageError
 
+Name = str | PathLike[str]  # the string - is stdin, the path - a file
 
-def for_each(terminal: Terminal, names: Sequence[str], work: Callable[[str], None]) -> int:
+
+def for_each(terminal: Terminal, names: Sequence[Name], work: Callable[[Name], None]) -> int:
     """Call `work` on every name; returns the exit code of the whole.
 
     A failure is one line on stderr, and under `--json` a record with `error` and `exit_code`.
@@ -28,7 +31,8 @@ def for_each(terminal: Terminal, names: Sequence[str], work: Callable[[str], Non
         except (SpressoError, OSError) as error:
             failure = error if isinstance(error, SpressoError) else unreadable(error)
             terminal.error(f"{shown(name)}: {failure}")
-            terminal.record({"file": name, "error": str(failure), "exit_code": failure.exit_code})
+            fields = {"error": str(failure), "exit_code": failure.exit_code}
+            terminal.record({"file": os.fspath(name), **fields})
             codes.append(failure.exit_code)
     return combined(codes)
 
@@ -39,11 +43,8 @@ def combined(codes: Iterable[int]) -> int:
     return codes[0] if len(codes) == 1 else int(any(codes))
 
 
-def open_binary(name: str | PathLike[str]) -> BinaryIO:
-    """An input file, or all of stdin for `-` or of a pipe with a name, as a seekable stream of bytes.
-
-    A path, other than a name, is always a file: one can be called `-`.
-    """
+def open_binary(name: Name) -> BinaryIO:
+    """An input file, or all of stdin or of a pipe with a name, as a seekable stream of bytes."""
     if name == "-":
         return io.BytesIO(binary_stdin().read())
     file = open(name, "rb")  # noqa: SIM115 - the caller closes it
@@ -63,13 +64,35 @@ def read_names(files_from: str | None, null: bool) -> list[str]:
         return read_list(file, null=null)
 
 
+def named_files(
+    names: Sequence[str],
+    *,
+    suffixes: frozenset[str],
+    recursive: bool,
+    files_from: str | None,
+    null: bool,
+) -> list[Name]:
+    """The files that are named or listed, and those in folders; names of files stay as they are.
+
+    Raises:
+        UsageError: a folder without `recursive`, `-` beside a folder or a list, nothing to do.
+    """
+    if files_from is None and not any(map(os.path.isdir, names)):
+        return list(names)
+    from spresso_cli.library.plan import find
+
+    listed = read_names(files_from, null)
+    found = find(names, suffixes=suffixes, recursive=recursive, listed=listed)
+    return [item.source or "-" for item in found]
+
+
 def unreadable(error: OSError) -> SpressoError:
     """What the system said about an input, as an error of ours (exit code 1)."""
     return AudioError(error.strerror or str(error))
 
 
 @contextmanager
-def blamed_on(name: str | PathLike[str]) -> Iterator[None]:
+def blamed_on(name: Name) -> Iterator[None]:
     """Put the file's name in front of whatever goes wrong inside the block."""
     try:
         yield

@@ -8,15 +8,27 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.cli import describe, describe_packs
-from spresso_cli.cli.inputs import for_each, open_binary
+from spresso_cli.cli.inputs import Name, for_each, named_files, open_binary
 from spresso_cli.cli.instant import ON_FILES, InstantCommand, file_arguments
-from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
+from spresso_cli.cli.options import (
+    OUTPUT,
+    FilesFrom,
+    Force,
+    Json,
+    Null,
+    Quiet,
+    Recursive,
+    Verbose,
+)
 from spresso_cli.cli.text import shown
 from spresso_cli.container import spr
 from spresso_cli.errors import MissingPack, UsageError
 
 app = typer.Typer(add_completion=False)
+
+CODED_SUFFIXES = frozenset({".spr", ".sprb"})  # of what `verify` searches folders for
 
 INFO_EXAMPLES = """
 Examples:
@@ -24,6 +36,7 @@ Examples:
   spresso info door.spr
   spresso info --json *.spr | jq .file_kbps
   spresso info door.wav library.sprb
+  spresso info --json -r small | jq -s 'map(.bytes) | add'
   spresso info door.spr --plot door.png
 """
 
@@ -31,7 +44,8 @@ VERIFY_EXAMPLES = """
 Examples:
 
   spresso verify small/*.spr
-  spresso verify -q door.spr && echo whole
+  spresso verify -q -r small && echo whole
+  find . -name '*.spr' -print0 | spresso verify --files-from - -0
 
 Exit codes: 3 damaged, truncated or extended; 4 made for a newer version.
 """
@@ -57,6 +71,9 @@ def info(
         ),
     ] = None,
     force: Force = False,
+    recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    null: Null = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -66,11 +83,17 @@ def info(
     The payload rate counts codes alone, as the literature does; the file rate counts every byte.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
-    files = file_arguments(ctx)
+    files = named_files(
+        file_arguments(ctx, listed=files_from is not None),
+        suffixes=CODED_SUFFIXES | SOUND_SUFFIXES,
+        recursive=recursive,
+        files_from=files_from,
+        null=null,
+    )
     if plot is not None and (len(files) > 1 or files == ["-"]):
         raise UsageError("--plot draws one named file: name one")
 
-    def show(name: str) -> None:
+    def show(name: Name) -> None:
         record, text = _described(name)
         terminal.record(record)
         terminal.result(text if name == files[0] else f"\n{text}")
@@ -83,10 +106,11 @@ def info(
     raise typer.Exit(for_each(terminal, files, show))
 
 
-def _described(name: str) -> tuple[dict[str, object], str]:
+def _described(name: Name) -> tuple[dict[str, object], str]:
     with open_binary(name) as file:
         file_bytes = file.seek(0, os.SEEK_END)
         kind = _kind(name, file)
+        name = os.fspath(name)
         if kind == "sprb":
             from spresso_cli.container.bundle import Bundle
 
@@ -106,6 +130,9 @@ def _described(name: str) -> tuple[dict[str, object], str]:
 @app.command(epilog=VERIFY_EXAMPLES, **ON_FILES)
 def verify(
     ctx: typer.Context,
+    recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    null: Null = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -117,16 +144,23 @@ def verify(
     several is bad, it is 1.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    files = named_files(
+        file_arguments(ctx, listed=files_from is not None),
+        suffixes=CODED_SUFFIXES,
+        recursive=recursive,
+        files_from=files_from,
+        null=null,
+    )
 
-    def check(name: str) -> None:
+    def check(name: Name) -> None:
         packs = _verified(name)
-        terminal.record({"file": name, "ok": True, "packs": packs})
+        terminal.record({"file": os.fspath(name), "ok": True, "packs": packs})
         terminal.result(f"{shown(name)}: ok ({describe.packs_text(packs)})")
 
-    raise typer.Exit(for_each(terminal, file_arguments(ctx), check))
+    raise typer.Exit(for_each(terminal, files, check))
 
 
-def _verified(name: str) -> dict[str, str | None]:
+def _verified(name: Name) -> dict[str, str | None]:
     """Read all of a file; returns the weights tags it needs with the packs that have them."""
     with open_binary(name) as file:
         if _kind(name, file) != "sprb":
@@ -141,7 +175,7 @@ def _verified(name: str) -> dict[str, str | None]:
         return describe.packs(clips.clip(clip).header for clip in clips.names)
 
 
-def _kind(name: str, file: BinaryIO) -> str:
+def _kind(name: Name, file: BinaryIO) -> str:
     """`spr`, `sprb` or `sound`: what the file starts like, or else what its name promises."""
     file.seek(0)
     head = file.read(len(spr.MAGIC))

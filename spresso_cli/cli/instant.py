@@ -27,9 +27,12 @@ class InstantCommand(UnsetStaysUnset, TyperCommand):
     """A command with options only; its other arguments are left as they are in `ctx.args`."""
 
 
-def file_arguments(ctx: typer.Context) -> list[str]:
-    """The file names on the command line of an InstantCommand made with `ON_FILES`."""
-    return ctx.args or ctx.fail("Missing argument 'FILE...'")
+def file_arguments(ctx: typer.Context, *, listed: bool = False) -> list[str]:
+    """The file names on the command line of an InstantCommand made with `ON_FILES`.
+
+    There has to be one, unless there are `listed` ones besides.
+    """
+    return ctx.args or ([] if listed else ctx.fail("Missing argument 'FILE...'"))
 
 
 #: Keywords for `@app.command`: an InstantCommand that takes one or more file names.

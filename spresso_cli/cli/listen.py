@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +17,13 @@ from spresso_cli.cli.terminal import Terminal, binary_stdout
 from spresso_cli.cli.text import shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
+from spresso_cli.library import outputs
+from spresso_cli.library.plan import STREAM_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from spresso_cli.evaluation.page import Sound
+    from spresso_cli.evaluation.page import Sound, Version
 
 app = typer.Typer(add_completion=False)
 
@@ -31,6 +34,15 @@ Examples:
   spresso listen door.wav -b 0.096 --seed 0 --seed 1 --peer opus:6 -o page.html
   spresso listen door.spr --seed 0 --seed 1 --seed 2 -o takes.html
 """
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A file of the page: its name, by which others are found, and its heading."""
+
+    path: Path
+    name: str
+    title: str
 
 
 class Audio(StrEnum):
@@ -46,11 +58,17 @@ def listen(
     ctx: typer.Context,
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="IN", help="Sounds, .spr files, or folders of sounds.", exists=True),
+        typer.Argument(metavar="IN", help="Sounds, .spr files, or folders of both."),
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="PAGE.html", help="The page to write; - is stdout."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PAGE.html",
+            help="The page to write; - is stdout.",
+            parser=outputs.named,
+        ),
     ],
     force: Force = False,
     rates: takes.Rates = None,
@@ -85,11 +103,12 @@ def listen(
     if not to_stdout:
         refuse_existing(output, force)
     files = _expanded(inputs)
-    coded_only = all(_is_coded(path) for path in files)
-    if any(map(_is_coded, files)) and (rates or peers or others):
+    coded_only = all(_is_coded(file.path) for file in files)
+    if any(_is_coded(file.path) for file in files) and (rates or peers or others):
         terminal.note(".spr files are decoded as they are: -b, --peer and --with are for sounds")
     plan = takes.plan(
         terminal,
+        {file.path: file.name for file in files if not _is_coded(file.path)},
         rates=[] if coded_only else rates,
         seeds=seeds,
         steps=steps,
@@ -99,7 +118,7 @@ def listen(
         pack=pack,
         device=device,
     )
-    failures: list[Path] = []
+    failures: list[_Input] = []
     sounds = _sounds(terminal, files, plan, seconds, failures)
     if to_stdout:
         write_page(binary_stdout(), title, sounds, audio.value)
@@ -113,18 +132,20 @@ def listen(
 
 def _sounds(
     terminal: Terminal,
-    files: list[Path],
+    files: list[_Input],
     plan: takes.Plan,
     seconds: float | None,
-    failures: list[Path],
+    failures: list[_Input],
 ) -> Iterator[Sound]:
-    for number, path in enumerate(files, 1):
-        terminal.note(f"[{number}/{len(files)}] {shown(path)}")
+    from spresso_cli.evaluation.page import Sound
+
+    for number, file in enumerate(files, 1):
+        terminal.note(f"[{number}/{len(files)}] {shown(file.path)}")
         try:
-            with blamed_on(path):
-                sound = _sound(path, plan, seconds)
+            with blamed_on(file.path):
+                sound = Sound(file.title, tuple(_versions(terminal, file.path, plan, seconds)))
         except SpressoError as error:
-            failures.append(path)
+            failures.append(file)
             if len(failures) == len(files):  # there is nothing to make a page of
                 raise
             terminal.error(str(error))
@@ -132,37 +153,45 @@ def _sounds(
             yield sound
 
 
-def _sound(path: Path, plan: takes.Plan, seconds: float | None) -> Sound:
-    from spresso_cli.evaluation.page import Sound, Version
+def _versions(
+    terminal: Terminal, path: Path, plan: takes.Plan, seconds: float | None
+) -> Iterator[Version]:
+    from spresso_cli.evaluation.page import Version
 
     def beginning(samples: np.ndarray, rate: int) -> np.ndarray:
         return samples if seconds is None else samples[: max(1, int(seconds * rate))]
 
-    versions = []
     if _is_coded(path):
         with open(path, "rb") as file:
             made = plan.decodes(spr.load(file))
     else:
-        samples, rate = takes.read_sound(path)
+        samples, rate = takes.read_sound(path, terminal)
         samples = beginning(samples, rate)
         channels = "mono" if samples.shape[1] == 1 else "stereo"
         detail = f"{rate / 1000:g} kHz, {channels}, {len(samples) / rate:.2f} s"
-        versions.append(Version("Source", samples, rate, detail))
-        made = plan.takes(path.stem, samples, rate)
+        yield Version("Source", samples, rate, detail)
+        made = plan.takes(path, samples, rate)
     for take in made:
         samples = beginning(take.samples, take.rate)
         # Sizes are those of the whole.
         whole = len(samples) == len(take.samples)
         sizes = (take.file_bytes, take.payload_bytes) if whole else (None, None)
-        versions.append(Version(take.label, samples, take.rate, take.detail, *sizes))
-    return Sound(path.stem, tuple(versions))
+        yield Version(take.label, samples, take.rate, take.detail, *sizes)
 
 
 def _is_coded(path: Path) -> bool:
-    return path.suffix.lower() == ".spr"
+    return path.suffix.lower() in STREAM_SUFFIXES
 
 
-def _expanded(inputs: list[Path]) -> list[Path]:
+def _expanded(inputs: list[Path]) -> list[_Input]:
     from spresso_cli.evaluation.clips import sounds_in
 
-    return [file for path in inputs for file in (sounds_in(path) if path.is_dir() else [path])]
+    found = []
+    for path in inputs:
+        if path.is_dir():
+            for file in sounds_in(path, STREAM_SUFFIXES):
+                name = file.relative_to(path).with_suffix("").as_posix()
+                found.append(_Input(file, name, name))
+        else:
+            found.append(_Input(path, path.with_suffix("").as_posix(), path.stem))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -54,7 +55,7 @@ def export(
     ctx: typer.Context,
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="IN", help="Sounds, 12 s at most.", exists=True, dir_okay=False),
+        typer.Argument(metavar="IN", help="Sounds, 12 s at most.", dir_okay=False),
     ],
     output_dir: Annotated[
         Path,
@@ -91,6 +92,7 @@ def export(
         raise OutputError(f"{shown(output_dir)}: exists; name a new folder")
     plan = takes.plan(
         terminal,
+        {path: path.with_suffix("").as_posix() for path in inputs},
         rates=rates,
         seeds=seeds,
         steps=steps,
@@ -112,9 +114,7 @@ def analyse(
     ctx: typer.Context,
     results: Annotated[
         Path,
-        typer.Argument(
-            metavar="MUSHRA.csv", help="webMUSHRA's results.", exists=True, dir_okay=False
-        ),
+        typer.Argument(metavar="MUSHRA.csv", help="webMUSHRA's results.", dir_okay=False),
     ],
     plot: Annotated[
         Path | None,
@@ -138,6 +138,9 @@ def analyse(
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if plot is not None:
+        from spresso_cli.evaluation.plots import check_picture
+
+        check_picture(plot)
         refuse_existing(plot, force)
     analysis = analyse_ratings(read_ratings(results))
     rows = [
@@ -161,28 +164,30 @@ def analyse(
     for listener, reason in analysis.excluded.items():
         terminal.result(f"  {shown(listener)}: {reason}")
     if plot is not None:
+        from spresso_cli.cli.plot import write_picture
         from spresso_cli.evaluation.plots import mushra_figure
 
-        mushra_figure(plot, analysis.results)
+        write_picture(plot, mushra_figure(plot, analysis.results), force=force)
 
 
 def _items(terminal: Terminal, inputs: list[Path], plan: takes.Plan) -> Iterator[Item]:
     from spresso_cli.evaluation.mushra import Item
 
-    sounds = [_sound(path) for path in inputs]  # all are checked before the first is coded
+    # All are checked before the first is coded.
+    sounds = [_sound(terminal, path) for path in inputs]
     for number, (path, (samples, rate)) in enumerate(zip(inputs, sounds, strict=True), 1):
         terminal.note(f"[{number}/{len(inputs)}] {shown(path)}")
         with blamed_on(path):
-            systems = {
-                _system(take, len(plan.decoding)): _for_test(
-                    take.samples, take.rate, samples.shape[1]
-                )
-                for take in plan.takes(path.stem, samples, rate)
-            }
+            made = list(plan.takes(path, samples, rate))
+        labels = Counter(take.label for take in made)
+        systems = {
+            _system(take, labels[take.label]): _for_test(take.samples, take.rate, samples.shape[1])
+            for take in made
+        }
         yield Item(path.stem, _for_test(samples, rate, samples.shape[1]), systems)
 
 
-def _sound(path: Path) -> tuple[np.ndarray, int]:
+def _sound(terminal: Terminal, path: Path) -> tuple[np.ndarray, int]:
     """A sound of the test, float32 [n, C <= 2], and its rate; errors name the file."""
     from spresso_cli.audio.files import open_audio
     from spresso_cli.evaluation.mushra import check_length
@@ -191,14 +196,13 @@ def _sound(path: Path) -> tuple[np.ndarray, int]:
         seconds = source.samples / source.rate
     check_length(shown(path), seconds)  # by the header, before all is read
     with blamed_on(path):
-        return takes.read_sound(path)
+        return takes.read_sound(path, terminal)
 
 
 def _system(take: takes.Take, seeds: int) -> str:
     """One name per system: the seed shows only where there are several."""
-    ours = take.detail.startswith("seed")
-    label = f"spresso {take.label}" if ours else take.label
-    return f"{label} {take.detail}" if ours and seeds > 1 else label
+    label = f"spresso {take.label}" if take.own else take.label
+    return f"{label} {take.detail}" if seeds > 1 else label
 
 
 def _for_test(samples: np.ndarray, rate: int, channels: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from enum import StrEnum
 from typing import Annotated
@@ -27,6 +28,27 @@ def _checked_device(value: str) -> str:
     return value
 
 
+def _checked_name(value: str | None) -> str | None:
+    if value == "":  # as an unset variable of the shell makes it
+        raise typer.BadParameter("the name is empty")
+    return value
+
+
+def _checked_output(ctx: typer.Context, value: str | None) -> str | None:
+    if value not in (None, "", "-"):
+        from spresso_cli.library import outputs
+
+        folders = any(param.name == "output_dir" for param in ctx.command.params)
+        outputs.named(value, instead="use --output-dir" if folders else "name a file")
+    return _checked_name(value)
+
+
+def _checked_seconds(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds; 0 is no limit")
+    return int(value) if value.is_integer() else value
+
+
 def _complete_device(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda", "cuda:0") if name.startswith(incomplete)]
 
@@ -49,12 +71,24 @@ Json = Annotated[
 Output = Annotated[
     str | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Output file; - is stdout.", rich_help_panel=OUTPUT
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Output file; - is stdout.",
+        callback=_checked_output,
+        rich_help_panel=OUTPUT,
     ),
 ]
 OutputFile = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Output file.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Output file.",
+        callback=_checked_output,
+        rich_help_panel=OUTPUT,
+    ),
 ]
 OutputDir = Annotated[
     str | None,
@@ -62,6 +96,7 @@ OutputDir = Annotated[
         "--output-dir",
         metavar="DIR",
         help="Output folder; subfolders are mirrored.",
+        callback=_checked_name,
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -160,15 +195,17 @@ Report = Annotated[
         "--report",
         metavar="FILE.jsonl",
         help="Append one JSON line per file.",
+        callback=_checked_name,
         rich_help_panel=BATCH,
     ),
 ]
 MaxDuration = Annotated[
-    int,
+    float,
     typer.Option(
         "--max-duration",
         metavar="SECONDS",
         min=0,
         help="Refuse longer sounds before any memory is taken; 0: no limit.",
+        callback=_checked_seconds,
     ),
 ]

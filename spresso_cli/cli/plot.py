@@ -8,7 +8,7 @@ from spresso_cli.cli import loading
 from spresso_cli.cli.takes import Plan, read_sound
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
-from spresso_cli.library.outputs import refuse_existing
+from spresso_cli.library.outputs import refuse_existing, replacing
 
 
 def plot_file(
@@ -23,10 +23,11 @@ def plot_file(
     """Write the picture of a sound file, or of one take of a `.spr` file.
 
     PNG, SVG or PDF by suffix. Raises UsageError without matplotlib, OutputError for an existing
-    output without `force`, and what reading or decoding raises.
+    output without `force` and for one that cannot be written, and what reading or decoding raises.
     """
-    from spresso_cli.evaluation.plots import sound_figure
+    from spresso_cli.evaluation.plots import check_picture, sound_figure
 
+    check_picture(output)
     refuse_existing(output, force)
     if path.suffix.lower() == ".spr":
         plan = Plan(loading.codec_factory(pack, device), (), [DecodeOptions(seed=seed)], (), ())
@@ -36,4 +37,10 @@ def plot_file(
     else:
         samples, rate = read_sound(path)
         title = path.name
-    sound_figure(output, samples, rate, title)
+    write_picture(output, sound_figure(output, samples, rate, title), force=force)
+
+
+def write_picture(output: Path, picture: bytes, *, force: bool) -> None:
+    """Write a picture that is drawn, whole or not at all; errors name the output."""
+    with replacing(output, force=force) as out:
+        out.write(picture)

@@ -44,11 +44,15 @@ class Tally:
         speed = self.audio_seconds / elapsed if elapsed > 0 else 0.0
         return f"{speed:.1f}x real time, {size(self.source_bytes)} -> {size(self.output_bytes)}"
 
-    def summary(self, elapsed: float) -> str:
-        """The last line of a batch."""
+    def summary(self, elapsed: float, planned: int | None = None) -> str:
+        """The last line of a batch; `planned` is how many files an interrupted one had."""
         words = ("done", "skipped", "planned", "failed")
         counts = [f"{count} {word}" for word in words if (count := getattr(self, word))]
-        text = f"{self.total} files: {', '.join(counts) or 'nothing to do'}"
+        if planned is None:
+            text = f"{self.total} files: {', '.join(counts) or 'nothing to do'}"
+        else:
+            others = [count for count in counts if not count.endswith(" done")]
+            text = ", ".join([f"{self.done} of {planned} done", *others])
         if self.done:
             text += f"; {clock(self.audio_seconds)} of sound in {clock(elapsed)}"
             text += f", {self.rates(elapsed)}"
@@ -82,7 +86,8 @@ class BatchProgress:
         if self._bar is not None:
             self._bar.stop()
         if self._total != 1 and kind in (None, KeyboardInterrupt):
-            self._terminal.note(self.tally.summary(time.monotonic() - self._start))
+            planned = self._total if kind is KeyboardInterrupt else None
+            self._terminal.note(self.tally.summary(time.monotonic() - self._start, planned))
 
     def add(self, result: FileResult, line: str) -> None:
         """Count one finished file; `line` describes it to whoever reads a log."""

@@ -11,7 +11,9 @@ import typer
 
 from spresso_cli.cli.describe import aligned
 from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
-from spresso_cli.cli.text import clock, printable, size
+from spresso_cli.cli.terminal import binary_stdin
+from spresso_cli.cli.text import clock, printable, shown, size
+from spresso_cli.errors import UsageError
 from spresso_cli.library import outputs
 from spresso_cli.library.report import Record, Summary, merge, summarise
 
@@ -23,22 +25,27 @@ Examples:
   spresso report logs/*.jsonl
   spresso report logs/*.jsonl -o all.jsonl
   spresso report log.jsonl --json | jq .failed
+  ssh farm 'cat logs/*.jsonl' | spresso report -
 
-Exit code 1 if the last try of any file failed, so that a script can start the run again.
+Exit code 1 if the last try of any file failed, or a report has no record at all, so that a script
+can start the run again.
 """
 
 
 @app.command(epilog=EXAMPLES)
 def report(
     ctx: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.jsonl", help="What --report wrote.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE.jsonl", help="What --report wrote; - is stdin."),
+    ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE.jsonl",
-            help="Write the merged report: one line per output.",
+            help="Write the merged report: one line per output; - is stdout.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -49,23 +56,42 @@ def report(
 ) -> None:
     """Merge and summarise the reports of a batch.
 
-    Of several lines about one output the last counts, because it is the latest try. A line that a
-    killed run left unfinished is passed over.
+    Of several lines about one output the last counts, because it is the latest try; where that
+    left alone what an earlier one had made, the earlier one does. A line that a killed run left
+    unfinished is passed over.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
-    records, damaged = merge(files)
-    if output is not None:
-        _write(records, output, force)
+    if json and output == "-":
+        raise UsageError("--json and the report both want stdout: give the report a name with -o")
+    if files.count("-") > 1:
+        raise UsageError("- means stdin and can be named only once")
+    barren: list[Path | None] = []
+    records, damaged = merge(
+        (None if name == "-" else Path(name) for name in files), binary_stdin, barren.append
+    )
+    for path in barren:
+        terminal.error(f"{shown(path)}: not one line is a record: no report, or of a run cut short")
+    if not records:
+        raise typer.Exit(1)
     summary = summarise(records)
-    terminal.record(dataclasses.asdict(summary) | {"damaged_lines": damaged})
-    terminal.result(_text(summary, damaged))
-    raise typer.Exit(1 if summary.failed else 0)
+    text = _text(summary, damaged)
+    if output == "-":
+        typer.echo(_lines(records), nl=False)
+        terminal.note(text)
+    else:
+        if output is not None:
+            with outputs.replacing(outputs.named(output), force=force) as file:
+                file.write(_lines(records))
+        terminal.record(dataclasses.asdict(summary) | {"damaged_lines": damaged})
+        terminal.result(text)
+    raise typer.Exit(1 if summary.failed or barren else 0)
 
 
-def _write(records: list[Record], output: Path, force: bool) -> None:
-    lines = (encoder.dumps(fields, allow_nan=False).encode("ascii") + b"\n" for fields in records)
-    with outputs.replacing(output, force=force) as file:
-        file.writelines(lines)
+def _lines(records: list[Record]) -> bytes:
+    """Records as `--report` writes them."""
+    return b"".join(
+        encoder.dumps(fields, allow_nan=False).encode("ascii") + b"\n" for fields in records
+    )
 
 
 def _text(summary: Summary, damaged: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 from spresso_cli.cli import loading
 from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.terminal import Terminal
+from spresso_cli.cli.text import shown
 from spresso_cli.container import spr
 from spresso_cli.errors import AudioError, SpressoError, UsageError
 
@@ -74,7 +75,7 @@ Others = Annotated[
     typer.Option(
         "--with",
         metavar="LABEL=DIR",
-        help="Files of the same names in DIR, as one more version; repeat for more.",
+        help="Files of the same names in DIR, or takes of them; repeat for more.",
         rich_help_panel=SYSTEMS,
     ),
 ]
@@ -90,6 +91,28 @@ class Take:
     rate: int
     file_bytes: int | None = None
     payload_bytes: int | None = None
+    own: bool = False  # by our codec
+
+
+@dataclass(frozen=True)
+class OtherFiles:
+    """Files of a folder as versions: those that are named like each sound."""
+
+    label: str
+    folder: Path
+    files: Mapping[Path, Sequence[Path]]
+
+    def takes(self, sound: Path) -> Iterator[Take]:
+        """The versions of a sound; raises UsageError when there is none."""
+        from spresso_cli.evaluation.clips import seed_of
+
+        if not self.files[sound]:
+            raise UsageError(f"{shown(self.folder)}: no sound named {sound.stem} in this folder")
+        for path in self.files[sound]:
+            with blamed_on(path):
+                samples, rate = read_sound(path)
+            seed = None if path.stem == sound.stem else seed_of(path)
+            yield Take(self.label, "" if seed is None else f"seed {seed}", samples, rate)
 
 
 @dataclass(frozen=True)
@@ -100,28 +123,25 @@ class Plan:
     profiles: Sequence[Profile]
     decoding: Sequence[DecodeOptions]
     peers: Sequence[Peer]
-    others: Sequence[tuple[str, Path]]
+    others: Sequence[OtherFiles]
 
     @cached_property
     def codec(self) -> CodecProtocol:
         """Our codec."""
         return self.load_codec()
 
-    def takes(self, name: str, samples: np.ndarray, rate: int) -> Iterator[Take]:
+    def takes(self, sound: Path, samples: np.ndarray, rate: int) -> Iterator[Take]:
         """All versions of a sound, float32 [n, C <= 2]: ours by rate and seed, peers, files."""
         from spresso_cli.audio.files import ArraySource
 
         for profile in self.profiles:
-            source = [(name, ArraySource(samples, rate))]
+            source = [(sound, ArraySource(samples, rate))]
             for _, stream in self.codec.compress_many(source, profile):
                 yield from self.decodes(_checked(stream))
         for peer in self.peers:
             yield _peer_take(peer, samples, rate)
-        for label, folder in self.others:
-            path = _file_named(folder, name)
-            with blamed_on(path):
-                sound = read_sound(path)
-            yield Take(label, "", *sound)
+        for others in self.others:
+            yield from others.takes(sound)
 
     def decodes(self, stream: Stream) -> Iterator[Take]:
         """One take of a stream for every seed."""
@@ -139,11 +159,13 @@ class Plan:
                 decoded.rate,
                 len(spr.write(stream)),
                 stream.payload_bytes,
+                own=True,
             )
 
 
 def plan(
     terminal: Terminal,
+    names: Mapping[Path, str],
     *,
     rates: list[float] | None,
     seeds: list[int] | None,
@@ -156,10 +178,12 @@ def plan(
 ) -> Plan:
     """What the options ask for; a peer that cannot run here is skipped with a line.
 
+    `names` are those of the sounds, without suffixes, with their folders: other files go by them.
     `rates` None means all points of the pack, unless there is something else to hear.
     """
     from spresso_cli.codec.packs import find_pack
     from spresso_cli.codec.protocol import DecodeOptions
+    from spresso_cli.evaluation.clips import counterparts
     from spresso_cli.evaluation.peers import PeerUnavailable, peer
 
     profiles = []
@@ -177,12 +201,19 @@ def plan(
     labels = [label for label, _ in folders]
     if len(set(labels)) < len(labels):
         raise UsageError("--with: every label can be given once")
+    found = [
+        OtherFiles(label, folder, counterparts(names, folder) if names else {})
+        for label, folder in folders
+    ]
     decoding = [DecodeOptions(seed=seed, steps=steps) for seed in seeds or [0]]
-    return Plan(loading.codec_factory(pack, device), profiles, decoding, ready, folders)
+    return Plan(loading.codec_factory(pack, device), profiles, decoding, ready, found)
 
 
-def read_sound(path: Path) -> tuple[np.ndarray, int]:
-    """A sound file as float32 [n, C] and its rate; AudioError for more than two channels."""
+def read_sound(path: Path, terminal: Terminal | None = None) -> tuple[np.ndarray, int]:
+    """A sound file as float32 [n, C] and its rate; AudioError for more than two channels.
+
+    What is odd about it is told on the terminal.
+    """
     import numpy as np
 
     from spresso_cli.audio.files import open_audio
@@ -190,6 +221,9 @@ def read_sound(path: Path) -> tuple[np.ndarray, int]:
     with open_audio(path) as source:
         if source.channels > 2:
             raise AudioError(f"{source.channels} channels: mix it down to two first")
+        if terminal is not None:
+            for note in source.notes:
+                terminal.note(f"{shown(path)}: {note}")
         return np.concatenate(list(source.blocks())), source.rate
 
 
@@ -211,19 +245,6 @@ def _labelled_folder(text: str) -> tuple[str, Path]:
     if not (label and separator and Path(folder).is_dir()):
         raise UsageError(f"--with {text}: give LABEL=DIR, with a folder that exists")
     return label, Path(folder)
-
-
-def _file_named(folder: Path, stem: str) -> Path:
-    from spresso_cli.audio.suffixes import SOUND_SUFFIXES
-
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.stem == stem and path.suffix.lower() in SOUND_SUFFIXES
-    )
-    if not found:
-        raise UsageError(f"{folder}: no sound named {stem} in this folder")
-    return found[0]
 
 
 def _checked(result: Result | SpressoError) -> Result:

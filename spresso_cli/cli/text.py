@@ -15,8 +15,8 @@ def printable(text: str) -> str:
 
 
 def shown(path: str | PathLike[str] | None) -> str:
-    """A file name as printable text; `-` and None are stdin."""
-    return "stdin" if path is None or os.fspath(path) == "-" else printable(os.fspath(path))
+    """A file name as printable text; None and the name `-` are stdin, a path `-` is a file."""
+    return "stdin" if path is None or path == "-" else printable(os.fspath(path))
 
 
 def size(count: int) -> str:
@@ -43,8 +43,8 @@ def clock(seconds: float) -> str:
 
 
 def kbps(rate: float) -> str:
-    """A bitrate with the digits that tell 0.096 from 0.115: `0.096 kbps`, `16 kbps`."""
-    return f"{rate:.4g} kbps"
+    """A bitrate with the digits that tell 0.096 from 0.115: `0.096 kbps`, `16 kbps`, `12288 kbps`."""
+    return f"{rate:.4g} kbps" if rate < 1000 else f"{rate:.0f} kbps"
 
 
 def payload(total: float, coded_channels: int) -> str:

@@ -148,7 +148,7 @@ class Codec:
         prompt: str | None = None,
         envelope: bool = True,
         variety: float = VARIETY,
-        max_seconds: int | None = spr.DEFAULT_MAX_SECONDS,
+        max_seconds: float | None = spr.DEFAULT_MAX_SECONDS,
     ) -> tuple[np.ndarray, int]:
         """Decode one sound.
 

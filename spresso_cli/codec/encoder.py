@@ -20,7 +20,6 @@ from spresso_cli.audio.level import NETWORK_PEAK, Level, gain_byte, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
 from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
-from spresso_cli.container.bits import pack_codes
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import AudioError, OutOfMemory, SpressoError
@@ -232,8 +231,7 @@ class SoundEncoder:
         header = self.header(sound)
         if header.silent:
             return Stream.of(header, b"")
-        codes = self._quantise(self.latents(sound))
-        return Stream.of(header, pack_codes(codes, self.profile.bits))
+        return Stream.from_codes(header, self._quantise(self.latents(sound)))
 
     def header(self, sound: Sound) -> Header:
         """All that is known of a sound but its codes."""

@@ -27,6 +27,17 @@ MAX_CRC16_BYTES = 4093
 
 DEFAULT_MAX_SECONDS = 3600
 
+# What other files start with, what they are and which command is theirs.
+_SOUND = "a sound: spresso compress makes a .spr file of it"
+_OTHERS = {
+    MAGIC: "a .spr file: spresso decompress reads it",
+    b"\xf5SB": "a bundle: spresso unbundle takes the .spr files out of it",
+    b"RIFF": _SOUND,
+    b"RF64": _SOUND,
+    b"fLaC": _SOUND,
+    b"OggS": _SOUND,
+}
+
 _MIN_BYTES = len(MAGIC) + 1 + 1 + 2 + 1 + 1 + 2
 _CHUNK = 1 << 20
 
@@ -58,7 +69,7 @@ def read(data: bytes) -> Stream:
         raise CorruptStream(f"{fault}: not a valid file") from None
 
 
-def load(file: BinaryIO, max_seconds: int | None = DEFAULT_MAX_SECONDS) -> Stream:
+def load(file: BinaryIO, max_seconds: float | None = DEFAULT_MAX_SECONDS) -> Stream:
     """Reads a stream from an open file, never more of it than its header calls for.
 
     Memory is bounded by the file's true size, by the size its header declares, and through
@@ -83,7 +94,7 @@ def load(file: BinaryIO, max_seconds: int | None = DEFAULT_MAX_SECONDS) -> Strea
     return stream
 
 
-def check_duration(header: Header, max_seconds: int | None) -> None:
+def check_duration(header: Header, max_seconds: float | None) -> None:
     """Refuses a sound that is longer than the caller wants to decode.
 
     Raises:
@@ -91,7 +102,7 @@ def check_duration(header: Header, max_seconds: int | None) -> None:
     """
     if max_seconds is not None and header.samples > max_seconds * header.source_rate:
         raise UnsupportedStream(
-            f"the sound is {header.seconds:.0f} s long and the limit is {max_seconds} s: "
+            f"the sound is {header.seconds:g} s long and the limit is {max_seconds:g} s: "
             "spresso decompress --max-duration raises it"
         )
 
@@ -212,6 +223,9 @@ def check_signature(data: bytes, magic: bytes, version: int, suffix: str) -> Non
         UnsupportedStream: the file has another format version.
     """
     if data[:3] != magic[: len(data)]:
+        for start, kind in _OTHERS.items():
+            if data.startswith(start):
+                raise CorruptStream(f"this is not a {suffix} file but {kind}")
         raise CorruptStream(f"this is not a {suffix} file: it starts with other bytes")
     if len(data) < 4:
         raise CorruptStream("the file is truncated: get a complete copy")

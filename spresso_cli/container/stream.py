@@ -159,20 +159,7 @@ class Stream(Header):
         )
 
     @classmethod
-    def from_codes(
-        cls,
-        codes: np.ndarray,
-        *,
-        profile: Profile,
-        weights_tag: bytes,
-        gain: int,
-        source_rate: int,
-        samples: int,
-        channels: int,
-        dual_mono: bool = False,
-        levels: tuple[int, int] | None = None,
-        metadata: tuple[tuple[int, bytes], ...] = (),
-    ) -> Self:
+    def from_codes(cls, header: Header, codes: np.ndarray) -> Self:
         """Packs the codes of a sound that is not silent.
 
         Args:
@@ -183,44 +170,10 @@ class Stream(Header):
         """
         from spresso_cli.container.bits import pack_codes  # numpy, which `info` does without
 
-        header = Header(
-            profile=profile,
-            weights_tag=weights_tag,
-            gain=gain,
-            source_rate=source_rate,
-            samples=samples,
-            channels=channels,
-            dual_mono=dual_mono,
-            levels=levels,
-            metadata=metadata,
-        )
-        expected = (header.coded_channels, header.frames, profile.codebooks)
+        expected = (header.coded_channels, header.frames, header.profile.codebooks)
         if tuple(codes.shape) != expected:
             raise ValueError(f"codes of shape {tuple(codes.shape)}, expected {expected}")
-        return cls.of(header, pack_codes(codes, profile.bits))
-
-    @classmethod
-    def silence(
-        cls,
-        *,
-        profile: Profile,
-        weights_tag: bytes,
-        source_rate: int,
-        samples: int,
-        channels: int,
-        metadata: tuple[tuple[int, bytes], ...] = (),
-    ) -> Self:
-        """Returns the stream of a sound whose every sample is zero."""
-        return cls(
-            profile=profile,
-            weights_tag=weights_tag,
-            gain=0,
-            source_rate=source_rate,
-            samples=samples,
-            channels=channels,
-            metadata=metadata,
-            payload=b"",
-        )
+        return cls.of(header, pack_codes(codes, header.profile.bits))
 
     def codes(self) -> np.ndarray:
         """Unpacks the payload: uint16 [coded_channels, frames, M]; frames is 0 for silence."""

@@ -10,7 +10,7 @@ from spresso_cli.errors import CorruptStream, UnsupportedStream
 MAX_BLOCK_BYTES = 1 << 20
 
 # Ignorable: a reader that does not know the type keeps or drops the record.
-BEXT, IXML, SMPL, CUE, TAGS = 0x01, 0x02, 0x03, 0x04, 0x05
+BEXT, IXML, SMPL, CUE, TAGS, ADTL = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 
 # Must be understood: the records without which the payload cannot be decoded.
 MUST_UNDERSTAND = 0x80  # the bit that says so

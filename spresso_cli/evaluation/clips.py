@@ -5,18 +5,23 @@ Several channels are averaged, as the FAD and KAD toolkits do; errors between ch
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from spresso_cli.audio.files import open_audio
 from spresso_cli.audio.resample import resample
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import AudioError, UsageError
 
 CLIP_RATE = 48_000
+
+_TAKE = re.compile(r"\.seed(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,18 @@ def load_clip(path: Path) -> np.ndarray:
         return resample(mono, source.rate, CLIP_RATE)[:, 0]
 
 
-def sounds_in(folder: Path) -> list[Path]:
-    """The sound files under a folder, sorted by name; raises UsageError when there are none."""
-    found = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES and p.is_file()
-    )
+def sounds_in(folder: Path, also: frozenset[str] = frozenset()) -> list[Path]:
+    """The sound files under a folder, and those of the suffixes in `also`, sorted by name.
+
+    Raises AudioError when there is no such folder, UsageError when it holds none.
+    """
+    suffixes = SOUND_SUFFIXES | also
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     if not found:
-        raise UsageError(f"{folder}: no sound files in this folder")
+        if not folder.exists():
+            raise AudioError(f"{folder}: {os.strerror(errno.ENOENT)}")
+        kinds = " or ".join(["sound", *sorted(also)])
+        raise UsageError(f"{folder}: no {kinds} files in this folder")
     return found
 
 
@@ -63,7 +73,7 @@ def pair_by_name(references: Path, outputs: Path) -> tuple[list[Pair], list[str]
     pairs, extra = [], []
     for path in sounds_in(outputs):
         name = _name(path, outputs)
-        for candidate in (name, re.sub(r"\.seed\d+$", "", name)):
+        for candidate in (name, _TAKE.sub("", name)):
             if candidate in known:
                 pairs.append(Pair(name, known[candidate], path))
                 break
@@ -73,6 +83,43 @@ def pair_by_name(references: Path, outputs: Path) -> tuple[list[Pair], list[str]
         raise UsageError(f"{outputs}: no file is named like one in {references}")
     used = {pair.reference for pair in pairs}
     return pairs, [name for name, path in known.items() if path not in used], extra
+
+
+def counterparts(names: Mapping[Path, str], folder: Path) -> dict[Path, list[Path]]:
+    """The files under a folder that are named like each sound: one of its name, else its takes.
+
+    Whole names count first, then as many folders of a name as possible: of `er/p/x`, `p/x.flac`
+    goes before `x.flac`. A sound without such a file has an empty list. Raises UsageError when the
+    folder holds no sounds, or when one of its files could stand for two of ours.
+    """
+    files: dict[str, list[Path]] = {}
+    takes: dict[str, list[Path]] = {}
+    for path in sounds_in(folder):
+        name = _name(path, folder)
+        files.setdefault(name, [path])
+        if _TAKE.search(name):
+            takes.setdefault(_TAKE.sub("", name), []).append(path)
+    files = takes | files
+    found = {sound: files.get(name, []) for sound, name in names.items()}
+    whole = {path for paths in found.values() for path in paths}
+    owners: dict[Path, Path] = {}
+    for sound, name in names.items():
+        parts = PurePath(name).parts
+        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+        if not found[sound]:
+            near = next((files[end] for end in ends if end in files), [])
+            found[sound] = [path for path in near if path not in whole]
+        for path in found[sound]:
+            if owners.setdefault(path, sound) != sound:
+                both = f"{owners[path]} and {sound}"
+                raise UsageError(f"{path} could stand for {both}: pairs go by name")
+    return found
+
+
+def seed_of(path: Path) -> int | None:
+    """The seed in the name of a take such as `a.seed3.wav`, or None."""
+    match = _TAKE.search(path.stem)
+    return int(match[1]) if match else None
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from spresso_cli.errors import UsageError
+from spresso_cli.audio.sink import AudioFormat, AudioSink
+from spresso_cli.errors import OutputError, UsageError
 
 TEST_RATE = 48_000
 MAX_SECONDS = 12
@@ -64,18 +64,21 @@ def export(
     The folder belongs at `configs/<test_id>` of a webMUSHRA installation and is filled only when
     the test is complete. The first item also is the practice page. Raises UsageError for more
     conditions or seconds than BS.1534 allows, names that collide, and systems that differ between
-    items.
+    items; OutputError, by the folder's name, where it cannot be written.
     """
     if re.fullmatch(r"[A-Za-z0-9_-]+", test_id) is None:
         raise UsageError(f"{test_id!r}: a test's id takes letters, digits, - and _ only")
     beside = folder.resolve().parent
-    beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{test_id}.", dir=beside) as temporary:
-        made = Path(temporary)
-        _write(made, items, title, test_id, questions)
-        folder.mkdir(exist_ok=True)
-        for part in sorted(made.iterdir(), key=Path.is_file):  # the configuration comes last
-            part.rename(folder / part.name)
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{test_id}.", dir=beside) as temporary:
+            made = Path(temporary)
+            _write(made, items, title, test_id, questions)
+            folder.mkdir(exist_ok=True)
+            for part in sorted(made.iterdir(), key=Path.is_file):  # the configuration comes last
+                part.rename(folder / part.name)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     return folder / CONFIGURATION
 
 
@@ -188,7 +191,13 @@ def _render(folder: Path, item: Item) -> dict[str, str]:
     gain = min(1.0, PEAK / peak) if peak > 0 else 1.0
     folder.mkdir(parents=True, exist_ok=True)
     for name, x in matched.items():
-        soundfile.write(folder / f"{name}.wav", x * gain, TEST_RATE, subtype="PCM_16")
+        with (
+            open(folder / f"{name}.wav", "wb") as file,
+            AudioSink(
+                file, AudioFormat(), rate=TEST_RATE, channels=channels, samples=frames
+            ) as sink,
+        ):
+            sink.write(x * gain)
     return {name: f"{name}.wav" for name in matched}
 
 

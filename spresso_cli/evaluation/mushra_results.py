@@ -58,10 +58,11 @@ def read_ratings(path: Path) -> list[Rating]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
+            columns = reader.fieldnames or ()
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: {error}: save it as CSV in UTF-8") from None
-    missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in _COLUMNS if name not in columns]
     if missing:
         raise UsageError(f"{path}: not webMUSHRA's mushra.csv: no column {missing[0]}")
     for line, row in rows:

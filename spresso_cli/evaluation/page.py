@@ -72,7 +72,7 @@ def write_page(out: BinaryIO, title: str, sounds: Iterable[Sound], audio: Carrie
     """
 
     def put(text: str) -> None:
-        out.write(text.encode())
+        out.write(text.encode("utf-8", "backslashreplace"))  # names need not be UTF-8
 
     assets = files("spresso_cli.evaluation") / "assets"
     style = (assets / "listen.css").read_text(encoding="utf-8")

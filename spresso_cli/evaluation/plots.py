@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -63,15 +63,16 @@ def check_picture(path: Path) -> None:
         raise UsageError(f"{path}: a plot is written as {', '.join(FORMATS)}")
 
 
-def sound_figure(path: Path, samples: np.ndarray, rate: int, title: str) -> None:
-    """Waveform and spectrogram of a sound [n, C] as a picture file (PNG, SVG or PDF by suffix).
+def sound_figure(path: Path, samples: np.ndarray, rate: int, title: str) -> bytes:
+    """Waveform and spectrogram of a sound [n, C], as the bytes of a picture that is to be `path`.
 
-    Raises what `check_picture` does.
+    PNG, SVG or PDF by suffix. Raises what `check_picture` does.
     """
     seconds = len(samples) / rate
     levels = level_map(samples, rate, 1200, 400)
     top = max(-60.0, float(levels.max()))
-    with _figure(path, (9, 5)) as figure:
+    picture = io.BytesIO()
+    with _figure(picture, path, (9, 5)) as figure:
         from matplotlib.colors import ListedColormap
 
         wave, spectrum = figure.subplots(2, 1, height_ratios=(1, 3), sharex=True)
@@ -85,7 +86,7 @@ def sound_figure(path: Path, samples: np.ndarray, rate: int, title: str) -> None
         # Bytes of a name that are no UTF-8 have no glyphs, and matplotlib takes no surrogates.
         printable = title.encode("utf-8", "backslashreplace").decode("utf-8")
         wave.set(ylim=(-limit, limit), title=printable)
-        picture = spectrum.imshow(
+        image = spectrum.imshow(
             levels,
             extent=(0.0, seconds, 0.0, 1.0),
             aspect="auto",
@@ -98,12 +99,13 @@ def sound_figure(path: Path, samples: np.ndarray, rate: int, title: str) -> None
             [height_of(hz, rate) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks]
         )
         spectrum.set(xlabel="seconds", ylabel="kHz")
-        figure.colorbar(picture, ax=spectrum, label="dB of full scale", pad=0.01)
+        figure.colorbar(image, ax=spectrum, label="dB of full scale", pad=0.01)
+    return picture.getvalue()
 
 
 def rate_quality_figure(path: Path, panels: Sequence[tuple[str, Sequence[Point]]]) -> None:
     """Quality against bitrate on a logarithmic axis, one panel for each (metric, points)."""
-    with _figure(path, (4.2 * len(panels), 3.8)) as figure:
+    with _file(path, (4.2 * len(panels), 3.8)) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False)
         for axis, (metric, points) in zip(axes[0], panels, strict=True):
             for series in dict.fromkeys(p.series for p in points):
@@ -129,7 +131,7 @@ def curves_figure(
     colour of the series of that name where there is one.
     """
     names = list(dict.fromkeys(p.series for _, points in panels for p in points))
-    with _figure(path, (4.2 * len(panels), 4.2)) as figure:
+    with _file(path, (4.2 * len(panels), 4.2)) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for number, (axis, (title, points)) in enumerate(zip(axes, panels, strict=True)):
             for at, series in enumerate(names):
@@ -153,10 +155,11 @@ def curves_figure(
         axes[0].legend(fontsize=7, frameon=False)
 
 
-def mushra_figure(path: Path, results: Sequence[Result]) -> None:
-    """Mean scores with 95 % intervals, one panel a question."""
+def mushra_figure(path: Path, results: Sequence[Result]) -> bytes:
+    """Mean scores with 95 % intervals, one panel a question; bytes as of `sound_figure`."""
     questions = list(dict.fromkeys(r.question for r in results))
-    with _figure(path, (5 * len(questions), 3.8)) as figure:
+    picture = io.BytesIO()
+    with _figure(picture, path, (5 * len(questions), 3.8)) as figure:
         axes = figure.subplots(1, len(questions), squeeze=False)
         for axis, question in zip(axes[0], questions, strict=True):
             shown = [r for r in results if r.question == question][::-1]
@@ -169,6 +172,7 @@ def mushra_figure(path: Path, results: Sequence[Result]) -> None:
             axis.set_yticks(range(len(shown)), [r.condition for r in shown])
             axis.set(xlim=(0, 100), xlabel="MUSHRA score", title=question or "score")
             axis.grid(axis="x", alpha=0.25)
+    return picture.getvalue()
 
 
 def _line(axis: Axes, points: Sequence[Point]) -> None:
@@ -203,8 +207,18 @@ def _errors(axis: Axes, points: Sequence[Point], colour: str, label: str | None 
 
 
 @contextmanager
-def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
-    """An empty figure that is written to `path` afterwards; no window, no global state."""
+def _file(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
+    """An empty figure that is written to `path` afterwards."""
+    picture = io.BytesIO()  # first: a picture that fails leaves no file
+    with _figure(picture, path, size) as figure:
+        yield figure
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture.getvalue())
+
+
+@contextmanager
+def _figure(picture: BinaryIO, path: Path, size: tuple[float, float]) -> Iterator[Figure]:
+    """An empty figure that is drawn into `picture` afterwards; no window, no global state."""
     check_picture(path)
     import matplotlib
     from matplotlib.figure import Figure
@@ -212,7 +226,4 @@ def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         yield figure
-        picture = io.BytesIO()  # first: a picture that fails leaves no file
         figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=150)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture.getvalue())

@@ -7,10 +7,9 @@ the whole run (no codec, interruption, a defect) is raised, and no partial file 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Generic, Literal, Protocol, TypeVar
@@ -22,6 +21,8 @@ from spresso_cli.library import outputs
 from spresso_cli.library.ahead import default_threads, prepared
 from spresso_cli.library.plan import Job
 from spresso_cli.library.resume import Existing
+from spresso_cli.library.shares import Shares
+from spresso_cli.library.writable import Folders
 
 Status = Literal["done", "skipped", "failed", "planned"]
 
@@ -32,12 +33,14 @@ class FileResult:
 
     job: Job
     status: Status  # planned: what a dry run would do
-    seconds: float = 0.0  # from taking up to finishing; files of one batch share theirs
+    seconds: float = 0.0  # its share of the run's time, which these add up to; loading is nobody's
     source_bytes: int = 0
     output_bytes: int = 0
     duration: float = 0.0  # seconds of sound
     error: SpressoError | None = None  # of a failed one
     stream: Stream | None = None  # that was written or read, of one that is done
+    notes: tuple[str, ...] = ()  # what the user should know of the input, one line each
+    kept: bool = False  # failed, but only because this run's output is there already
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Taken(Generic[Work]):
     work: Work
     source_bytes: int
     duration: float  # seconds of sound
+    notes: tuple[str, ...] = ()  # what its user should know, one line each
 
 
 class Direction(Protocol[Work, Product]):
@@ -107,9 +111,9 @@ class _Task(Generic[Work]):
     """A job that was looked at: it is ready for the codec, or it has its result already."""
 
     job: Job
-    started: float  # monotonic seconds
     taken: Taken[Work] | None = None
     result: FileResult | None = None
+    waited: float = 0.0  # seconds that nothing else could be done in
 
 
 def run(
@@ -132,17 +136,23 @@ def run(
     def finish(task: _Task[Work], product: Product | SpressoError) -> FileResult:
         return _finish(task, product, direction, lambda: _output(task.job, options.force, stdout))
 
-    tasks = prepared(jobs, lambda job: _look_at(job, direction, options), options.threads)
+    folders, shares = Folders(), Shares()
+    looked_at = prepared(
+        jobs, lambda job: _look_at(job, direction, options, folders), options.threads
+    )
+    tasks = (replace(task, waited=shares.lap()) for task in looked_at)
     try:
         for task in tasks:
-            if task.result is not None:
-                yield task.result
+            if task.taken is None:
+                yield _known(task)
+                shares.lap()
             else:
-                yield from _through_codec(chain([task], tasks), direction, codec_factory(), finish)
+                codec = codec_factory()
+                yield from _through_codec(chain([task], tasks), direction, codec, finish, shares)
     except KeyboardInterrupt as interruption:
-        tasks.throw(interruption)
+        looked_at.throw(interruption)
     finally:
-        tasks.close()
+        looked_at.close()
 
 
 def _through_codec(
@@ -150,26 +160,42 @@ def _through_codec(
     direction: Direction[Work, Product],
     codec: CodecProtocol,
     finish: Callable[[_Task[Work], Product | SpressoError], FileResult],
+    shares: Shares,
 ) -> Iterator[FileResult]:
     """The same for tasks of which the first needs the codec."""
     inside: dict[int, _Task[Work]] = {}  # the codec
     results: dict[int, FileResult] = {}  # waiting for an earlier one
     due = 0
+    took = False  # whether the codec has taken items since it last gave something
+
+    def divide() -> None:
+        """The codec was at work, on whatever is inside."""
+        shares.divide({number: task.taken.duration for number, task in inside.items()})
 
     def items() -> Iterator[tuple[int, Job, Work]]:
+        nonlocal took
+        shares.lap()  # the codec has been loading its networks
         for number, task in enumerate(tasks):
+            took = True
             if task.taken is None:
-                results[number] = task.result
+                results[number] = _known(task)
             else:
+                shares.add(number, task.waited)
                 inside[number] = task
                 yield number, task.job, task.taken.work
+                divide()
 
     try:
         for number, product in direction.drive(codec, items()):
-            results[number] = finish(inside.pop(number), product)
+            if took:  # for all of a batch; what follows is for each alone
+                divide()
+            took = False
+            result = finish(inside.pop(number), product)
+            results[number] = replace(result, seconds=shares.take(number))
             while due in results:
                 yield results.pop(due)
                 due += 1
+            shares.lap()  # the caller's own time
         assert not inside and next(tasks, None) is None, "the codec left items out"
         for number in sorted(results):  # those behind the last that needed the codec
             yield results.pop(number)
@@ -178,13 +204,18 @@ def _through_codec(
             direction.release(task.taken.work)
 
 
-def _look_at(job: Job, direction: Direction[Work, Product], options: RunOptions) -> _Task[Work]:
+def _known(task: _Task[Work]) -> FileResult:
+    """The result that a task has without the codec, with the time that was waited for it."""
+    return replace(task.result, seconds=task.waited)
+
+
+def _look_at(
+    job: Job, direction: Direction[Work, Product], options: RunOptions, folders: Folders
+) -> _Task[Work]:
     """Everything that can be done for a job before the codec has it; runs in a thread."""
-    started = time.monotonic()
 
     def result(status: Status, **details) -> _Task[Work]:
-        seconds = time.monotonic() - started
-        return _Task(job, started, result=FileResult(job, status, seconds, **details))
+        return _Task(job, result=FileResult(job, status, **details))
 
     try:
         if options.resume and job.source is not None and job.output is not None:
@@ -201,7 +232,12 @@ def _look_at(job: Job, direction: Direction[Work, Product], options: RunOptions)
         if job.source is not None:
             os.stat(job.source)  # a mistyped name is the first thing to say
         if job.output is not None:
-            outputs.refuse_existing(job.output, options.force)
+            try:
+                outputs.refuse_existing(job.output, options.force)
+            except OutputError as error:
+                return result("failed", error=error, kept=_would_repeat(job, direction))
+            if not options.dry_run:
+                folders.refuse_unwritable(job.output)
         taken = direction.take(job)
     except SpressoError as error:
         return result("failed", error=error)
@@ -209,13 +245,26 @@ def _look_at(job: Job, direction: Direction[Work, Product], options: RunOptions)
         return result("failed", error=AudioError(error.strerror or str(error)))
     if options.dry_run:
         direction.release(taken.work)
-        return result("planned", source_bytes=taken.source_bytes, duration=taken.duration)
-    return _Task(job, started, taken=taken)
+        return result(
+            "planned",
+            source_bytes=taken.source_bytes,
+            duration=taken.duration,
+            notes=taken.notes,
+        )
+    return _Task(job, taken=taken)
 
 
 def _existing(source: Path, output: Path, direction: Direction[Work, Product]) -> Existing | None:
     """An earlier run's output, judged; None if there is none or the source is out of reach."""
     return direction.compare(source, output) if output.is_file() and source.is_file() else None
+
+
+def _would_repeat(job: Job, direction: Direction[Work, Product]) -> bool:
+    """Whether the output that is there is the one that this run would make."""
+    with suppress(SpressoError, OSError):
+        existing = _existing(job.source, job.output, direction) if job.source else None
+        return existing is not None and existing.fault is None
+    return False
 
 
 def _finish(
@@ -242,12 +291,12 @@ def _finish(
     return FileResult(
         task.job,
         "failed" if error else "done",
-        time.monotonic() - task.started,
-        taken.source_bytes,
-        size,
-        taken.duration,
-        error,
-        stream,
+        source_bytes=taken.source_bytes,
+        output_bytes=size,
+        duration=taken.duration,
+        error=error,
+        stream=stream,
+        notes=taken.notes,
     )
 
 

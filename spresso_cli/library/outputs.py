@@ -20,13 +20,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from spresso_cli.errors import OutputError
+from spresso_cli.errors import OutputError, UsageError
 
 TEMPORARY = ".spresso-tmp"
 
 _PATTERN = re.compile(rf"\.(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-[0-9a-f]+{re.escape(TEMPORARY)}$")
 _NAME_CHARACTERS = 32  # of the final name: file systems end names at 255 bytes
 _FOREIGN_AGE = 24 * 3600  # seconds after which another machine's temporary file is given up
+
+
+def named(name: str, *, instead: str = "name a file") -> Path:
+    """Returns an output by the name that it was given, before `Path` forgets a slash at its end.
+
+    Args:
+        instead: what to do where the name is a folder's.
+
+    Raises:
+        UsageError: the name is empty, or that of a folder, whether it exists or not.
+    """
+    if not name:
+        raise UsageError("the output has an empty name")
+    if os.path.basename(name) in ("", os.curdir, os.pardir) or os.path.isdir(name):
+        raise UsageError(f"{name} is a folder: {instead}")
+    return Path(name)
 
 
 def refuse_existing(path: Path, force: bool) -> None:

@@ -1,8 +1,8 @@
 """What will be read and what will be written: every name is known and checked before any work.
 
-a.flac becomes a.spr becomes a.wav; a take of a certain seed becomes a.seed3.wav. Under an output
-folder, files found in an input folder keep their place in its tree, and so do the relative names of
-a list; files named one by one stand side by side.
+a.flac becomes a.spr becomes a.wav, or a.flac.spr where suffixes are kept; a take of a certain seed
+becomes a.seed3.wav. Under an output folder, files found in an input folder keep their place in its
+tree, and so do the relative names of a list; files named one by one stand side by side.
 """
 
 from __future__ import annotations
@@ -10,18 +10,27 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import UsageError
+from spresso_cli.library import outputs
 
 # What a folder is searched for, beside sounds. A file that is named may have any suffix, or none.
 STREAM_SUFFIXES = frozenset({".spr"})
 
 STDIN = "-"  # as a name; as an output name it is stdout
+
+_SHOWN = 3  # pairs of inputs that a refusal names
+_KINDS = {".spr": ".spr file", ".sprb": "bundle"}  # beside sounds
+_ALREADY = {".spr file": ("compressed", "decompress"), "sound": ("a sound", "compress")}
+
+
+class Appended(str):
+    """A suffix that is put behind the whole name of a source: door.wav becomes door.wav.spr."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,11 @@ def plan(
 ) -> list[Job]:
     """Returns one job for every output, in the order of the inputs.
 
+    A file that is named twice, and twice for one output, is done once.
+
     Args:
-        suffix: of the outputs, with its dot.
+        suffix: of the outputs, with its dot; unless it is `Appended`, it takes the place of the
+            source's.
         output: name of the only output; `-` is stdout. stdin goes to stdout unless it is given.
         output_dir: folder of the outputs; None puts each beside its input.
         seeds: makes one take for each, named by it; None: one output with a plain name.
@@ -104,20 +116,23 @@ def plan(
     Raises:
         UsageError: options that contradict each other, two outputs of one name (upper and lower
             case are one here, because some file systems make them one), an output that is an
-            input.
+            input or that is named like a file of another kind.
     """
     takes = [None] if seeds is None else list(seeds)
     if len(takes) > 1 and any(item.source is None for item in found):
         raise UsageError("several takes of stdin would have no names: save it to a file first")
     if output is not None and output_dir is not None:
         raise UsageError("-o and --output-dir contradict each other: choose one")
+    if output_dir == "":
+        raise UsageError("the output folder has an empty name")
     if output is not None:
-        if len(found) * len(takes) > 1:
+        target = None if output == STDIN else outputs.named(output, instead="use --output-dir")
+        first, *others = (
+            Job(item.source, target, item.relative, seed) for item in found for seed in takes
+        )
+        if not all(_same(first, other) for other in others):
             raise UsageError("-o names one output and there are several: use --output-dir")
-        target = None if output == STDIN else Path(output)
-        if target is not None and (target.is_dir() or output.endswith((os.sep, "/"))):
-            raise UsageError(f"{output} is a folder: use --output-dir")
-        jobs = [Job(found[0].source, target, found[0].relative, takes[0])]
+        jobs = [first]
     elif found[0].source is None:
         if output_dir is not None:
             raise UsageError("the output of stdin has no name: give it one with -o")
@@ -128,13 +143,17 @@ def plan(
             for item in found
             for seed in takes
         ]
-    _refuse_collisions(jobs)
-    return jobs
+    _refuse_inputs(jobs, suffix)
+    if output is not None:
+        _refuse_another_kind(output, suffix)
+    return _distinct(jobs, suffix)
 
 
 def refuse_input(output: Path, found: Iterable[Found]) -> None:
     """Raises UsageError for an output that is one of the inputs."""
-    _refuse_one_of(_identities(item.source for item in found), output)
+    source = _identities(item.source for item in found).get(_identity(output))
+    if source is not None:
+        raise UsageError(f"the output {output} is the input {source}: choose another name")
 
 
 def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> list[Found]:
@@ -175,39 +194,97 @@ def _tree(name: str) -> str:
 def _named(item: Found, suffix: str, output_dir: str | None, seed: int | None) -> Path:
     place = item.source if output_dir is None else Path(output_dir, *item.relative.split("/"))
     known = place.suffix.lower() in SOUND_SUFFIXES | STREAM_SUFFIXES
-    stem = place.stem if known else place.name
+    stem = place.stem if known and not isinstance(suffix, Appended) else place.name
     take = "" if seed is None else f".seed{seed}"
     return place.parent / f"{stem}{take}{suffix}"
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    """Raises UsageError for two outputs of one name and for outputs that are inputs."""
-    inputs = _identities(job.source for job in jobs)
-    parents: dict[Path, str] = {}
-    outputs: dict[str, Job] = {}
-    for job in jobs:
-        if job.output is None:
-            continue
-        parent = job.output.parent
-        if parent not in parents:
-            parents[parent] = os.path.realpath(parent)
-        name = os.path.join(parents[parent], job.output.name)
-        other = outputs.setdefault(unicodedata.normalize("NFC", name).casefold(), job)
-        if other is not job:
-            raise UsageError(
-                f"{other.source} and {job.source} would both become {job.output}: "
-                "rename one or run them apart"
-            )
-        _refuse_one_of(inputs, job.output)
-
-
-def _refuse_one_of(inputs: Mapping[tuple[int, int], Path], output: Path) -> None:
+def _refuse_inputs(jobs: Sequence[Job], suffix: str) -> None:
     """Raises UsageError for an output that is one of the inputs."""
-    identity = _identity(output)
-    if identity in inputs:
-        raise UsageError(
-            f"the output {output} is the input {inputs[identity]}: choose another name"
-        )
+    inputs = _identities(job.source for job in jobs)
+    for job in jobs:
+        source = inputs.get(_identity(job.output))
+        if source is None:
+            continue
+        kind = _kind(suffix)
+        if kind in _ALREADY and kind == _kind(source.suffix.lower()):
+            what, other = _ALREADY[kind]
+            way_out = "leave it out, or " if len(inputs) > 1 else ""
+            raise UsageError(f"{source} is {what} already: {way_out}did you mean {other}?")
+        raise UsageError(f"the output {job.output} is the input {source}: choose another name")
+
+
+def _refuse_another_kind(output: str, suffix: str) -> None:
+    """Raises UsageError for the name of an output that promises what it will not be."""
+    promised = _kind(PurePath(output).suffix.lower())
+    if promised not in (None, _kind(suffix)):
+        raise UsageError(f"{output} would be no {promised}: name it {suffix}")
+
+
+def _kind(suffix: str) -> str | None:
+    """What a file of a suffix is; None if that is nothing to us."""
+    return "sound" if suffix in SOUND_SUFFIXES else _KINDS.get(suffix)
+
+
+def _distinct(jobs: Sequence[Job], suffix: str) -> list[Job]:
+    """Returns the jobs without those that only repeat another one.
+
+    Raises:
+        UsageError: different ones have outputs of one name.
+    """
+    parents: dict[Path, str] = {}
+    known: dict[str, tuple[str, Job]] = {}
+    distinct: list[Job] = []
+    collisions: list[tuple[Job, Job]] = []
+    for job in jobs:
+        if job.output is not None:
+            parent = job.output.parent
+            if parent not in parents:
+                parents[parent] = os.path.realpath(parent)
+            name = os.path.join(parents[parent], job.output.name)
+            other_name, other = known.setdefault(_folded(name), (name, job))
+            if other is not job:
+                if name != other_name or not _same(other, job):
+                    collisions.append((other, job))
+                continue
+        distinct.append(job)
+    if collisions:
+        raise UsageError(_told(collisions, suffix))
+    return distinct
+
+
+def _told(collisions: Sequence[tuple[Job, Job]], suffix: str) -> str:
+    """The first few collisions, and what helps against them."""
+    pairs = [
+        f"{one.source} and {other.source} would both become {other.output}"
+        for one, other in collisions[:_SHOWN]
+    ]
+    if len(collisions) > _SHOWN:
+        pairs.append(f"and {len(collisions) - _SHOWN:,} more")
+    way_out = "rename one or run them apart"
+    if suffix in STREAM_SUFFIXES and not isinstance(suffix, Appended):
+        names = [(one.source.name, other.source.name) for one, other in collisions]
+        helped = [one for one, other in names if _folded(one) != _folded(other)]
+        if len(helped) == len(names):
+            way_out = f"add --keep-suffix, which makes {helped[0]}{suffix}"
+        elif helped:
+            way_out = f"--keep-suffix helps where suffixes differ; else {way_out}"
+    return f"{'; '.join(pairs)}: {way_out}"
+
+
+def _folded(name: str) -> str:
+    """What names have in common that some file systems take for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _same(one: Job, other: Job) -> bool:
+    """Whether two jobs of one output are one: the same take of a file that was named twice."""
+    if one.source is None or other.source is None or one.seed != other.seed:
+        return False
+    identity = _identity(one.source)
+    if identity is None:
+        return os.path.realpath(one.source) == os.path.realpath(other.source)
+    return identity == _identity(other.source)
 
 
 def _identities(paths: Iterable[Path | None]) -> dict[tuple[int, int], Path]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from spresso_cli.errors import OutputError, SpressoError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spresso_cli.library.run import FileResult
 
 Record = dict[str, Any]
+_Key = tuple[str, str | None, int | None]  # an output: its place, its name, its seed
 
 
 def record(result: FileResult) -> Record:
@@ -39,6 +41,8 @@ def record(result: FileResult) -> Record:
     if result.error is not None:
         fields["error"] = str(result.error)
         fields["exit_code"] = result.error.exit_code
+    if result.kept:
+        fields["kept"] = True
     return fields
 
 
@@ -111,34 +115,57 @@ class Summary:
     source_bytes: int = 0
     output_bytes: int = 0
     duration: float = 0.0  # seconds of sound
-    seconds: float = 0.0  # of work, summed over outputs; batches share theirs
+    seconds: float = 0.0  # of work, summed over outputs
     failures: list[Record] = field(default_factory=list)
 
 
-def merge(paths: Iterable[Path]) -> tuple[list[Record], int]:
+def merge(
+    paths: Iterable[Path | None],
+    stdin: Callable[[], BinaryIO] | None = None,
+    barren: Callable[[Path | None], None] = lambda path: None,
+) -> tuple[list[Record], int]:
     """Reads reports in the order given; returns the records and the number of damaged lines.
 
-    The last record of an output wins, because it is the latest try; records keep the order in
-    which their outputs were first met.
+    The last record of an output wins, because it is the latest try. But a skipped output is the one
+    that was done before, and so is one that was kept because the run would have made it again.
+    Records keep the order in which their outputs were first met.
+
+    Args:
+        stdin: what a path of None is.
+        barren: called with every report that has not a single record.
 
     Raises:
         SpressoError: a report cannot be read.
     """
-    records: dict[tuple[str, str | None, int | None], Record] = {}
+    records: dict[_Key, Record] = {}
+    whole: dict[_Key, Record] = {}  # the last of each output that speaks of its making, or else any
     damaged = 0
     for path in paths:
+        count = 0
         try:
-            with open(path, "rb") as file:
+            with nullcontext(stdin()) if path is None else open(path, "rb") as file:
                 for line in file:
-                    parsed = _parsed(line)
-                    if parsed is None:
+                    if (parsed := _parsed(line)) is None:
                         damaged += 1
                     else:
-                        key = (parsed["path"], parsed.get("output"), parsed.get("seed"))
-                        records[key] = parsed
+                        count += 1
+                        _take(parsed, records, whole)
         except OSError as error:
-            raise SpressoError(f"{path}: {error.strerror or error}") from None
+            raise SpressoError(f"{path or 'stdin'}: {error.strerror or error}") from None
+        if not count:
+            barren(path)
     return list(records.values()), damaged
+
+
+def _take(new: Record, records: dict[_Key, Record], whole: dict[_Key, Record]) -> None:
+    """Puts a record into its place beside earlier ones."""
+    key = (new["path"], new.get("output"), new.get("seed"))
+    before = whole.get(key)
+    made = before is not None and before["status"] == "done"
+    if new["status"] == "failed":
+        records[key] = before if before is not None and new.get("kept") is True else new
+    else:
+        records[key] = whole[key] = before if made and new["status"] == "skipped" else new
 
 
 def summarise(records: Iterable[Record]) -> Summary:

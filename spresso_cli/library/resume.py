@@ -13,12 +13,14 @@ from pathlib import Path
 import soundfile
 
 from spresso_cli.audio.files import open_audio
+from spresso_cli.audio.level import rms_of
 from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import SpressoError
 
 _BLOCK = 1 << 16  # samples that are read at a time
+_AUDIBLE = 0.01  # RMS from which on no sample type rounds a whole sound to zeros
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def compare_stream(source: Path, output: Path, parameters: StreamParameters) -> 
 def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
     """Judges a sound file as the result of decompressing the `.spr` file `source`.
 
-    Seed, steps and prompt leave no trace in a sound file and cannot be compared.
+    Format, length, rate, channels and silence are compared. Seed, steps and prompt leave no trace
+    in a sound file and cannot be.
 
     Raises:
         CorruptStream, UnsupportedStream: the source cannot be read.
@@ -84,16 +87,27 @@ def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
     try:
         with open(output, "rb") as file, soundfile.SoundFile(file) as sound:
             form = sound.format.lower() if sound.format in ("FLAC", "OGG") else "wav"
-            samples = sound.frames
-            if form != "wav":  # their headers say nothing of where the file ends
-                samples = sum(map(len, sound.blocks(_BLOCK, dtype="float32")))
+            # The headers of FLAC and Ogg say nothing of where the file ends.
+            samples, silent = _heard(sound, to_the_end=form != "wav")
             found = (form, sound.subtype, samples, sound.samplerate, sound.channels)
     except (soundfile.SoundFileError, TypeError):
         return Existing("is no whole sound file")
     wanted = (format.name, format.subtype, stream.samples, stream.source_rate, stream.channels)
     if found != wanted:
         return Existing("has another format, length, rate or number of channels")
+    if silent and rms_of(stream.gain) > _AUDIBLE:
+        return Existing("is silent, and its source is not")
     return Existing(None, stream.seconds)
+
+
+def _heard(sound: soundfile.SoundFile, *, to_the_end: bool) -> tuple[int, bool]:
+    """Samples in each channel, and whether all are zero; reads no further than it has to."""
+    samples, silent = 0, True
+    for block in sound.blocks(_BLOCK, dtype="float32"):
+        samples, silent = samples + len(block), silent and not block.any()
+        if not silent and not to_the_end:
+            return sound.frames, False
+    return samples, silent
 
 
 def _older(output: Path, source: Path) -> bool:

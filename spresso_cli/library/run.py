@@ -59,10 +59,11 @@ class _Compress:
     def take(self, job: Job) -> Taken[AudioSource]:
         origin = self.options.stdin() if job.source is None else job.source
         source = open_audio(origin, max_seconds=self.options.max_seconds)
+        notes = source.notes
         try:
             if not self.options.dry_run:
                 source = loaded(source, metadata=self.parameters.metadata)
-            return Taken(source, source.file_bytes, source.samples / source.rate)
+            return Taken(source, source.file_bytes, source.samples / source.rate, notes)
         except BaseException:
             source.close()
             raise
@@ -110,7 +111,8 @@ class _Decompress:
         except (OSError, ValueError) as error:
             raise AudioError(getattr(error, "strerror", None) or str(error)) from None
         self.format.check(stream.source_rate, stream.channels)
-        return Taken(stream, len(spr.write(stream)), stream.seconds)
+        notes = self.format.notes(stream.metadata) if self.metadata else ()
+        return Taken(stream, len(spr.write(stream)), stream.seconds, notes)
 
     def compare(self, source: Path, output: Path) -> Existing:
         return resume.compare_sound(source, output, self.format)

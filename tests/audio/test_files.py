@@ -235,6 +235,7 @@ def test_a_truncated_wav_is_as_long_as_what_arrived(share: float) -> None:
     data = encoded(noise(10_000), subtype="PCM_16")
     source = open_audio(data[: int(share * len(data))])
     assert source.samples == len(everything(source)) == (int(share * len(data)) - 44) // 2
+    assert len(source.notes) == 1  # of which test_declared.py has more
 
 
 def test_a_wav_written_into_a_pipe_is_as_long_as_the_file() -> None:

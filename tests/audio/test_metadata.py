@@ -21,6 +21,7 @@ BEXT = b"a description".ljust(602, b"\0") + b"A=PCM,F=48000\r\n"
 IXML = b"<BWFXML><PROJECT>doors</PROJECT></BWFXML>"
 SMPL = struct.pack("<9I", 0, 0, 20833, 60, 0, 0, 0, 0, 0)
 CUE = struct.pack("<I6I", 1, 1, 40, 0x61746164, 0, 0, 40)
+LABELS = metadata.chunk(b"labl", struct.pack("<I", 1) + b"slam\0")
 TAGS = {"artist": "Zoë", "comment": "door\nslam", "title": "Tür 💥"}
 
 RECORDS = (
@@ -29,6 +30,7 @@ RECORDS = (
     (tlv.SMPL, SMPL),
     (tlv.CUE, CUE),
     (tlv.TAGS, json.dumps(TAGS, ensure_ascii=False).encode()),
+    (tlv.ADTL, LABELS),
 )
 
 
@@ -59,7 +61,31 @@ def test_every_record_survives_a_wav() -> None:
 
 @pytest.mark.parametrize("format", ["flac", "ogg"])
 def test_tags_survive_flac_and_ogg_which_hold_no_chunks(format: str) -> None:
-    assert open_audio(saved(format, RECORDS)).metadata() == RECORDS[-1:]
+    assert open_audio(saved(format, RECORDS)).metadata() == RECORDS[4:5]
+
+
+def test_what_only_wav_holds_is_named() -> None:
+    assert metadata.chunk_names(RECORDS) == ("bext", "iXML", "smpl", "cue", "adtl")
+    assert AudioFormat.of("flac").notes(RECORDS[2:]) == (
+        "flac cannot hold smpl, cue, adtl: wav can",
+    )
+    assert AudioFormat.of("ogg").notes(RECORDS[4:5]) == ()
+    assert AudioFormat.of("wav").notes(RECORDS) == ()
+
+
+def test_labels_travel_with_their_cue_points_wherever_they_stand() -> None:
+    labels, info = (b"LIST", b"adtl" + LABELS), (b"LIST", b"INFO" + metadata.chunk(b"ISFT", b"x"))
+    for order in (labels, (b"cue ", CUE), info, SOUND), (info, SOUND, (b"cue ", CUE), labels):
+        assert open_audio(riff(*order)).metadata() == ((tlv.CUE, CUE), (tlv.ADTL, LABELS))
+
+
+def test_labels_without_cue_points_label_nothing() -> None:
+    assert open_audio(riff((b"LIST", b"adtl" + LABELS), SOUND)).metadata() == ()
+
+
+@pytest.mark.parametrize("body", [b"", b"ad", b"adtl"])
+def test_lists_that_hold_nothing_do_no_harm(body: bytes) -> None:
+    assert (tlv.CUE, CUE) in open_audio(riff((b"cue ", CUE), (b"LIST", body), SOUND)).metadata()
 
 
 def test_chunks_are_found_before_and_behind_the_sound_and_behind_odd_lengths() -> None:

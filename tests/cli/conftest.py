@@ -17,7 +17,7 @@ from spresso_cli.cli import app as front
 from spresso_cli.cli import describe, loading
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile, code_frames
-from spresso_cli.container.stream import Stream
+from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import UsageError
 from tests.library.conftest import TAG, FakeCodec, sound
 
@@ -62,15 +62,17 @@ def make_stream(samples: int = 240_000, rate: int = 48_000, channels: int = 1, *
     frames = code_frames(samples, rate, profile.pool)
     codes = np.arange(coded * frames * profile.codebooks, dtype=np.uint16) % (1 << profile.bits)
     return Stream.from_codes(
+        Header(
+            profile=profile,
+            weights_tag=fields.pop("weights_tag", TAG),
+            gain=fields.pop("gain", 201),
+            source_rate=rate,
+            samples=samples,
+            channels=channels,
+            levels=(201, 195) if coded == 2 else None,
+            **fields,
+        ),
         codes.reshape(coded, frames, profile.codebooks),
-        profile=profile,
-        weights_tag=fields.pop("weights_tag", TAG),
-        gain=fields.pop("gain", 201),
-        source_rate=rate,
-        samples=samples,
-        channels=channels,
-        levels=(201, 195) if coded == 2 else None,
-        **fields,
     )
 
 

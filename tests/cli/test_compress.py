@@ -124,9 +124,69 @@ def test_two_inputs_with_one_output_are_refused_before_any_work(
     write_sound(Path("door.flac"))
     shown = spresso("compress", "door.wav", "door.flac")
     assert shown.code == 2
-    assert "would both become door.spr" in shown.stderr
+    assert shown.stderr == (
+        "spresso: door.wav and door.flac would both become door.spr: "
+        "add --keep-suffix, which makes door.wav.spr\n"
+    )
     assert bench.loads == []
     assert not Path("door.spr").exists()
+
+
+def test_with_its_suffix_kept_a_sound_lives_beside_another_format_of_it(
+    spresso, bench: Bench, door: Path
+) -> None:
+    write_sound(Path("door.flac"))
+    arguments = ("compress", "--keep-suffix", "door.wav", "door.flac")
+    assert spresso(*arguments, "--dry-run").stdout.splitlines() == [
+        "door.wav -> door.wav.spr",
+        "door.flac -> door.flac.spr",
+    ]
+    assert spresso(*arguments).code == 0
+    assert spresso(*arguments, "--resume").stderr.count("up to date") == 2
+    before = door.read_bytes()
+    assert spresso("decompress", "door.wav.spr", "door.flac.spr").code == 0
+    assert sorted(os.listdir()) == [
+        *("door.flac", "door.flac.spr", "door.flac.wav"),
+        *("door.wav", "door.wav.spr", "door.wav.wav"),
+    ]
+    assert door.read_bytes() == before
+
+
+def test_kept_suffixes_go_with_trees_and_shards(spresso, bench: Bench) -> None:
+    for name in ("oak.wav", "oak.flac", "deep/rain.wav", "deep/rain.flac"):
+        write_sound(Path("sounds", name))
+    for index in range(2):
+        share = ("--output-dir", "small", "--shard", f"{index}/2")
+        assert spresso("compress", "sounds", "-r", "--keep-suffix", *share).code == 0
+    made = sorted(path.relative_to("small").as_posix() for path in Path("small").rglob("*.spr"))
+    assert made == ["deep/rain.flac.spr", "deep/rain.wav.spr", "oak.flac.spr", "oak.wav.spr"]
+
+
+def test_a_name_that_is_given_wins_over_the_suffix(spresso, bench: Bench, door: Path) -> None:
+    """As with zstd, where -o decides alone; stdin has no suffix to keep."""
+    assert spresso("compress", "--keep-suffix", door, "-o", "q.spr").code == 0
+    assert spresso("compress", "--keep-suffix", "-", stdin=door.read_bytes()).data[:3] == spr.MAGIC
+    assert sorted(os.listdir()) == ["door.wav", "q.spr"]
+
+
+def test_a_sound_that_is_named_twice_is_compressed_once(spresso, bench: Bench, door: Path) -> None:
+    Path("same.wav").symlink_to(door)
+    shown = spresso("compress", "--json", "door.wav", "./door.wav", "same.wav")
+    assert [record["output"] for record in shown.records] == ["door.spr", "same.spr"]
+
+
+def test_a_compressed_sound_is_sent_to_decompress(spresso, bench: Bench) -> None:
+    Path("door.spr").touch()
+    shown = spresso("compress", "door.spr")
+    assert shown.code == 2
+    assert shown.stderr == "spresso: door.spr is compressed already: did you mean decompress?\n"
+
+
+def test_what_is_no_sound_is_not_named_like_one(spresso, bench: Bench, door: Path) -> None:
+    shown = spresso("compress", "-f", door, "-o", "q.wav")
+    assert shown.code == 2
+    assert shown.stderr == "spresso: q.wav would be no sound: name it .spr\n"
+    assert bench.loads == [] and not Path("q.wav").exists()
 
 
 def test_stdin_goes_to_stdout(spresso, bench: Bench, door: Path) -> None:
@@ -222,6 +282,11 @@ def test_too_long_a_sound_is_refused(spresso, bench: Bench, door: Path) -> None:
     assert shown.code == 1
     assert "--max-duration" in shown.stderr
     assert spresso("compress", door, "--max-duration", 0).code == 0
+
+
+def test_the_limit_may_be_a_part_of_a_second(spresso, bench: Bench, door: Path) -> None:
+    assert spresso("compress", door, "--max-duration", 4.9).code == 1
+    assert spresso("compress", door, "--max-duration", 5.1).code == 0
 
 
 def test_one_bad_file_does_not_stop_the_rest(spresso, bench: Bench, door: Path) -> None:

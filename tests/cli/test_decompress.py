@@ -203,7 +203,9 @@ def test_a_missing_pack_is_exit_4_and_names_the_tag(spresso, bench: Bench) -> No
 
 
 def test_a_declared_day_of_sound_is_refused_before_memory_is_taken(spresso, bench: Bench) -> None:
-    stream = spr.Stream.silence(
+    stream = spr.Stream(
+        gain=0,
+        payload=b"",
         profile=make_stream().profile,
         weights_tag=b"\xab\xcd",
         source_rate=48_000,
@@ -213,8 +215,10 @@ def test_a_declared_day_of_sound_is_refused_before_memory_is_taken(spresso, benc
     Path("day.spr").write_bytes(spr.write(stream))
     shown = spresso("decompress", "day.spr")
     assert shown.code == 4
-    assert "--max-duration" in shown.stderr
+    assert "86400 s long and the limit is 3600 s: spresso decompress --max-dur" in shown.stderr
     assert bench.loads == []
+    shown = spresso("decompress", "day.spr", "--max-duration", 0.1)
+    assert "the limit is 0.1 s" in shown.stderr
 
 
 def test_a_random_seed_is_told(spresso, bench: Bench, door: Path, asked) -> None:
@@ -252,6 +256,70 @@ def test_stdout_under_its_name_is_stdout(spr_file: Path, tmp_path: Path) -> None
             env=os.environ | {"PYTHONPATH": str(program.parents[2])}, stdout=out, check=True,
         )  # fmt: skip
     assert soundfile.info("take.wav").frames == 240_000
+
+
+def test_a_sound_is_sent_to_compress(spresso, bench: Bench) -> None:
+    soundfile.write("rain.wav", np.zeros(100), 48_000)
+    shown = spresso("decompress", "rain.wav")
+    assert shown.code == 2
+    assert shown.stderr == "spresso: rain.wav is a sound already: did you mean compress?\n"
+    shown = spresso("decompress", "rain.wav", "-o", "x.wav")
+    assert shown.code == 3
+    assert shown.stderr == (
+        "spresso: rain.wav: this is not a .spr file but a sound: "
+        "spresso compress makes a .spr file of it\n"
+    )
+
+
+def test_a_bundle_is_sent_to_unbundle(spresso, bench: Bench, door: Path) -> None:
+    spresso("bundle", door, "-o", "doors.sprb")
+    shown = spresso("decompress", "doors.sprb")
+    assert shown.code == 3
+    assert shown.stderr == (
+        "spresso: doors.sprb: this is not a .spr file but a bundle: "
+        "spresso unbundle takes the .spr files out of it\n"
+    )
+
+
+NOTE = "note: --resume keeps sounds that are there, whatever options made them\n"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--steps", 4),
+        ("--prompt", "rain"),
+        ("--guidance", 2),
+        ("--variety", 0.25),
+        ("--sampler", "heun"),
+        ("--no-envelope",),
+    ],
+    ids=lambda option: option[0],
+)
+def test_resume_says_that_it_asks_for_no_options(
+    spresso, bench: Bench, door: Path, option: tuple
+) -> None:
+    spresso("decompress", door)
+    shown = spresso("decompress", door, "--resume", *option)
+    assert shown.stderr.startswith(NOTE) and "up to date" in shown.stderr
+    assert spresso("decompress", door, "--resume", "-q", *option).stderr == ""
+
+
+def test_resume_has_nothing_to_say_where_names_tell_takes_apart(
+    spresso, bench: Bench, door: Path
+) -> None:
+    for arguments in ((), ("--seed", 3), ("--format", "flac", "--variations", 2)):
+        assert NOTE not in spresso("decompress", door, "--resume", *arguments).stderr
+    assert NOTE in spresso("decompress", door, "--resume", "--seed", 3, "-o", "x.wav").stderr
+
+
+def test_what_is_a_sound_is_not_named_like_a_compressed_one(
+    spresso, bench: Bench, door: Path
+) -> None:
+    shown = spresso("decompress", "-f", door, "-o", "x.spr")
+    assert shown.code == 2
+    assert shown.stderr == "spresso: x.spr would be no .spr file: name it .wav\n"
+    assert not Path("x.spr").exists()
 
 
 @pytest.mark.parametrize("name", ["take.mp3", "folder/"])

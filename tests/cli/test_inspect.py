@@ -101,7 +101,9 @@ def test_info_says_that_identical_channels_were_coded_once(spresso, tmp_path: Pa
 
 
 def test_info_on_silence_speaks_of_silence(spresso, tmp_path: Path) -> None:
-    stream = spr.Stream.silence(
+    stream = spr.Stream(
+        gain=0,
+        payload=b"",
         profile=Profile.from_id(103),
         weights_tag=TAG,
         source_rate=44_100,
@@ -271,10 +273,92 @@ def test_a_missing_file_is_one_line(spresso, command: str) -> None:
     assert shown.stderr == "spresso: nowhere.spr: No such file or directory\n"
 
 
-def test_a_folder_is_one_line(spresso, tmp_path: Path) -> None:
-    shown = spresso("info", tmp_path)
-    assert shown.code == 1
-    assert shown.stderr.count("\n") == 1
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_a_folder_is_one_line_that_names_the_option(
+    spresso, spr_file: Path, tmp_path: Path, command: str
+) -> None:
+    shown = spresso(command, spr_file, tmp_path)
+    assert shown.code == 2
+    assert shown.stderr == f"spresso: {tmp_path} is a folder: add -r to enter it\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path, spr_file: Path, bundle_file: Path) -> Path:
+    """A folder with a file, a bundle, a sound and a note in folders of their own."""
+    for name, source in (("x/a.spr", spr_file), ("x/y/B.SPR", spr_file), ("b.sprb", bundle_file)):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read_bytes())
+    write_sound(tmp_path / "tree/x/door.wav")
+    (tmp_path / "tree/notes.txt").write_text("no sound")
+    return tmp_path / "tree"
+
+
+def test_verify_searches_folders_for_streams_and_bundles(
+    spresso, tree: Path, spr_file: Path
+) -> None:
+    shown = spresso("verify", "-r", "--json", tree, spr_file)
+    names = [str(tree / name) for name in ("b.sprb", "x/a.spr", "x/y/B.SPR")]
+    assert [record["file"] for record in shown.records] == [*names, str(spr_file)]
+    assert shown.code == 0
+    (tree / "x/y/B.SPR").write_bytes(b"")
+    shown = spresso("verify", "-q", "-r", tree)
+    assert (shown.code, shown.stderr.count("\n")) == (1, 1)
+
+
+def test_info_searches_folders_for_sounds_too(spresso, tree: Path) -> None:
+    records = spresso("info", "-r", "--json", tree).records
+    assert [record["kind"] for record in records] == ["sprb", "spr", "sound", "spr"]
+
+
+def test_a_folder_with_nothing_in_it_is_misuse(spresso, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert spresso("verify", "-r", tmp_path / "empty").code == 2
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+@pytest.mark.parametrize(("flags", "end"), [((), b"\n"), (("-0",), b"\0")], ids=["lines", "NUL"])
+def test_names_come_from_a_list(
+    spresso, spr_file: Path, bundle_file: Path, command: str, flags: tuple[str, ...], end: bytes
+) -> None:
+    names = [str(spr_file), str(bundle_file)]
+    stdin = b"".join(os.fsencode(name) + end for name in names)
+    shown = spresso(command, "--json", "--files-from", "-", *flags, stdin=stdin)
+    assert [record["file"] for record in shown.records] == names
+    assert shown.code == 0
+
+
+def test_a_list_that_misses_files_or_is_missed_is_exit_1(
+    spresso, spr_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list").write_text(f"{spr_file}\nnowhere.spr\n")
+    shown = spresso("verify", "--files-from", tmp_path / "list")
+    assert (shown.code, "door.spr: ok" in shown.stdout) == (1, True)
+    assert shown.stderr == "spresso: nowhere.spr: No such file or directory\n"
+    assert spresso("verify", "--files-from", tmp_path / "nolist").code == 1
+    (tmp_path / "list").write_text("")
+    assert spresso("verify", "--files-from", tmp_path / "list").code == 2
+
+
+def test_a_listed_dash_is_a_file(
+    spresso, spr_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spr_file.rename("-")
+    (tmp_path / "list").write_text("-\n")
+    shown = spresso("verify", "--files-from", "list")
+    assert (shown.code, shown.stdout) == (0, "-: ok (abcd: tiny)\n")
+
+
+def test_names_of_files_are_shown_as_they_were_given(
+    spresso, spr_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert spresso("verify", "--json", "./door.spr").records[0]["file"] == "./door.spr"
+
+
+def test_nothing_named_is_misuse(spresso) -> None:
+    assert spresso("verify").code == spresso("info", "--json").code == 2
 
 
 def test_stdin_can_be_named_once(spresso, spr_file: Path) -> None:

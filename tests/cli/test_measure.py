@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from spresso_cli.cli.terminal import Terminal
 from spresso_cli.codec import packs
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile, code_frames
-from spresso_cli.container.stream import Stream
+from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import OutputError, SpressoError, UsageError
 from spresso_cli.evaluation import embeddings, peers
 
@@ -39,14 +40,16 @@ class StandIn:
             yield (
                 key,
                 Stream.from_codes(
+                    Header(
+                        profile=profile,
+                        weights_tag=b"ab",
+                        gain=200,
+                        source_rate=source.rate,
+                        samples=source.samples,
+                        channels=source.channels,
+                        levels=(200, 200) if source.channels == 2 else None,
+                    ),
                     np.zeros((source.channels, frames, profile.codebooks), np.uint16),
-                    profile=profile,
-                    weights_tag=b"ab",
-                    gain=200,
-                    source_rate=source.rate,
-                    samples=source.samples,
-                    channels=source.channels,
-                    levels=(200, 200) if source.channels == 2 else None,
                 ),
             )
 
@@ -173,6 +176,46 @@ class TestEvaluate:
         assert "cosine clap" in run(evaluate.app, *folders).out
 
 
+def stream_file(path: Path) -> Path:
+    """One second of a stream at 96 bps."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = SimpleNamespace(samples=RATE, rate=RATE, channels=1)
+    ((_, stream),) = StandIn().compress_many([("a", source)], Profile.of(1, 8))
+    path.write_bytes(spr.write(stream))
+    return path
+
+
+def lengths(page: Path) -> list[int]:
+    """Samples of all versions on a page."""
+    return [
+        soundfile.info(io.BytesIO(base64.b64decode(data))).frames
+        for data in re.findall('audio/flac;base64,([^"]*)', page.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "listen nix.wav -o page.html",
+        "listen nix.spr -o page.html",
+        "mushra export nix.wav --output-dir t1",
+        "mushra analyse nix.csv",
+        "evaluate nix here",
+        "evaluate here nix",
+    ],
+)
+def test_a_missing_file_is_said_like_everywhere(
+    spresso, tmp_path: Path, monkeypatch, words: str
+) -> None:
+    sound(tmp_path / "here" / "a.wav")
+    monkeypatch.chdir(tmp_path)
+    outcome = spresso(*words.split())
+    last = outcome.stderr.splitlines()[-1]
+    assert re.fullmatch(r"spresso: nix(\.\w+)?: No such file or directory", last)
+    assert outcome.code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
 class TestListen:
     def test_writes_source_and_decodes_at_every_rate_and_seed(self, run, tmp_path: Path) -> None:
         source = sound(tmp_path / "door.wav", channels=2)
@@ -198,15 +241,54 @@ class TestListen:
         assert text.count('<section class="sound"') == 2
         assert "0.096 kbps" not in text
 
-        coded = tmp_path / "a.spr"
-        ((_, stream),) = StandIn().compress_many(
-            [("a", SimpleNamespace(samples=RATE, rate=RATE, channels=1))], Profile.of(1, 8)
-        )
-        coded.write_bytes(spr.write(stream))
+        coded = stream_file(tmp_path / "a.spr")
         run(listen.app, coded, "--seed", 1, "--seed", 2, "-o", page, "-f")
         text = page.read_text(encoding="utf-8")
         assert text.count('<div class="version">') == 2
         assert "25 B · 0.096 kbps payload, 0.2 file" in text
+
+    def test_takes_the_streams_of_a_folder_beside_its_sounds(self, run, tmp_path: Path) -> None:
+        stream_file(tmp_path / "in" / "p" / "a.spr")
+        page = tmp_path / "page.html"
+        run(listen.app, tmp_path / "in", "-o", page)
+        assert page.read_text(encoding="utf-8").count('<div class="version">') == 1
+        sound(tmp_path / "in" / "a.wav")
+        run(listen.app, tmp_path / "in", "-b", 0.3, "-o", page, "-f")
+        text = page.read_text(encoding="utf-8")
+        assert re.findall("<h2[^>]*>([^<]*)", text) == ["a", "p/a"]
+        assert text.count('<div class="version">') == 2 + 1
+
+    def test_pairs_a_tree_with_its_mirror_image(self, run, tmp_path: Path) -> None:
+        for folder in "pq":
+            sound(tmp_path / "in" / folder / "x.wav")
+        sound(tmp_path / "out" / "p" / "x.wav", 0.25)
+        sound(tmp_path / "out" / "q" / "x.seed3.wav", 0.125)
+        page, other = tmp_path / "page.html", f"Other={tmp_path / 'out'}"
+        one_by_one = [tmp_path / "in" / folder / "x.wav" for folder in "pq"]
+        for inputs in [tmp_path / "in"], one_by_one:
+            run(listen.app, *inputs, "--with", other, "-o", page, "-f")
+            assert lengths(page) == [RATE // 2, RATE // 4, RATE // 2, RATE // 8]
+            assert "seed 3" in page.read_text(encoding="utf-8")
+
+    def test_refuses_one_file_for_two_sounds(self, run, tmp_path: Path) -> None:
+        for folder in ("in/p", "in/q", "out"):
+            sound(tmp_path / folder / "x.wav")
+        other = f"Other={tmp_path / 'out'}"
+        with pytest.raises(UsageError, match=r"out/x\.wav could stand for "):
+            run(listen.app, tmp_path / "in", "--with", other, "-o", tmp_path / "page.html")
+        assert not (tmp_path / "page.html").exists()
+
+    def test_tells_of_a_sound_that_was_cut_off(self, run, tmp_path: Path) -> None:
+        path = sound(tmp_path / "a.wav")
+        path.write_bytes(path.read_bytes()[:20_000])
+        result = run(listen.app, path, "-o", tmp_path / "page.html")
+        assert "a.wav: ends after 0.21 of 0.50 s: cut off?\n" in result.err
+
+    def test_takes_names_that_are_no_utf_8(self, run, tmp_path: Path) -> None:
+        path, page = tmp_path / os.fsdecode(b"a\xff.wav"), tmp_path / "page.html"
+        sound(tmp_path / "a.wav").rename(path)
+        run(listen.app, path, "-o", page)
+        assert r"a\udcff" in page.read_text(encoding="utf-8")
 
     def test_sets_files_of_other_codecs_beside_the_source(self, run, tmp_path: Path) -> None:
         source = sound(tmp_path / "door.wav")
@@ -248,11 +330,7 @@ class TestListen:
         sound(tmp_path / "theirs" / "Door [01].close.wav", 0.25)
         page = tmp_path / "page.html"
         run(listen.app, source, "--with", f"A={tmp_path / 'theirs'}", "-o", page)
-        lengths = [
-            soundfile.info(io.BytesIO(base64.b64decode(data))).frames
-            for data in re.findall('audio/flac;base64,([^"]*)', page.read_text(encoding="utf-8"))
-        ]
-        assert lengths == [RATE // 2] * 2
+        assert lengths(page) == [RATE // 2] * 2
 
     def test_refuses_two_versions_of_one_name(self, run, tmp_path: Path) -> None:
         same = f"A={tmp_path}"
@@ -270,15 +348,11 @@ class TestListen:
     def test_says_what_does_not_apply_to_a_stream_and_cuts_it_too(
         self, run, tmp_path: Path
     ) -> None:
-        ((_, stream),) = StandIn().compress_many(
-            [("a", SimpleNamespace(samples=RATE, rate=RATE, channels=1))], Profile.of(1, 8)
-        )
-        (tmp_path / "a.spr").write_bytes(spr.write(stream))
+        stream_file(tmp_path / "a.spr")
         page = tmp_path / "page.html"
         result = run(listen.app, tmp_path / "a.spr", "-b", 0.3, "--seconds", 0.5, "-o", page)
         assert "are for sounds" in result.err
-        (data,) = re.findall('audio/flac;base64,([^"]*)', page.read_text(encoding="utf-8"))
-        assert soundfile.info(io.BytesIO(base64.b64decode(data))).frames == RATE // 2
+        assert lengths(page) == [RATE // 2]
 
     def test_cuts_to_the_seconds_asked_for(self, run, tmp_path: Path) -> None:
         page = tmp_path / "page.html"
@@ -342,6 +416,17 @@ class TestMushra:
             run(mushra.app, "mushra", "export", *names, *words)
         assert not (tmp_path / "t1").exists()
 
+    def test_names_a_system_after_its_folder_and_by_seed_where_there_are_several(
+        self, run, tmp_path: Path
+    ) -> None:
+        source = sound(tmp_path / "a.wav")
+        for name in ("one/a.seed3.wav", "two/a.seed0.wav", "two/a.seed1.wav"):
+            sound(tmp_path / name)
+        words = [f"--with={name}={tmp_path / name}" for name in ("one", "two")]
+        run(mushra.app, "mushra", "export", source, *words, "--output-dir", tmp_path / "t1")
+        names = {path.stem for path in (tmp_path / "t1" / "a").iterdir()}
+        assert names - {"reference", "anchor35", "anchor70"} == {"one", "two_seed_0", "two_seed_1"}
+
     def test_never_mixes_into_an_existing_folder(self, run, tmp_path: Path) -> None:
         source = sound(tmp_path / "in" / "a.wav")
         with pytest.raises(OutputError, match="new folder"):
@@ -378,11 +463,29 @@ class TestPlot:
     def test_draws_sounds_and_streams_and_keeps_existing_files(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         plot.plot_file(sound(tmp_path / "a.wav", channels=2), tmp_path / "a.png")
-        ((_, stream),) = StandIn().compress_many(
-            [("a", SimpleNamespace(samples=RATE, rate=RATE, channels=1))], Profile.of(1, 8)
-        )
-        (tmp_path / "a.spr").write_bytes(spr.write(stream))
+        stream_file(tmp_path / "a.spr")
         plot.plot_file(tmp_path / "a.spr", tmp_path / "b.png", seed=2)
         assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
         with pytest.raises(OutputError):
             plot.plot_file(tmp_path / "a.wav", tmp_path / "a.png")
+
+    def test_that_cannot_be_written_is_named_and_leaves_the_old_one(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        source, picture = sound(tmp_path / "a.wav"), tmp_path / "a.png"
+        with pytest.raises(OutputError, match=r"a\.wav/x\.png cannot be written"):
+            plot.plot_file(source, source / "x.png")
+        picture.write_bytes(b"old")
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+        try:
+            with pytest.raises(OutputError, match=r"a\.png cannot be written: File too large"):
+                plot.plot_file(source, picture, force=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert picture.read_bytes() == b"old"
+        assert {path.name for path in tmp_path.iterdir()} == {"a.wav", "a.png"}
+
+    def test_of_another_kind_is_refused_before_anything_is_decoded(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        with pytest.raises(UsageError, match=r"a\.txt: a plot is written as"):
+            plot.plot_file(tmp_path / "missing.spr", tmp_path / "a.txt")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import write_sound
+
 
 def line(path: str, status: str = "done", **fields: object) -> str:
     record = {
@@ -65,6 +67,53 @@ def test_the_merged_report_has_one_line_an_output(
     assert [json.loads(text)["path"] for text in merged.read_text().splitlines()] == list("abc")
     assert spresso("report", *logs, "-o", merged).code == 1
     assert spresso("report", *logs, "-f", "-o", merged).code == 0
+
+
+def test_a_report_can_come_and_go_through_pipes(
+    spresso, logs: list[Path], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stdin = b"".join(path.read_bytes() + b"\n" for path in logs)
+    assert "3: 3 done" in spresso("report", "-", stdin=stdin).stdout
+    shown = spresso("report", *logs, "-o", "-")
+    assert [record["path"] for record in shown.records] == list("abc")
+    assert "3: 3 done" in shown.stderr
+    assert not Path("-").exists()
+
+
+def test_one_stream_carries_one_thing(spresso, logs: list[Path]) -> None:
+    assert spresso("report", *logs, "--json", "-o", "-").code == 2
+    assert spresso("report", "-", "-", stdin=logs[0].read_bytes()).code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b'{"path": "a"}\n', line("a")[:50].encode()])
+def test_what_has_no_record_is_one_line_and_exit_1(spresso, tmp_path: Path, content: bytes) -> None:
+    """So that `report log.jsonl && rm sources` keeps them."""
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(content)
+    for shown in (spresso("report", "-q", path), spresso("report", path, "-o", tmp_path / "all")):
+        assert (shown.code, shown.stdout) == (1, "")
+        assert shown.stderr.startswith(f"spresso: {path}: not one line is a record")
+        assert shown.stderr.count("\n") == 1
+    assert not (tmp_path / "all").exists()
+
+
+def test_beside_others_it_is_exit_1_too(spresso, logs: list[Path]) -> None:
+    logs[1].write_bytes(b"")
+    shown = spresso("report", *logs)
+    assert shown.code == 1
+    assert "2: 2 done" in shown.stdout
+    assert str(logs[1]) in shown.stderr
+
+
+def test_a_rerun_takes_nothing_away_from_what_was_done(
+    spresso, bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [write_sound(Path(f"{n}.wav")) for n in range(2)]
+    for flags in ((), ("--resume",), ()):
+        spresso("compress", *names, *flags, "--report", "log.jsonl")
+        assert "2: 2 done, 0 skipped, 0 failed" in spresso("report", "log.jsonl").stdout
 
 
 def test_a_missing_report_is_one_line(spresso) -> None:

@@ -188,6 +188,19 @@ def test_a_batch_that_never_began_has_no_sum(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
+def test_an_interrupted_batch_says_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    for results, words in (
+        ([], "0 of 35 done\n"),
+        ([result(), result(), result(status="skipped")], "2 of 35 done, 1 skipped; 2:00 of sound"),
+    ):
+        progress = BatchProgress(Terminal(), 35, "compress")
+        with pytest.raises(KeyboardInterrupt), progress:
+            for each in results:
+                progress.add(each, "")
+            raise KeyboardInterrupt
+        assert words in capsys.readouterr().err
+
+
 def test_sums_count_only_what_was_made() -> None:
     tally = Tally()
     for status in ("done", "done", "skipped"):

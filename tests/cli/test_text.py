@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from spresso_cli.cli.text import clock, kbps, printable, shown, size
@@ -23,7 +25,17 @@ def test_durations_grow_from_seconds_to_hours(seconds: float, text: str) -> None
     assert clock(seconds) == text
 
 
-@pytest.mark.parametrize(("rate", "text"), [(0.096, "0.096 kbps"), (0.1168, "0.1168 kbps")])
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (0.096, "0.096 kbps"),
+        (0.1168, "0.1168 kbps"),
+        (16, "16 kbps"),
+        (1411.2, "1411 kbps"),
+        (12_288, "12288 kbps"),
+        (1e6, "1000000 kbps"),
+    ],
+)
 def test_rates_tell_the_payload_from_the_file(rate: float, text: str) -> None:
     assert kbps(rate) == text
 
@@ -40,5 +52,6 @@ def test_a_name_in_any_script_is_shown_as_it_is() -> None:
     assert shown("дверь 戸.wav") == "дверь 戸.wav"
 
 
-def test_a_dash_is_called_stdin() -> None:
+def test_a_dash_is_called_stdin_and_a_file_of_that_name_is_not() -> None:
     assert shown("-") == shown(None) == "stdin"
+    assert shown(Path("-")) == "-"

@@ -13,7 +13,7 @@ import pytest
 from spresso_cli.container import bundle_index, leb128, spr
 from spresso_cli.container.bundle import Bundle, write_bundle
 from spresso_cli.container.profile import Profile, code_frames
-from spresso_cli.container.stream import Stream
+from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import CorruptStream, UsageError
 
 PROFILE = Profile.of(1, 8)
@@ -25,7 +25,10 @@ def clip(number: int, seconds: float = 5.0, rate: int = 48_000, **fields) -> Str
     shape = (fields["channels"], code_frames(samples, rate, PROFILE.pool), PROFILE.codebooks)
     codes = np.random.default_rng(number).integers(0, 4096, shape)
     return Stream.from_codes(
-        codes, profile=PROFILE, weights_tag=b"\xab\xcd", source_rate=rate, samples=samples, **fields
+        Header(
+            profile=PROFILE, weights_tag=b"\xab\xcd", source_rate=rate, samples=samples, **fields
+        ),
+        codes,
     )
 
 
@@ -57,11 +60,23 @@ MIXED = {
     "a/stereo": clip(4, channels=2, levels=(90, 120)),
     "a/tagged": clip(5, metadata=((1, b"bext"), (5, b"TITLE=x"))),
     "a/tagged stereo": clip(6, channels=2, levels=(1, 0), metadata=((2, b"<xml/>"),)),
-    "c/silence": Stream.silence(
-        profile=PROFILE, weights_tag=b"\xab\xcd", source_rate=48_000, samples=9, channels=1
+    "c/silence": Stream(
+        gain=0,
+        payload=b"",
+        profile=PROFILE,
+        weights_tag=b"\xab\xcd",
+        source_rate=48_000,
+        samples=9,
+        channels=1,
     ),
-    "c/other weights": Stream.silence(
-        profile=Profile.of(11, 12), weights_tag=b"\0\0", source_rate=48_000, samples=9, channels=2
+    "c/other weights": Stream(
+        gain=0,
+        payload=b"",
+        profile=Profile.of(11, 12),
+        weights_tag=b"\0\0",
+        source_rate=48_000,
+        samples=9,
+        channels=2,
     ),
     "c/long": clip(7, seconds=600),
 }

@@ -12,7 +12,7 @@ from spresso_cli.container import spr, tlv
 from spresso_cli.container.bundle import Bundle, write_bundle
 from spresso_cli.container.bundle_index import name_fault
 from spresso_cli.container.profile import MAX_RATE, MIN_RATE, Profile, code_frames
-from spresso_cli.container.stream import Stream
+from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import CorruptStream, UnsupportedStream
 
 PROFILES = st.builds(Profile, st.integers(0, 3), st.integers(1, 32))
@@ -40,17 +40,16 @@ def streams(draw: st.DrawFn) -> Stream:
     }
     gain = draw(st.integers(0, 255))
     if gain == 0:
-        return Stream.silence(**shared)
+        return Stream(gain=0, payload=b"", **shared)
     dual_mono = channels == 2 and draw(st.booleans())
     coded = 1 if dual_mono else channels
     shape = (coded, code_frames(shared["samples"], rate, profile.pool), profile.codebooks)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return Stream.from_codes(
+        Header(
+            gain=gain, dual_mono=dual_mono, levels=draw(LEVELS) if coded == 2 else None, **shared
+        ),
         rng.integers(0, 1 << profile.bits, shape),
-        gain=gain,
-        dual_mono=dual_mono,
-        levels=draw(LEVELS) if coded == 2 else None,
-        **shared,
     )
 
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spresso_cli.container import leb128, spr
+from spresso_cli.container import bundle, leb128, spr
 from spresso_cli.container.profile import Profile, code_frames
-from spresso_cli.container.stream import Stream
+from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import CorruptStream, UnsupportedStream
 
 
@@ -24,7 +24,9 @@ def sound(profile: int = 103, rate: int = 48_000, samples: int = 240_000, **fiel
     coded = 1 if fields.get("dual_mono") else fields["channels"]
     shape = (coded, code_frames(samples, rate, chosen.pool), chosen.codebooks)
     codes = np.random.default_rng(0).integers(0, 1 << chosen.bits, shape)
-    return Stream.from_codes(codes, profile=chosen, source_rate=rate, samples=samples, **fields)
+    return Stream.from_codes(
+        Header(profile=chosen, source_rate=rate, samples=samples, **fields), codes
+    )
 
 
 SILENCE = {"profile": Profile.from_id(103), "weights_tag": b"\xab\xcd"}
@@ -61,14 +63,16 @@ def test_the_two_bitrates_differ_by_the_overhead() -> None:
 def test_codes_come_back_as_channels_frames_codebooks() -> None:
     codes = np.random.default_rng(0).integers(0, 1024, (2, 56, 12), dtype=np.uint16)
     stream = Stream.from_codes(
+        Header(
+            profile=Profile.of(11, 12),
+            weights_tag=b"\0\1",
+            gain=200,
+            source_rate=48_000,
+            samples=240_000,
+            channels=2,
+            levels=(200, 199),
+        ),
         codes,
-        profile=Profile.of(11, 12),
-        weights_tag=b"\0\1",
-        gain=200,
-        source_rate=48_000,
-        samples=240_000,
-        channels=2,
-        levels=(200, 199),
     )
     read = spr.read(spr.write(stream))
     assert read == stream
@@ -78,7 +82,9 @@ def test_codes_come_back_as_channels_frames_codebooks() -> None:
 
 def test_silence_has_no_codes_and_costs_its_header_alone() -> None:
     for channels in (1, 2):
-        stream = Stream.silence(**SILENCE, source_rate=48_000, samples=48_000, channels=channels)
+        stream = Stream(
+            gain=0, payload=b"", **SILENCE, source_rate=48_000, samples=48_000, channels=channels
+        )
         data = spr.write(stream)
         assert len(data) == 13
         assert spr.read(data) == stream
@@ -130,9 +136,9 @@ def test_codes_of_another_shape_or_range_are_refused() -> None:
     fields = {name: getattr(stream, name) for name in ("profile", "weights_tag", "gain")}
     fields |= {"source_rate": 48_000, "samples": 240_000, "channels": 1}
     with pytest.raises(ValueError, match="expected"):
-        Stream.from_codes(np.zeros((1, 4, 8), dtype=int), **fields)
+        Stream.from_codes(Header(**fields), np.zeros((1, 4, 8), dtype=int))
     with pytest.raises(ValueError, match="0..4095"):
-        Stream.from_codes(np.full((1, 5, 8), 4096), **fields)
+        Stream.from_codes(Header(**fields), np.full((1, 5, 8), 4096))
 
 
 @pytest.mark.parametrize("version", [0, *range(2, 16)])
@@ -231,3 +237,30 @@ def test_reading_a_header_needs_no_numpy() -> None:
         "assert not {'numpy', 'torch', 'bitarray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (bundle.MAGIC, "not a .spr file but a bundle: spresso unbundle"),
+        (b"RIFF", "not a .spr file but a sound: spresso compress"),
+        (b"fLaC", "not a .spr file but a sound"),
+        (b"hello", "not a .spr file: it starts with other bytes"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_which(start: bytes, told: str) -> None:
+    for reader in (spr.read, spr.read_header, lambda data: spr.load(io.BytesIO(data))):
+        with pytest.raises(CorruptStream, match=told):
+            reader(start + bytes(100))
+
+
+def test_a_single_file_is_no_bundle_and_told_so() -> None:
+    with pytest.raises(CorruptStream, match="not a .sprb file but a .spr file: spresso decompress"):
+        bundle.Bundle.open(io.BytesIO(spr.write(sound())))
+
+
+def test_a_limit_may_be_a_part_of_a_second() -> None:
+    data = spr.write(sound())
+    with pytest.raises(UnsupportedStream, match="is 5 s long and the limit is 4.5 s"):
+        spr.load(io.BytesIO(data), max_seconds=4.5)
+    assert spr.load(io.BytesIO(data), max_seconds=5.0) == sound()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import soundfile
 
 from spresso_cli.errors import AudioError, UsageError
-from spresso_cli.evaluation.clips import load_clip, pair_by_name, sounds_in
+from spresso_cli.evaluation.clips import counterparts, load_clip, pair_by_name, seed_of, sounds_in
 
 
 def write(path: Path, samples: int = 480, rate: int = 48_000, channels: int = 1) -> Path:
@@ -52,6 +53,15 @@ def test_a_folder_is_searched_for_what_compress_takes(tmp_path: Path, suffix: st
     assert sounds_in(tmp_path) == [tmp_path / f"a{suffix}"]
 
 
+def test_a_folder_is_searched_for_further_suffixes_when_asked(tmp_path: Path) -> None:
+    for name in ("a.spr", "b.wav", "c.txt"):
+        (tmp_path / name).touch()
+    assert sounds_in(tmp_path, frozenset({".spr"})) == [tmp_path / "a.spr", tmp_path / "b.wav"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"empty: no sound or \.spr files in this folder"):
+        sounds_in(tmp_path / "empty", frozenset({".spr"}))
+
+
 def test_every_take_pairs_with_its_original(tmp_path: Path) -> None:
     write(tmp_path / "ref" / "a.wav")
     write(tmp_path / "ref" / "b.seed1.wav")
@@ -79,7 +89,54 @@ def test_folders_without_sounds_or_pairs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no sound files"):
         sounds_in(tmp_path / "empty")
+    with pytest.raises(AudioError, match="nowhere: No such file or directory"):
+        sounds_in(tmp_path / "nowhere")
     write(tmp_path / "ref" / "a.wav")
     write(tmp_path / "out" / "b.wav")
     with pytest.raises(UsageError, match="named like"):
         pair_by_name(tmp_path / "ref", tmp_path / "out")
+
+
+# Files of a folder that stand for sounds.
+
+
+def stand(folder: Path, *names: str) -> list[list[str]]:
+    """The files that stand for sounds of these names, relative to the folder."""
+    found = counterparts({Path(f"{name}.wav"): name for name in names}, folder)
+    return [[path.relative_to(folder).as_posix() for path in paths] for paths in found.values()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    def make(*names: str) -> Path:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        return tmp_path
+
+    return make
+
+
+def test_a_flat_folder_serves_sounds_from_anywhere(folder) -> None:
+    assert stand(folder("a.flac", "b.wav"), "er/p/a", "/data/b") == [["a.flac"], ["b.wav"]]
+
+
+def test_a_tree_serves_its_mirror_image(folder) -> None:
+    tree = folder("p/x.wav", "q/x.seed3.wav", "x.wav")
+    assert stand(tree, "er/p/x", "er/q/x") == [["p/x.wav"], ["q/x.seed3.wav"]]
+    assert stand(tree, "p/x", "q/x", "x") == [["p/x.wav"], ["q/x.seed3.wav"], ["x.wav"]]
+
+
+def test_a_file_of_the_name_goes_before_takes_of_which_all_count(folder) -> None:
+    files = folder("a.wav", "a.seed1.wav", "b.seed1.wav", "b.seed2.flac", "c.close.wav")
+    assert stand(files, "a", "b", "c") == [["a.wav"], ["b.seed1.wav", "b.seed2.flac"], []]
+    assert [seed_of(Path(name)) for name in ("a.wav", "b.seed12.flac")] == [None, 12]
+
+
+def test_a_file_that_could_stand_for_two_sounds_is_refused(folder) -> None:
+    with pytest.raises(UsageError, match=r"x\.wav could stand for er/p/x\.wav and er/q/x\.wav"):
+        stand(folder("x.wav"), "er/p/x", "er/q/x")
+
+
+def test_a_file_that_stands_for_one_sound_is_not_taken_for_another(folder) -> None:
+    assert stand(folder("x.wav"), "p/x", "x") == [[], ["x.wav"]]

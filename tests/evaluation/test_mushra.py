@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import OutputError, UsageError
 from spresso_cli.evaluation import mushra
 
 RATE = mushra.TEST_RATE
@@ -130,6 +131,22 @@ class TestFolder:
         assert not list((tmp_path / "tests").iterdir())
         mushra.export(folder, [item("a")], "Test", "t1")
         assert [path.name for path in (tmp_path / "tests").iterdir()] == ["t1"]
+
+    def test_that_cannot_be_written_is_named_as_it_was_given(
+        self, tmp_path: Path, monkeypatch
+    ) -> None:
+        (tmp_path / "a.wav").touch()
+        with pytest.raises(OutputError, match=r"a\.wav/t1 cannot be written: "):
+            mushra.export(tmp_path / "a.wav" / "t1", [item()], "Test", "t1")
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".t1.xyz"))
+
+        monkeypatch.setattr(mushra.AudioSink, "write", full)
+        with pytest.raises(OutputError, match=r"^t1 cannot be written: No space left on device$"):
+            monkeypatch.chdir(tmp_path)
+            mushra.export(Path("t1"), [item()], "Test", "t1")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
     def test_can_be_read_by_a_server_of_another_user(self, tmp_path: Path) -> None:
         (tmp_path / "as usual").mkdir()

@@ -119,6 +119,11 @@ class TestReading:
         with pytest.raises(UsageError, match=r"mushra\.csv: .* save it as CSV in UTF-8"):
             read_ratings(path)
 
+    def test_takes_an_empty_file_for_another_table(self, tmp_path: Path) -> None:
+        (tmp_path / "e.csv").touch()
+        with pytest.raises(UsageError, match=r"e\.csv: not webMUSHRA's .* session_uuid"):
+            read_ratings(tmp_path / "e.csv")
+
     def test_refuses_other_tables_and_empty_ones(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no column session_uuid"):
             read_ratings(self.write(tmp_path, "1,2", header="a,b"))

@@ -13,7 +13,7 @@ import soundfile
 from spresso_cli.audio.files import ArraySource, downmix
 from spresso_cli.audio.level import fit_level, gain_byte, measure, rms_of
 from spresso_cli.container.profile import Profile, code_frames
-from spresso_cli.container.stream import Stream
+from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import AudioError, MissingPack, SpressoError
 from spresso_cli.library.engine import RunOptions
 
@@ -71,7 +71,7 @@ class FakeCodec:
             "metadata": source.metadata() if metadata else (),
         }
         if level.silent:
-            return Stream.silence(**fields)
+            return Stream(gain=0, payload=b"", **fields)
         dual = fields["channels"] == 2 and level.identical
         levels = tuple(map(gain_byte, level.rms)) if len(level.rms) == 2 and not dual else None
         fields |= {"gain": gain_byte(level.overall_rms), "dual_mono": dual, "levels": levels}
@@ -80,7 +80,7 @@ class FakeCodec:
         shape = (1 if dual else fields["channels"], frames, profile.codebooks)
         random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         codes = random.integers(0, 1 << profile.bits, shape)
-        return Stream.from_codes(codes.astype(np.uint16), **fields)
+        return Stream.from_codes(Header(**fields), codes.astype(np.uint16))
 
     def _sound(self, stream: Stream, options) -> Decoded:
         if stream.weights_tag != TAG:
@@ -147,3 +147,20 @@ def options() -> Callable[..., RunOptions]:
         return RunOptions(**({"stdin": none, "stdout": none, "threads": 2} | fields))
 
     return make
+
+
+class Clock:
+    """Stands in the place of the module `time`; moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("spresso_cli.library.shares.time", clock)
+    return clock

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from spresso_cli.errors import OutputError
+from spresso_cli.errors import OutputError, UsageError
 from spresso_cli.library import outputs
 from spresso_cli.library.outputs import TEMPORARY, refuse_existing, remove_stale, replacing
 
@@ -97,6 +97,20 @@ def test_a_link_to_nowhere_is_an_existing_output(tmp_path: Path) -> None:
 def test_a_folder_is_never_an_output(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         refuse_existing(tmp_path, force=True)
+
+
+@pytest.mark.parametrize("name", ["pages/", "x/pages/", ".", "x/..", "new/."])
+def test_the_name_of_a_folder_is_refused_whether_it_exists_or_not(name: str) -> None:
+    with pytest.raises(UsageError, match="is a folder: name a file"):
+        outputs.named(name)
+
+
+def test_a_name_is_a_files_or_empty_and_refused(tmp_path: Path) -> None:
+    assert outputs.named("x/a.spr") == Path("x/a.spr")
+    with pytest.raises(UsageError, match="empty name"):
+        outputs.named("")
+    with pytest.raises(UsageError, match="is a folder: use --output-dir"):
+        outputs.named(str(tmp_path), instead="use --output-dir")
 
 
 def test_a_device_is_written_to_and_stays_a_device() -> None:

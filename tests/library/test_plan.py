@@ -12,6 +12,7 @@ from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import UsageError
 from spresso_cli.library.plan import (
     STREAM_SUFFIXES,
+    Appended,
     Found,
     Job,
     find,
@@ -53,6 +54,33 @@ def named(*names: str) -> list[Found]:
 )
 def test_a_known_suffix_is_replaced_and_any_other_is_kept(source: str, output: str) -> None:
     assert outputs(plan(named(source), suffix=".spr")) == [output]
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("a.wav", "a.wav.spr"),
+        ("x/a.FLAC", "x/a.FLAC.spr"),
+        ("take.1", "take.1.spr"),
+        ("noise", "noise.spr"),
+        (".wav", ".wav.spr"),
+    ],
+)
+def test_an_appended_suffix_follows_the_whole_name(source: str, output: str) -> None:
+    assert outputs(plan(named(source), suffix=Appended(".spr"))) == [output]
+
+
+def test_two_formats_of_one_stem_live_side_by_side_and_come_back_under_new_names() -> None:
+    made = outputs(plan(named("a.wav", "a.flac"), suffix=Appended(".spr"), output_dir="out"))
+    assert made == ["out/a.wav.spr", "out/a.flac.spr"]
+    back = plan(find(made, suffixes=STREAM_SUFFIXES), suffix=".wav", seeds=[3])
+    assert outputs(back) == ["out/a.wav.seed3.wav", "out/a.flac.seed3.wav"]
+    assert outputs(plan(named("a.wav"), suffix=Appended(".spr"), seeds=[3])) == ["a.wav.seed3.spr"]
+
+
+def test_an_output_that_is_named_needs_no_suffix_of_its_source() -> None:
+    assert outputs(plan(named("a.wav"), suffix=Appended(".spr"), output="b.spr")) == ["b.spr"]
+    assert plan(named("-"), suffix=Appended(".spr")) == [Job(None, None, "-")]
 
 
 def test_names_that_are_not_utf8_keep_their_bytes() -> None:
@@ -152,20 +180,75 @@ def test_a_missing_file_is_planned_and_fails_later_alone() -> None:
     assert outputs(plan(named("missing.wav", "b.wav"), suffix=".spr")) == ["missing.spr", "b.spr"]
 
 
+# A file that is named twice.
+
+
+def test_a_name_given_twice_is_done_once() -> None:
+    assert outputs(plan(named("a.wav", "./a.wav", "b.wav"), suffix=".spr")) == ["a.spr", "b.spr"]
+
+
+def test_a_file_and_its_folder_are_done_once(tmp_path: Path) -> None:
+    touch(tmp_path / "x/a.wav", tmp_path / "x/b.wav")
+    names = [str(tmp_path / "x"), str(tmp_path / "x/b.wav")]
+    found = find(names, suffixes=SOUND_SUFFIXES, recursive=True)
+    assert [job.relative for job in plan(found, suffix=".spr")] == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_links_to_one_file_are_one_where_they_have_one_output(tmp_path: Path, link: str) -> None:
+    touch(tmp_path / "x/a.wav")
+    (tmp_path / "y").mkdir()
+    if link == "symbolic":
+        (tmp_path / "y/a.wav").symlink_to(tmp_path / "x/a.wav")
+    else:
+        (tmp_path / "y/a.wav").hardlink_to(tmp_path / "x/a.wav")
+    both = named(str(tmp_path / "x/a.wav"), str(tmp_path / "y/a.wav"))
+    assert outputs(plan(both, suffix=".spr", output_dir="out")) == ["out/a.spr"]
+    assert outputs(plan(both, suffix=".spr", output="one.spr")) == ["one.spr"]
+    assert len(plan(both, suffix=".spr")) == 2
+
+
+def test_takes_of_a_file_that_is_named_twice_are_made_once_each() -> None:
+    takes = plan(named("a.spr", "a.spr"), suffix=".wav", seeds=[1, 2])
+    assert outputs(takes) == ["a.seed1.wav", "a.seed2.wav"]
+
+
 # Refusals.
 
 
 def test_one_stem_in_two_formats_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"a\.wav and a\.flac would both become a\.spr"):
+    with pytest.raises(UsageError) as refused:
         plan(named("a.wav", "a.flac"), suffix=".spr")
+    assert str(refused.value) == (
+        "a.wav and a.flac would both become a.spr: add --keep-suffix, which makes a.wav.spr"
+    )
+
+
+def test_the_refusal_names_three_pairs_and_how_many_more() -> None:
+    names = [f"{stem}.{suffix}" for stem in "abcde" for suffix in ("wav", "flac")]
+    with pytest.raises(UsageError) as refused:
+        plan(named(*names), suffix=".spr")
+    *pairs, more = str(refused.value).split("; ")
+    assert pairs == [f"{s}.wav and {s}.flac would both become {s}.spr" for s in "abc"]
+    assert more == "and 2 more: add --keep-suffix, which makes a.wav.spr"
+
+
+def test_the_refusal_names_a_way_out_that_is_one() -> None:
+    with pytest.raises(UsageError, match=r"a\.spr: rename one or run them apart$"):
+        plan(named("A.wav", "a.wav"), suffix=".spr")
+    with pytest.raises(UsageError, match="helps where suffixes differ; else rename one"):
+        plan(named("A.wav", "a.wav", "b.wav", "b.aif"), suffix=".spr")
+    with pytest.raises(UsageError, match="rename one or run them apart$"):
+        plan(named("x/a.spr", "y/a.spr"), suffix=".wav", output_dir="out")
 
 
 @pytest.mark.parametrize(
     "pair", [("A.wav", "a.wav"), ("x/Straße.wav", "x/STRASSE.wav"), ("é.wav", "e\u0301.wav")]
 )
 def test_names_that_some_file_systems_take_for_one_are_refused(pair: tuple[str, str]) -> None:
-    with pytest.raises(UsageError, match="would both become"):
-        plan(named(*pair), suffix=".spr")
+    for suffix in (".spr", Appended(".spr")):
+        with pytest.raises(UsageError, match="would both become .*: rename one or run them apart$"):
+            plan(named(*pair), suffix=suffix)
 
 
 def test_two_ways_to_one_folder_are_seen_through(tmp_path: Path) -> None:
@@ -185,11 +268,6 @@ def test_two_folders_with_equal_names_inside_are_refused(tmp_path: Path) -> None
     assert len(plan(found, suffix=".spr")) == 2
 
 
-def test_a_name_given_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match="would both become"):
-        plan(named("a.wav", "./a.wav"), suffix=".spr")
-
-
 @pytest.mark.parametrize("link", ["none", "symbolic", "hard"])
 def test_an_output_that_is_an_input_is_refused_also_through_links(
     tmp_path: Path, link: str
@@ -207,8 +285,53 @@ def test_an_output_that_is_an_input_is_refused_also_through_links(
 
 def test_an_output_that_is_another_input_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "a.spr", tmp_path / "a.wav")
-    with pytest.raises(UsageError, match=r"output .*a\.wav is the input"):
+    with pytest.raises(UsageError, match=r"a\.wav is a sound already: leave it out, or did you"):
         plan(named(str(tmp_path / "a.spr"), str(tmp_path / "a.wav")), suffix=".wav")
+    touch(tmp_path / "b.bin")
+    with pytest.raises(UsageError, match=r"output .*b\.bin is the input"):
+        plan(named(str(tmp_path / "b.bin")), suffix=".spr", output=str(tmp_path / "b.bin"))
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "told"),
+    [
+        ("a.wav", ".wav", "a.wav is a sound already: did you mean compress?"),
+        ("a.FLAC", ".flac", "a.FLAC is a sound already: did you mean compress?"),
+        ("a.spr", ".spr", "a.spr is compressed already: did you mean decompress?"),
+    ],
+)
+def test_what_is_an_output_already_is_sent_the_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, suffix: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(Path(source))
+    with pytest.raises(UsageError) as refused:
+        plan(named(source), suffix=suffix, output=source)
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "output", "told"),
+    [
+        ("a.wav", ".spr", "q.wav", "q.wav would be no sound: name it .spr"),
+        ("a.wav", ".spr", "q.FLAC", "q.FLAC would be no sound: name it .spr"),
+        ("a.wav", Appended(".spr"), "q.sprb", "q.sprb would be no bundle: name it .spr"),
+        ("a.spr", ".wav", "x.spr", "x.spr would be no .spr file: name it .wav"),
+        ("a.spr", ".ogg", "x.SPR", "x.SPR would be no .spr file: name it .ogg"),
+        ("a.wav", ".safetensors", "z.wav", "z.wav would be no sound: name it .safetensors"),
+    ],
+)
+def test_an_output_that_is_named_like_another_kind_of_file_is_refused(
+    source: str, suffix: str, output: str, told: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        plan(named(source), suffix=suffix, output=output)
+    assert str(refused.value) == told
+
+
+def test_sounds_may_be_named_like_any_sound_and_anything_like_nothing() -> None:
+    for output in ("x.wav", "x.flac", "x.take", "x"):
+        assert outputs(plan(named("a.spr"), suffix=".wav", output=output)) == [output]
 
 
 def test_a_folder_needs_recursive(tmp_path: Path) -> None:
@@ -239,3 +362,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 def test_an_empty_name_is_refused() -> None:
     with pytest.raises(UsageError, match="empty"):
         named("")
+    with pytest.raises(UsageError, match="empty"):
+        plan(named("a.wav"), suffix=".spr", output="")
+    with pytest.raises(UsageError, match="empty"):
+        plan(named("a.wav"), suffix=".spr", output_dir="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -46,6 +47,11 @@ def test_a_failure_says_why_and_a_take_says_its_seed() -> None:
     assert (fields["error"], fields["exit_code"], fields["seed"]) == ("broken", 3, 3)
 
 
+def test_a_failure_says_if_it_only_kept_what_was_there() -> None:
+    assert record(kept())["kept"] is True
+    assert "kept" not in record(FAILED)
+
+
 def test_stdin_and_stdout_have_no_names() -> None:
     fields = record(FileResult(Job(None, None, "-"), "done"))
     assert (fields["path"], fields["source"], fields["output"]) == ("-", None, None)
@@ -75,6 +81,41 @@ def test_the_last_record_of_an_output_wins(tmp_path: Path) -> None:
         ("a.wav", "done"),
         ("b.wav", "done"),
     ]
+
+
+def kept(**fields) -> FileResult:
+    """A try that failed because this very output was there."""
+    return result(status="failed", kept=True, error=OutputError("exists already"), **fields)
+
+
+FAILED = result(status="failed", error=SpressoError("disk full"))
+SKIPPED = result(status="skipped", seconds=0.001)
+
+
+@pytest.mark.parametrize(
+    ("tries", "status", "seconds"),
+    [
+        ([result(), SKIPPED], "done", 0.5),
+        ([result(), SKIPPED, SKIPPED], "done", 0.5),
+        ([result(), kept()], "done", 0.5),
+        ([result(), SKIPPED, kept()], "done", 0.5),
+        ([result(), FAILED, SKIPPED], "done", 0.5),
+        ([result(), result(seconds=0.7), SKIPPED], "done", 0.7),
+        ([SKIPPED, kept()], "skipped", 0.001),
+        ([FAILED, SKIPPED], "skipped", 0.001),
+        ([FAILED, kept()], "failed", 0),
+        ([kept()], "failed", 0),
+        ([result(), FAILED], "failed", 0),
+        ([result(), kept(), FAILED], "failed", 0),
+    ],
+)
+def test_what_was_made_stays_made_until_a_try_fails_for_another_reason(
+    tmp_path: Path, tries: list[FileResult], status: str, seconds: float
+) -> None:
+    write(tmp_path / "r.jsonl", *tries)
+    ((fields,), _) = merge([tmp_path / "r.jsonl"])
+    assert fields["status"] == status
+    assert summarise([fields]).seconds == seconds
 
 
 def test_takes_of_one_file_are_different_outputs(tmp_path: Path) -> None:
@@ -109,6 +150,21 @@ def test_a_line_cut_by_a_kill_is_counted_and_the_next_run_starts_a_new_one(tmp_p
 def test_lines_of_others_do_no_harm(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "r.jsonl").write_bytes(line + b"\n")
     assert merge([tmp_path / "r.jsonl"]) == ([], 1)
+
+
+def test_a_report_without_a_record_is_told_from_others(tmp_path: Path) -> None:
+    write(tmp_path / "0.jsonl")
+    write(tmp_path / "1.jsonl", result())
+    barren = []
+    merge([tmp_path / "0.jsonl", tmp_path / "1.jsonl"], barren=barren.append)
+    assert barren == [tmp_path / "0.jsonl"]
+
+
+def test_a_report_is_read_from_stdin_and_does_not_close_it(tmp_path: Path) -> None:
+    write(tmp_path / "r.jsonl", result())
+    stdin = io.BytesIO((tmp_path / "r.jsonl").read_bytes())
+    assert len(merge([None], lambda: stdin)[0]) == 1
+    assert not stdin.closed
 
 
 def test_a_summary_adds_up_what_exists(tmp_path: Path) -> None:

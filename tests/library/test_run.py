@@ -303,6 +303,34 @@ def test_a_sound_over_the_limit_fails_alone(tmp_path: Path, library, compress, d
         assert all("--max-duration" in str(result.error) for result in results if result.error)
 
 
+def test_a_folder_that_cannot_be_written_into_is_found_before_the_codec_is_loaded(
+    tmp_path: Path, library, no_codec, codec, options
+) -> None:
+    (tmp_path / "file").touch()
+    jobs = compress_jobs(library, output_dir=str(tmp_path / "file/inside"))
+    results = list(compress_library(jobs, no_codec, LOW, options()))
+    assert statuses(results) == ["failed"] * 10
+    assert f"{jobs[0].output} cannot be written: " in str(results[0].error)
+    jobs[4:] = compress_jobs(library, output_dir=str(tmp_path / "small"))[4:]
+    results = list(compress_library(jobs, lambda: codec, LOW, options()))
+    assert statuses(results) == ["failed"] * 4 + ["done"] * 6
+
+
+def test_of_an_output_that_is_there_it_is_known_whether_it_would_be_made_again(
+    tmp_path: Path, make_sound, compress
+) -> None:
+    make_sound(tmp_path / "a.wav")
+    (job,) = compress_jobs(tmp_path)
+    compress([job])
+    (again,) = compress([job])
+    (other,) = compress([job], StreamParameters(Profile.of(1, 25), LOW.weights_tag))
+    newer_source(job)
+    (newer,) = compress([job])
+    assert statuses([again, other, newer]) == ["failed"] * 3
+    assert len({str(result.error) for result in (again, other, newer)}) == 1
+    assert [again.kept, other.kept, newer.kept] == [True, False, False]
+
+
 # What ends a run.
 
 

@@ -1,0 +1,39 @@
+"""Whose time it was: what a run takes is divided among its files, and their times add up to it.
+
+A codec works on several sounds at once. What passes while it does is shared by the sounds that are
+inside it, by their length; what can be told to belong to one of them is that one's alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+
+
+class Shares:
+    """A clock that is read between two steps of one thread; files are known by number."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._spent: defaultdict[int, float] = defaultdict(float)
+
+    def lap(self) -> float:
+        """Seconds since the clock was last read; whoever drops them makes them nobody's."""
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        return seconds
+
+    def add(self, number: int, seconds: float) -> None:
+        """Gives one file time that was measured."""
+        self._spent[number] += seconds
+
+    def divide(self, lengths: Mapping[int, float]) -> None:
+        """Gives the time since the last reading to some files, by the length of each."""
+        seconds, total = self.lap(), sum(lengths.values())
+        for number, length in lengths.items():
+            self._spent[number] += seconds * (length / total if total else 1 / len(lengths))
+
+    def take(self, number: int) -> float:
+        """All that a file was given, with the time since the last reading; it is forgotten then."""
+        return self._spent.pop(number, 0.0) + self.lap()

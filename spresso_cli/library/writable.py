@@ -1,0 +1,48 @@
+"""Folders that cannot be written into: found by trying, before a codec has worked for them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from spresso_cli.errors import OutputError
+
+
+class Folders:
+    """What is known of the folders of a run's outputs; each is tried once."""
+
+    def __init__(self) -> None:
+        self._faults: dict[Path, str | None] = {}
+
+    def refuse_unwritable(self, output: Path) -> None:
+        """Raises OutputError if no file can be made in the folder of `output`.
+
+        Of a folder that is missing, the nearest one above it is tried: nothing is left behind.
+        Devices and pipes need no new file.
+        """
+        if _is_no_file(output):
+            return
+        folder = output.parent
+        if folder not in self._faults:
+            self._faults[folder] = _fault(folder)
+        if self._faults[folder] is not None:
+            raise OutputError(f"{output} cannot be written: {self._faults[folder]}")
+
+
+def _fault(folder: Path) -> str | None:
+    """Why no file can be made in a folder, by the system's words; None: it can."""
+    try:
+        while not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _is_no_file(output: Path) -> bool:
+    """Whether an output is written to as it stands, without a temporary file beside it."""
+    if os.path.abspath(output).startswith(("/dev/", "/proc/")):
+        return True
+    return os.path.exists(output) and not os.path.isfile(output)

@@ -1,0 +1,74 @@
+"""What `--resume` may skip of decoded sounds; test_run.py follows it through whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from spresso_cli.audio.sink import AudioFormat
+from spresso_cli.container import spr
+from spresso_cli.library.resume import compare_sound
+from tests.cli.conftest import make_stream
+
+SAMPLES, RATE = 4000, 48_000
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Callable[..., str | None]:
+    """What is wrong with samples as the decode of four thousand at 48 kHz; None: nothing."""
+
+    def judge(x: np.ndarray, rate: int = RATE, suffix: str = "wav", **stream) -> str | None:
+        source, output = tmp_path / "a.spr", tmp_path / f"a.{suffix}"
+        source.write_bytes(spr.write(make_stream(SAMPLES, RATE, **stream)))
+        soundfile.write(output, x, rate)
+        return compare_sound(source, output, AudioFormat.of(suffix)).fault
+
+    return judge
+
+
+def noise(samples: int = SAMPLES, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (samples, channels))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_a_sound_of_the_right_shape_is_kept(judged, suffix: str) -> None:
+    assert judged(noise(), suffix=suffix) is None
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+@pytest.mark.parametrize(
+    ("samples", "channels", "rate"),
+    [(SAMPLES - 1, 1, RATE), (SAMPLES + 1, 1, RATE), (SAMPLES, 2, RATE), (SAMPLES, 1, 44_100)],
+    ids=["shorter", "longer", "stereo", "another rate"],
+)
+def test_another_length_rate_or_number_of_channels_is_told(
+    judged, suffix: str, samples: int, channels: int, rate: int
+) -> None:
+    fault = judged(noise(samples, channels), rate, suffix)
+    assert fault == "has another format, length, rate or number of channels"
+
+
+def test_a_wav_that_was_cut_is_told(tmp_path: Path, judged) -> None:
+    judged(noise())
+    output = tmp_path / "a.wav"
+    output.write_bytes(output.read_bytes()[:-1000])
+    assert "length" in compare_sound(tmp_path / "a.spr", output, AudioFormat()).fault
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_silence_is_not_the_decode_of_a_sound(judged, suffix: str) -> None:
+    assert judged(np.zeros(SAMPLES), suffix=suffix) == "is silent, and its source is not"
+
+
+def test_one_sample_that_is_not_zero_is_a_sound(judged) -> None:
+    x = np.zeros(SAMPLES)
+    x[-1] = 0.5
+    assert judged(x) is None
+
+
+def test_a_source_that_a_sample_type_rounds_to_zeros_may_be_silent(judged) -> None:
+    assert judged(np.zeros(SAMPLES), gain=40) is None

@@ -1,0 +1,65 @@
+"""Folders that cannot be written into are found by trying, and the trial leaves nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from spresso_cli.errors import OutputError
+from spresso_cli.library.writable import Folders
+
+
+def test_a_folder_that_can_be_written_into_is_left_as_it_was(tmp_path: Path) -> None:
+    Folders().refuse_unwritable(tmp_path / "a.spr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_is_not_made(tmp_path: Path) -> None:
+    Folders().refuse_unwritable(tmp_path / "x/y/z/a.spr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file/a.spr", "file/x/y/a.spr"):
+        with pytest.raises(OutputError, match=f"{name} cannot be written: Not a directory"):
+            Folders().refuse_unwritable(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="a.spr cannot be written: Permission denied"):
+        Folders().refuse_unwritable(tmp_path / "x/a.spr")
+    tmp_path.chmod(0o700)
+
+
+def test_every_folder_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def fail(dir: Path):
+        tried.append(dir)
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    folders = Folders()
+    for name in ("a.spr", "b.spr", "c.spr"):
+        with pytest.raises(OutputError, match=f"{name} cannot be written: Read-only file system"):
+            folders.refuse_unwritable(tmp_path / name)
+    assert tried == [tmp_path]
+
+
+def test_devices_and_pipes_need_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", None)
+    Folders().refuse_unwritable(Path("/dev/null"))
+    Folders().refuse_unwritable(Path("/proc/self/fd/1"))
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        Folders().refuse_unwritable(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800"])
+def test_impossible_names_are_left_to_whoever_writes(tmp_path: Path, name: str) -> None:
+    Folders().refuse_unwritable(tmp_path / name / "a.spr")
