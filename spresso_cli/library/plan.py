@@ -22,6 +22,9 @@ from spresso_cli.library import outputs
 # What a folder is searched for, beside sounds. A file that is named may have any suffix, or none.
 STREAM_SUFFIXES = frozenset({".spr"})
 
+# macOS writes `._door.wav` beside door.wav on foreign disks; there is no sound in it.
+_COMPANION = "._"
+
 STDIN = "-"  # as a name; as an output name it is stdout
 
 _SHOWN = 3  # pairs of inputs that a refusal names
@@ -180,7 +183,7 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders.sort()
         for file in sorted(files):
-            if PurePath(file).suffix.lower() in suffixes:
+            if PurePath(file).suffix.lower() in suffixes and not file.startswith(_COMPANION):
                 yield os.path.relpath(os.path.join(place, file), folder)
 
 

@@ -334,6 +334,13 @@ def test_sounds_may_be_named_like_any_sound_and_anything_like_nothing() -> None:
         assert outputs(plan(named("a.spr"), suffix=".wav", output=output)) == [output]
 
 
+def test_what_macos_writes_beside_files_is_not_taken_for_a_sound(tmp_path: Path) -> None:
+    for name in ("door.wav", "._door.wav"):
+        (tmp_path / name).touch()
+    found = find([str(tmp_path)], suffixes=SOUND_SUFFIXES, recursive=True)
+    assert [item.relative for item in found] == ["door.wav"]
+
+
 def test_a_folder_needs_recursive(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="add -r"):
         named(str(tmp_path))
