@@ -39,10 +39,11 @@ class PowerEMA:
         self.step += 1
         beta = (1 - 1 / self.step) ** (self.gamma + 1)
         # One fused call for hundreds of tensors: on a GPU each would be a launch of its own.
-        torch._foreach_lerp_(
-            [self.average[name] for name in self.learned],
-            [tensors[name].detach().to(self.average[name].dtype) for name in self.learned],
-            1 - beta,
-        )
+        if self.learned:
+            torch._foreach_lerp_(
+                [self.average[name] for name in self.learned],
+                [tensors[name].detach().to(self.average[name].dtype) for name in self.learned],
+                1 - beta,
+            )
         for name in self.average.keys() - set(self.learned):
             self.average[name].copy_(tensors[name])
