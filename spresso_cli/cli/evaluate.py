@@ -13,7 +13,7 @@ from spresso_cli.cli.options import Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import printable, shown
 from spresso_cli.errors import SpressoError, UsageError
-from spresso_cli.library import outputs
+from spresso_cli.library.outputs import named, refuse_existing, replacing
 
 if TYPE_CHECKING:
     from spresso_cli.evaluation.clips import Pair
@@ -54,9 +54,7 @@ def evaluate(
     ],
     csv: Annotated[
         Path | None,
-        typer.Option(
-            "--csv", metavar="FILE", help="Write one line per clip.", parser=outputs.named
-        ),
+        typer.Option("--csv", metavar="FILE", help="Write one line per clip.", parser=named),
     ] = None,
     force: Force = False,
     vggish: Annotated[
@@ -99,7 +97,6 @@ def evaluate(
     from spresso_cli.evaluation.clips import pair_by_name
     from spresso_cli.evaluation.embeddings import project_embedders
     from spresso_cli.evaluation.scoring import summarise
-    from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if csv is not None:

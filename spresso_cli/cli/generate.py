@@ -66,12 +66,12 @@ def generate(
     from spresso_cli.codec.decoder import Solver
     from spresso_cli.codec.generator import Generator
     from spresso_cli.codec.packs import find_pack
-    from spresso_cli.library.outputs import Unseekable, refuse_existing, replacing
+    from spresso_cli.library.outputs import Unseekable, named, refuse_existing, replacing
     from spresso_cli.library.writable import Folders
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     solver = Solver(sampler.value, steps, guidance)
-    path = Path(output or _file_name(caption))
+    path = named(output) if output not in (None, "-") else Path(output or _file_name(caption))
     audio_format = AudioFormat.named(path)
     if output != "-":
         refuse_existing(path, force)

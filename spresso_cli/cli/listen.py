@@ -17,7 +17,7 @@ from spresso_cli.cli.terminal import Terminal, binary_stdout
 from spresso_cli.cli.text import shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
-from spresso_cli.library import outputs
+from spresso_cli.library.outputs import named, refuse_existing, replacing
 from spresso_cli.library.plan import STREAM_SUFFIXES
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def listen(
             "--output",
             metavar="PAGE.html",
             help="The page to write; - is stdout.",
-            parser=outputs.named,
+            parser=named,
         ),
     ],
     force: Force = False,
@@ -96,7 +96,6 @@ def listen(
     switch without losing the position; keys and sizes are shown on the page.
     """
     from spresso_cli.evaluation.page import write_page
-    from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     to_stdout = str(output) == "-"

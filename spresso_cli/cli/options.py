@@ -34,15 +34,6 @@ def _checked_name(value: str | None) -> str | None:
     return value
 
 
-def _checked_output(ctx: typer.Context, value: str | None) -> str | None:
-    if value not in (None, "", "-"):
-        from spresso_cli.library import outputs
-
-        folders = any(param.name == "output_dir" for param in ctx.command.params)
-        outputs.named(value, instead="use --output-dir" if folders else "name a file")
-    return _checked_name(value)
-
-
 def _checked_seconds(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is no number of seconds; 0 is no limit")
@@ -75,7 +66,7 @@ Output = Annotated[
         "--output",
         metavar="FILE",
         help="Output file; - is stdout.",
-        callback=_checked_output,
+        callback=_checked_name,
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -86,7 +77,7 @@ OutputFile = Annotated[
         "--output",
         metavar="FILE",
         help="Output file.",
-        callback=_checked_output,
+        callback=_checked_name,
         rich_help_panel=OUTPUT,
     ),
 ]

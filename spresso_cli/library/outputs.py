@@ -140,13 +140,21 @@ def _prepared(path: Path) -> Path | None:
     """Makes the folder and returns a temporary name in it; None for a device or a pipe."""
     try:
         os.makedirs(path.parent, exist_ok=True)
-        if _is_descriptor(path) or (path.exists() and not path.is_file()):
+        if written_directly(path):
             return None
         temporary = path.parent / _temporary_name(path.name)
         os.access(temporary, os.F_OK)  # asks the system, and only for the name's sake
         return temporary
     except ValueError as error:  # a zero byte, or characters that the system cannot encode
         raise OutputError(f"{path} is not a possible name here: {error}") from None
+
+
+def written_directly(path: Path) -> bool:
+    """Whether an output is a device or a pipe, which needs no temporary file beside it.
+
+    Raises OSError for a name that is not possible, such as one that is too long.
+    """
+    return _is_descriptor(path) or (path.exists() and not path.is_file())
 
 
 def _is_descriptor(path: Path) -> bool:

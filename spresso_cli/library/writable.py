@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from spresso_cli.errors import OutputError
+from spresso_cli.library.outputs import written_directly
 
 
 class Folders:
@@ -21,7 +22,10 @@ class Folders:
         Of a folder that is missing, the nearest one above it is tried: nothing is left behind.
         Devices and pipes need no new file.
         """
-        if _is_no_file(output):
+        try:
+            if written_directly(output):
+                return
+        except OSError:  # the name is not possible here: whoever writes says so
             return
         folder = output.parent
         if folder not in self._faults:
@@ -39,10 +43,3 @@ def _fault(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror or str(error)
-
-
-def _is_no_file(output: Path) -> bool:
-    """Whether an output is written to as it stands, without a temporary file beside it."""
-    if os.path.abspath(output).startswith(("/dev/", "/proc/")):
-        return True
-    return os.path.exists(output) and not os.path.isfile(output)

@@ -143,6 +143,10 @@ def train(
     frames = crop_frames(training.frames, 1, dit.config.patch)
     validation = Validation(*held_out, dit.config, training.validation_crops, frames)
     validated = run.step
+
+    def validate() -> None:
+        run.log(validation.losses(part(run.ema.average, "dit")))
+
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, training.warmup)
@@ -161,7 +165,7 @@ def train(
         everyone = distributed.everyones(each.detach())
         run.finish_step({"loss": everyone.mean()})
         if run.step % training.validate_every == 0:
-            run.log(validation.losses(part(run.ema.average, "dit")))
+            validate()
             validated = run.step
     if run.step > validated:  # the schedule or the time was over between two
-        run.log(validation.losses(part(run.ema.average, "dit")))
+        validate()

@@ -40,7 +40,6 @@ class QuantizerTraining:
     codebook_noise: float = 0.1  # of the codebook's std, at the start
 
 
-@torch.no_grad()
 def draw_sequences(
     pool: LatentPool, encoder: LatentEncoder, count: int, frames: int, seed: int = 0
 ) -> Tensor:
