@@ -53,6 +53,7 @@ class StepOneTraining:
     # By pooling factor: range of the share of z's variance that is lost as a quantiser would lose
     # it, drawn log-uniformly for each example (envelope.py). Paper: none.
     z_distortion: Mapping[int, tuple[float, float]] | None = None
+    component_windows: int = 20_000  # whose principal components z starts from; paper: none
     envelope_weight: float = 0.0  # of the encoders' loss after the warm-up; paper: 0
     # By pooling factor: how much fine bands count in the bypass (envelope.py); else 1.
     fine_weights: Mapping[int, float] | None = None
@@ -181,14 +182,15 @@ class StepOne(nn.Module):
         self,
         pool: LatentPool,
         generator: torch.Generator,
+        windows: int = 20_000,
         fine_weights: Mapping[int, float] | None = None,
     ) -> None:
-        """Principal components of all rates' envelopes, where the model does not bring them, and
+        """Principal components of all rates' envelopes, of so many windows each, where the model does not bring them, and
         the bypasses that consist of them."""
         for t, envelope in self.envelopes.items():
             if not envelope.fitted:
                 weight = (fine_weights or {}).get(int(t), 1.0)
-                envelope.fit(pool, generator, fine_weight=weight)
+                envelope.fit(pool, generator, windows, weight)
             if self.encoders[t].needs_mel:
                 self.encoders[t].fill_bypass(envelope.mean, envelope.components)
 
@@ -278,7 +280,7 @@ def train(
     patch = model.dit.config.patch
     lengths, odds = zip(*training.crops, strict=True)
     if run.step == 0 and (training.asks_for_envelopes or model.has_bypass):
-        model.fit_envelopes(pool, run.generator, training.fine_weights)
+        model.fit_envelopes(pool, run.generator, training.component_windows, training.fine_weights)
     fitted = False  # whether this call has seen to it that z tells deviations
     while run.wants_more():
         for group in optimizer.param_groups:

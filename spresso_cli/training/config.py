@@ -60,9 +60,11 @@ class RateSettings:
     sampler_steps: int = 16
     guidance: float = 1.0  # on z, likewise
     # Windows on either side that the filters around the quantiser take in (models/whitening.py; 0:
-    # there are none), and the number of codebooks that the one before it is best for.
+    # there are none), the number of codebooks that the one before it is best for, and the gradient
+    # steps that find it.
     whitening_reach: int = 0
     whitening_codebooks: int = 8
+    whitening_steps: int = 400
     envelope_windows: int = 20_000  # code frames that the read-out is fitted to; 0: none is
     fluctuation: int = 0  # width of the network beside it (models/envelope.py); 0: there is none
     fluctuation_steps: int = 6_000

@@ -185,7 +185,7 @@ def _train_on(call: Call, rate: int, z: Tensor) -> Whitening | None:
         filters = filters or start.whitening
     if own.whitening and filters is None:
         bits = own.whitening_codebooks * own.qinco2.codebook_bits
-        filters = whitening.fit(z, own.whitening, bits, call.seed)
+        filters = whitening.fit(z, own.whitening, bits, own.whitening_steps, call.seed)
     if filters is not None:
         workspace.keep_whitening(rate, filters)
     seen = z if filters is None else filters.whiten(z)

@@ -14,15 +14,18 @@ from torch import Tensor
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.models.whitening import Whitening, WhiteningConfig, filtered, power
 
-STEPS, RATE, WINDOWS = 400, 0.02, 12_000  # gradient steps, Adam's rate, windows in a batch
+RATE, WINDOWS = 0.02, 12_000  # Adam's rate, windows in a batch
 
 
-def fit(z: Tensor, config: WhiteningConfig, bits: float, seed: int = 0) -> Whitening:
+def fit(
+    z: Tensor, config: WhiteningConfig, bits: float, steps: int = 400, seed: int = 0
+) -> Whitening:
     """The filter before the quantiser; the one behind it is `complete`'s.
 
     Args:
         z: sequences `[B, n, D]`.
         bits: for one window, that the filter is best at.
+        steps: of gradient descent.
 
     Returns:
         A Whitening on z's device.
@@ -34,9 +37,9 @@ def fit(z: Tensor, config: WhiteningConfig, bits: float, seed: int = 0) -> White
     behind = whitening.before.clone().requires_grad_()
     optimizer = torch.optim.Adam([before, behind], RATE)
     count = max(1, WINDOWS // z.shape[1])
-    for step in range(STEPS):
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * (1 - step / STEPS)
+            group["lr"] = RATE * (1 - step / steps)
         rows = torch.randint(len(z), (count,), generator=generator)
         rows = rows.to(z.device, non_blocking=True)
         wanted = z[rows] - whitening.mean

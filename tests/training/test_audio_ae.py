@@ -184,9 +184,11 @@ def test_noise_learns_its_level_from_what_has_no_phase(heard_by: str, learns: bo
     assert bool(loudness[300:].any()) == learns
 
 
-def test_a_frozen_encoder_keeps_its_latents_while_the_decoder_learns() -> None:
-    training = AudioAETraining(steps=10, adversarial_from=5, encoder_frozen=True,
-                               bypass_frozen_steps=0)  # fmt: skip
+def test_a_frozen_encoder_keeps_its_latents_while_the_decoder_learns(tiny: Settings) -> None:
+    training = dataclasses.replace(
+        tiny.audio_ae_training,
+        steps=10, adversarial_from=5, encoder_frozen=True, bypass_frozen_steps=0,
+    )  # fmt: skip
     stage = Stage(network(), training)
     latents = stage.audio_ae.encode(noise())
     before = stage.audio_ae.decode(latents)

@@ -62,8 +62,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StepOne, Path]:
         {20: LatentEncoder(LatentEncoderConfig(20, 1, width=32, heads=2, channels=8, stride=4))},
     )
     training = StepOneTraining(
-        steps=125, batch=16, crops=((FRAMES, 1.0),), rate=8e-3, p_mean=3.0, p_std=0.5, z_drop=0.3,
-        text_keep=0.0, envelope_weight=0.1, warmup_steps=10,
+        steps=200, batch=16, crops=((FRAMES, 1.0),), rate=8e-3, p_mean=3.0, p_std=0.5, z_drop=0.3,
+        text_keep=0.0, envelope_weight=0.1, warmup_steps=10, component_windows=500,
     )  # fmt: skip
     autoencoder.train(many_patterns(), four_captions(8), model, folder, training, None)
     return model.eval(), folder / "log.csv"
@@ -76,11 +76,9 @@ def test_the_loss_with_z_falls_below_the_loss_without_it(trained: tuple[StepOne,
 
 
 @torch.no_grad()
-def test_two_z_give_different_samples_each_like_its_own_clip(
-    trained: tuple[StepOne, Path],
-) -> None:
+def test_samples_are_nearer_to_their_own_clip_than_to_others(trained: tuple[StepOne, Path]) -> None:
     model, _ = trained
-    clips = many_patterns().latents.float().unflatten(0, (CLIPS, FRAMES))[:4]
+    clips = many_patterns().latents.float().unflatten(0, (CLIPS, FRAMES))
     tokens = model.adapters["20"].tokens(model.encoders["20"](clips))
     noise = torch.randn(1, FRAMES, 128, generator=torch.Generator().manual_seed(3))
 
@@ -88,9 +86,10 @@ def test_two_z_give_different_samples_each_like_its_own_clip(
         return model.dit(x, c_noise, None, DownCondition(model.adapters["20"], tokens))
 
     solve, schedule = SAMPLERS["heun"]
-    samples = solve(precondition(network, 1.0), noise.expand(4, -1, -1), schedule(6, 1.0, 80.0))
+    samples = solve(precondition(network, 1.0), noise.expand(CLIPS, -1, -1), schedule(6, 1.0, 80.0))
     distance = torch.cdist(samples.mean(1), clips.mean(1))  # [sample, clip]
-    assert distance.argmin(1).tolist() == [0, 1, 2, 3]
+    nearer = (distance < distance.diagonal()[:, None]).sum(1).float()  # other clips; chance: 30
+    assert nearer.mean() < 3
 
 
 def test_dropping_nothing_logs_no_dropped_loss(
@@ -196,7 +195,7 @@ def test_frozen_encoders_learn_in_the_warm_up_alone(tmp_path: Path) -> None:
     for steps in (2, 4):
         training = StepOneTraining(
             steps=4, warmup_steps=2, encoders_frozen=True, batch=2, crops=((20, 1.0),),
-            z_distortion={20: (0.01, 0.5)}, align_weight=0.3,
+            z_distortion={20: (0.01, 0.5)}, align_weight=0.3, component_windows=500,
         )  # fmt: skip
         before = [p.clone() for p in encoder.parameters()]
         torch.manual_seed(0)
@@ -214,7 +213,7 @@ def test_what_z_tells_of_latents_is_found_when_the_encoders_are_warm(tmp_path: P
     encoder = LatentEncoder(LatentEncoderConfig(20, 1, width=16, heads=2, channels=8, stride=4))
     model = StepOne(DiT(config), {20: AudioDown(told, config)}, {20: encoder})
     training = StepOneTraining(
-        steps=4, warmup_steps=2, batch=2, crops=((20, 1.0),), told_windows=64
+        steps=4, warmup_steps=2, batch=2, crops=((20, 1.0),), told_windows=64, component_windows=500
     )
     found = []
     for steps in (2, 4):
@@ -234,7 +233,12 @@ def test_a_box_that_is_to_finish_hurries_the_warm_up_and_leaves_nothing_out(
     model = StepOne(DiT(config), {20: AudioDown(told, config)}, {20: encoder})
     start = model.adapters["20"].f_phi.weight.clone()
     training = StepOneTraining(
-        steps=1000, warmup_steps=501, batch=2, crops=((20, 1.0),), told_windows=64
+        steps=1000,
+        warmup_steps=501,
+        batch=2,
+        crops=((20, 1.0),),
+        told_windows=64,
+        component_windows=500,
     )
     clock()
     pool, bank = many_patterns(), four_captions(8)

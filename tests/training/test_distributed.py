@@ -6,8 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -15,7 +17,7 @@ import torch
 
 from spresso_cli.errors import UsageError
 from spresso_cli.models.dit import TextCondition
-from spresso_cli.training import acceleration, distributed
+from spresso_cli.training import acceleration, distributed, run
 from spresso_cli.training.config import Settings
 from spresso_cli.training.stored import checkpoints
 from tests.training.conftest import curve, four_captions, four_patterns
@@ -34,11 +36,14 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from tests.training.test_distributed import bench, run_all
+from tests.training.test_distributed import bench, finish_by_clocks_of_its_own, run_all, save_slowly
 from spresso_cli.training import distributed
+sounds, folder = map(Path, sys.argv[1:])
 with distributed.group(torch.device("cpu")):
     assert distributed.size() == 2
-    run_all(bench(Path(sys.argv[1])), Path(sys.argv[2]))
+    run_all(bench(sounds), folder)
+    save_slowly(folder / "slow")
+    finish_by_clocks_of_its_own(folder / "finished")
 print(*(Path(thread, "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()))
 """
 
@@ -88,16 +93,82 @@ def in_two_processes(*arguments: object) -> list[subprocess.CompletedProcess[str
     ]
 
 
-def test_two_processes_have_the_losses_of_one(sounds: Path, tmp_path: Path) -> None:
-    for process in in_two_processes("-c", SCRIPT, sounds, tmp_path / "two"):
-        assert process.returncode == 0, process.stderr
-        assert "gloo" not in process.stdout  # a thread of the group left behind can abort the exit
-    run_all(bench(sounds), tmp_path / "one")
+def one_step(folder: Path, **box: object) -> run.Run:
+    model = torch.nn.Linear(2, 2)
+    return run.Run(folder, {"m": model}, torch.optim.SGD(model.parameters(), 0.1), **box)
+
+
+def save_slowly(folder: Path) -> None:
+    """Train one step and print how many checkpoints there are then."""
+    written = run.save_file
+
+    def slow(*arguments: object, **named: object) -> None:
+        time.sleep(1.0)
+        written(*arguments, **named)
+
+    with mock.patch.object(run, "save_file", slow):
+        box = one_step(folder, steps=1, minutes=None)
+        while box.wants_more():
+            box.finish_step({"loss": 0.0})
+    print("checkpoints", len(checkpoints(folder)))
+
+
+def finish_by_clocks_of_its_own(folder: Path) -> None:
+    """Print the progress of every step of a box that ends its schedule."""
+    now = iter(range(0, 1_000_000, 1 + distributed.rank()))  # one clock is twice as fast
+    clock = SimpleNamespace(monotonic=lambda: float(next(now)), time=lambda: 0.0)
+    with mock.patch.object(run, "time", clock):
+        box = one_step(folder, steps=1000, minutes=0.5, finish=True, log_every=5)
+        while box.wants_more():
+            print("progress", box.progress)
+            box.finish_step({"loss": 0.0})
+        print("progress", box.step, box.progress)
+
+
+Pair = tuple[Path, list[subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture(scope="module")
+def pair(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """What two processes wrote and said."""
+    folder = tmp_path_factory.mktemp("two")
+    processes = in_two_processes("-c", SCRIPT, sounds, folder)
+    assert [process.returncode for process in processes] == [0, 0], processes[0].stderr
+    return folder, processes
+
+
+def test_two_processes_have_the_losses_of_one(pair: Pair, sounds: Path, tmp_path: Path) -> None:
+    folder, _ = pair
+    run_all(bench(sounds), tmp_path)
     for stage, names in NUMBERS.items():
         for name in names:
-            one, two = (curve(tmp_path / n / stage / "log.csv", name) for n in ("one", "two"))
+            one, two = (curve(where / stage / "log.csv", name) for where in (tmp_path, folder))
             assert one
             assert one == pytest.approx(two, rel=2e-3), (stage, name)
+
+
+def test_a_group_leaves_no_thread_behind(pair: Pair) -> None:
+    """One of them can abort the exit."""
+    for process in pair[1]:
+        assert "python" in process.stdout
+        assert "gloo" not in process.stdout
+
+
+def test_processes_that_finish_a_schedule_agree_on_its_progress(pair: Pair) -> None:
+    """Or their learning rates, and with them their weights, would drift apart."""
+    first, second = (
+        [line for line in process.stdout.splitlines() if line.startswith("progress")]
+        for process in pair[1]
+    )
+    assert first == second
+    assert len(first) > 10
+    assert first[-1].endswith(" 1.0")
+
+
+def test_nobody_goes_on_before_the_last_checkpoint_is_there(pair: Pair) -> None:
+    """A stage's next step reads it, in every process."""
+    for process in pair[1]:
+        assert "checkpoints 1\n" in process.stdout
 
 
 def test_the_same_command_trains_in_two_processes(sounds: Path, tmp_path: Path) -> None:
@@ -114,62 +185,6 @@ def test_the_same_command_trains_in_two_processes(sounds: Path, tmp_path: Path) 
 def as_process(rank: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "size", lambda: count)
     monkeypatch.setattr(distributed, "rank", lambda: rank)
-
-
-WAITING = """
-import sys, time
-from pathlib import Path
-import torch
-from torch import nn
-from spresso_cli.training import distributed, run
-written = run.save_file
-def slow(*arguments, **named):
-    time.sleep(1.0)
-    written(*arguments, **named)
-run.save_file = slow
-with distributed.group(torch.device("cpu")):
-    model = nn.Linear(2, 2)
-    one = run.Run(Path(sys.argv[1]), {"m": model}, torch.optim.SGD(model.parameters(), 0.1), steps=1,
-                  minutes=None, seed=0, ema_sigma=0.05)
-    while one.wants_more():
-        one.finish_step({"loss": 0.0})
-    assert run.checkpoints(Path(sys.argv[1]))
-"""
-
-
-FINISHING = """
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-import torch
-from torch import nn
-from spresso_cli.training import distributed, run
-with distributed.group(torch.device("cpu")):
-    now = iter(range(0, 1_000_000, 1 + distributed.rank()))  # one clock is twice as fast
-    run.time = SimpleNamespace(monotonic=lambda: float(next(now)), time=lambda: 0.0)
-    model = nn.Linear(2, 2)
-    one = run.Run(Path(sys.argv[1]), {"m": model}, torch.optim.SGD(model.parameters(), 0.1),
-                  steps=1000, minutes=0.5, finish=True, log_every=5)
-    while one.wants_more():
-        print(one.progress)
-        one.finish_step({"loss": 0.0})
-    print(one.step, one.progress)
-"""
-
-
-def test_processes_that_finish_a_schedule_agree_on_its_progress(tmp_path: Path) -> None:
-    """Or their learning rates, and with them their weights, would drift apart."""
-    first, second = in_two_processes("-c", FINISHING, tmp_path)
-    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
-    assert first.stdout == second.stdout
-    assert len(first.stdout.splitlines()) > 10
-    assert first.stdout.endswith(" 1.0\n")
-
-
-def test_nobody_goes_on_before_the_last_checkpoint_is_there(tmp_path: Path) -> None:
-    """A stage's next step reads it, in every process."""
-    for process in in_two_processes("-c", WAITING, tmp_path):
-        assert process.returncode == 0, process.stderr
 
 
 def test_shares_are_the_rows_of_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
