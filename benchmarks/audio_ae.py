@@ -4,11 +4,11 @@
 
 Protocol: clips cut to 5 s (shorter ones as they are: zeros behind them would be easy), mono,
 48 kHz, scaled to the peak that the codec encodes at (0.5), coded to 128 latents at 100 Hz and back
-in float32, no quantisation of anything, phases from noise where the codec takes them from it. SI-SDR
-is zero-mean over the whole clip; ms-mel is the sum over DAC's seven scales of the mean |log10 mel|
-difference; the error above 8 kHz and of loudness are levels of the output less those of the clip,
-as a mean (bias) and as a mean of magnitudes. The first row is the untrained linear path: the
-lowest 128 MDCT bins, 0 to 6.4 kHz.
+in float32, no quantisation of anything, phases from noise where the codec takes them from it.
+SI-SDR is zero-mean over the whole clip; ms-mel is the sum over DAC's seven scales of the mean
+|log10 mel| difference; the error above 8 kHz and of loudness are levels of the output less those of
+the clip, as a mean (bias) and as a mean of magnitudes. The first row is the untrained linear path:
+the lowest 128 MDCT bins, 0 to 6.4 kHz.
 """
 
 from __future__ import annotations

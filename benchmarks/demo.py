@@ -104,7 +104,7 @@ def table(results: list[Result]) -> Table:
 
 
 def level_db(sound: np.ndarray) -> np.ndarray:
-    """[n, channels] -> magnitude of the channels' mean, [WINDOW // 2 + 1, frames]; 0 dB: full scale."""
+    """[n, channels] -> dB of full scale of the channels' mean, [WINDOW // 2 + 1, frames]."""
     mono = np.pad(sound.mean(axis=1), (0, WINDOW))
     frames = np.lib.stride_tricks.sliding_window_view(mono, WINDOW)[::HOP]  # [frames, WINDOW]
     taper = np.hanning(WINDOW)

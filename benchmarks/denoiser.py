@@ -8,9 +8,9 @@ them, the same noise in every row. Error of F, the network inside the EDM precon
 number of a latent; an F that is always 0 has the latents' mean power at high levels, which is more
 than 1 where some of them are levels of high bands. `nothing`: neither
 caption nor codes; `caption`: the clip's own; `z`: a frame rate's continuous z; `codes`: z as all
-of its codebooks say it. A frame rate sees the beginning of each crop that holds whole windows. Where
-z tells deviations (spresso_cli/models/deviations.py), latents are in units of these in all rows of the
-frame rate, and silent frames hardly count.
+of its codebooks say it. A frame rate sees the beginning of each crop that holds whole windows.
+Where z tells deviations (spresso_cli/models/deviations.py), latents are in units of these in all
+rows of the frame rate, and silent frames hardly count.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     python benchmarks/fuzz_container.py [--cases 100000] [--seed 0]
 
 Half of the files get a correct checksum after the damage, and half of these the length that their
-header calls for, so that the doors behind these checks are tried, too. A file must be read, and then be exactly what the writer makes of what was read, or be refused
-with CorruptStream or UnsupportedStream; anything else stops the run with the seed of the case.
+header calls for, so that the doors behind these checks are tried, too. A file must be read, and
+then be exactly what the writer makes of what was read, or be refused with CorruptStream or
+UnsupportedStream; anything else stops the run with the seed of the case.
 """
 
 from __future__ import annotations

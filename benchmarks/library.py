@@ -69,7 +69,7 @@ def batch(place: Place) -> list[Row]:
 
 
 def accounted(source: Path, target: Path, suffix: str, record: Path, verb: str) -> Row:
-    """How many files of `source` are done by the report and have their output; others end the run."""
+    """How many files of `source` are done, by report and by output; others end the run."""
     wanted = {path.relative_to(source).with_suffix(suffix) for path in files(source)}
     made = {path.relative_to(target) for path in files(target)}
     records, damaged = report.merge([record])
@@ -243,7 +243,7 @@ def main() -> None:
 
 
 def merged(table: Table, rows: list[Row], folder: Path | None) -> Table:
-    """The table with the new rows of a part; with a folder, the one that lies there, written again."""
+    """The table with the new rows of a part; with a folder, that one is written again."""
     before: Sequence[Row] = table.rows
     path = None if folder is None else folder / "library.csv"
     if path is not None and path.exists():

@@ -102,7 +102,7 @@ def concatenate(clips: list[Path], target: Path, minutes: float) -> None:
 
 
 def seams(coded: Path) -> tuple[set[int], set[int]]:
-    """Latent frames of a mono 48 kHz `.spr` file: where windows of the codec end, where codes do."""
+    """Latent frames of a mono 48 kHz `.spr` file: where its windows end, where codes do."""
     with open(coded, "rb") as file:
         stream = spr.load(file, max_seconds=None)
     pool, frames = stream.profile.pool, stream.frames

@@ -1,12 +1,13 @@
 """Sixteen captions through `spresso generate`: their spectrograms, and whether the words mattered.
 
-    python benchmarks/prompts.py [--pack NAME|DIR] [--seconds 4] [--guidance 3] --output benchmarks/results
+    python benchmarks/prompts.py [--pack NAME|DIR] [--seconds 4] [--guidance 3]
+        --output benchmarks/results
 
 Protocol: one sound for each caption with the same seed, hence the same noise: what differs between
-them is the caption's doing. The pack's own CLAP ranks the sixteen captions for each sound by cosine,
-after the mean of the sounds and that of the captions were taken away; 1 is the caption it was made
-from, chance is on average 8.5. Writes prompts.csv and prompts.png (extra: plot), one panel for each
-caption, down to 80 dB below its loudest point.
+them is the caption's doing. The pack's own CLAP ranks the sixteen captions for each sound by
+cosine, after the mean of the sounds and that of the captions were taken away; 1 is the caption it
+was made from, chance is on average 8.5. Writes prompts.csv and prompts.png (extra: plot), one panel
+for each caption, down to 80 dB below its loudest point.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def main() -> None:
     head = (
         f"pack {info.name}: {len(rows)} captions, {options.seconds:g} s, {solver.sampler} with "
         f"{solver.steps} steps, guidance {solver.guidance:g}, seed {options.seed}; "
-        f"mean rank {rank.mean():.1f} (chance 8.5), own caption first {(rank == 1).mean():.2f} (0.06)"
+        f"mean rank {rank.mean():.1f} (chance 8.5), "
+        f"own caption first {(rank == 1).mean():.2f} (0.06)"
     )
     support.publish("prompts", head, Table(COLUMNS, tuple(rows)), options)
     if options.output is not None:

@@ -6,8 +6,8 @@ Every clip is cut or zero-padded to 5 s, mixed to mono at 48 kHz, coded, decoded
 48 kHz and measured by the same code as `spresso evaluate`. Known codec delays are removed. Rates
 are averages over all clips: payload counts codes alone, file counts every byte. Beside our rates
 stand their bounds: sound not held to the envelope of its codes, white noise held to it, z of each
-frame rate without quantisation, and the AudioAE alone. Peers that are not installed are skipped with
-a line; neural ones need their weights in --weights.
+frame rate without quantisation, and the AudioAE alone. Peers that are not installed are skipped
+with a line; neural ones need their weights in --weights.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@
 Protocol: z of random crops of the corpus's training and dev clips (its manifest's split; the
 training ones a second time with augmentation), by the encoder of a pack or of a run, drawn as step
 2 of training draws them and, where filters lie around the quantiser, behind the first of them; a
-run's latents are those that it keeps. Every quantiser of one line of the learning curve is made from the same
-first training vectors; the pack's or run's own QINCo2 is the exception and has no number there.
-RVQ and iRVQ are k-means codebooks (training/rvq.py, training/irvq.py). MSE is per dimension in
-original units, on held-out vectors; relative: over their variance. With a beam, every number of
-codebooks M is searched anew, because the beginning of a longer winner is not the best short code.
-Perplexity is that of codebook M in the code of full length (and cannot exceed the number of
-held-out vectors). Encode and decode times are ratios to greedy RVQ on the same vectors at full
-length, each measured right after it.
+run's latents are those that it keeps. Every quantiser of one line of the learning curve is made
+from the same first training vectors; the pack's or run's own QINCo2 is the exception and has no
+number there. RVQ and iRVQ are k-means codebooks (training/rvq.py, training/irvq.py). MSE is per
+dimension in original units, on held-out vectors; relative: over their variance. With a beam, every
+number of codebooks M is searched anew, because the beginning of a longer winner is not the best
+short code. Perplexity is that of codebook M in the code of full length (and cannot exceed the
+number of held-out vectors). Encode and decode times are ratios to greedy RVQ on the same vectors at
+full length, each measured right after it.
 """
 
 from __future__ import annotations
@@ -277,8 +277,9 @@ def main() -> None:
     some.sort(key=lambda r: (r["frame_rate"], r["codebooks"]))
     head = (
         f"z of {where.name} on {options.corpus.name}: {options.held_out} held-out vectors of "
-        f"{len(spared)} clips, trained on {len(trained_on)}; k-means on up to {options.baseline_vectors} "
-        f"vectors; QINCo2 with A = {next(iter(where.configs.values())).shortlist}"
+        f"{len(spared)} clips, trained on {len(trained_on)}; "
+        f"k-means on up to {options.baseline_vectors} vectors; "
+        f"QINCo2 with A = {next(iter(where.configs.values())).shortlist}"
     )
     wide = support.every_column(rows)
     support.publish("quantizers", head, Table(COLUMNS, tuple(some)), options, wide)
@@ -301,7 +302,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=12, help="of k-means")
     parser.add_argument("--fresh-steps", type=int, default=0, help="of a QINCo2 trained here")
     parser.add_argument("--beams", type=int, nargs="*",
-                        help="B of RVQ and QINCo2; the first is the yardstick; default: QINCo2's")  # fmt: skip
+                        help="B of RVQ and QINCo2, yardstick first; default: QINCo2's")  # fmt: skip
     parser.add_argument("--codebooks", type=int, nargs="*", help="M that are printed beside all")
     parser.add_argument("--depth", type=int, metavar="M", help="at most so many codebooks")
     parser.add_argument("--no-irvq", action="store_true", help="RVQ is the only baseline")

@@ -3,10 +3,10 @@
     python benchmarks/rate_curve.py --clips DIR [--frame-rates 1 11] [--codebooks 1 2 4 8 12 25]
         [--steps N] [--limit N] --output benchmarks/results
 
-Protocol: that of `quality.py`: clips cut or zero-padded to 5 s, mono at 48 kHz, measured by the code
-of `spresso evaluate`. A code of M codebooks is the best one of its length, searched with M steps;
-the decoder is the same for all. Rates are nominal payload rates of a channel; the CSV has what the
-files of these clips weigh too. Bounds, dashed in the picture: z of each frame rate without
+Protocol: that of `quality.py`: clips cut or zero-padded to 5 s, mono at 48 kHz, measured by the
+code of `spresso evaluate`. A code of M codebooks is the best one of its length, searched with M
+steps; the decoder is the same for all. Rates are nominal payload rates of a channel; the CSV has
+what the files of these clips weigh too. Bounds, dashed in the picture: z of each frame rate without
 quantisation in the colour of its curve, and the AudioAE alone.
 """
 

@@ -3,11 +3,11 @@
     python benchmarks/sequences.py --corpus DIR --pack NAME [--pack OTHER]
         --output benchmarks/results
 
-Protocol: z of random crops of five seconds of the clips of one split of the corpus, by each pack's encoders.
-Relative MSE: squared error of z over its variance, both summed over channels. "Apart": the code of every window is the best for
-that window alone; "together": as files are written, where filters lie around the quantiser and codes
-are chosen again to make up for their neighbours' errors. The time is that of choosing them together over
-apart, measured back to back on the same sequences.
+Protocol: z of random crops of five seconds of the clips of one split of the corpus, by each pack's
+encoders. Relative MSE: squared error of z over its variance, both summed over channels. "Apart":
+the code of every window is the best for that window alone; "together": as files are written, where
+filters lie around the quantiser and codes are chosen again to make up for their neighbours' errors.
+The time is that of choosing them together over apart, measured back to back on the same sequences.
 """
 
 from __future__ import annotations

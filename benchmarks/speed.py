@@ -1,4 +1,4 @@
-"""How fast and how large: cold and warm, by device, rate, steps and batch, beside a peer in one run.
+"""How fast and how large: cold and warm, by device, rate, steps and batch, beside a peer.
 
     python benchmarks/speed.py [--device cpu] [--rates 0.096 1.32] [--steps 4 16] [--batches 1 8]
 

@@ -1,4 +1,4 @@
-"""Start-up time: spresso's instant commands beside `import typer, rich`, the floor of any such tool.
+"""Start-up time: spresso's instant commands beside `import typer, rich`, the floor of such tools.
 
     python benchmarks/startup.py [--runs N]
 

@@ -8,8 +8,8 @@ with one seed by every setting. Heun runs over the pack's range of noise levels,
 samplers over every range asked for. Evaluations are calls of the network for one window: guidance
 doubles them. MS-mel and the level error compare a decode with its source; "to Heun" is the MS-mel
 distance from the decode by the most Heun steps at the same guidance, the error of the solver alone.
-A sound that is held to the envelope of its codes hides much of what the solver does: `left` shows it.
-Cosine and first among 20 are `resemblance.py`'s: equal loudness, the sources' mean removed.
+A sound that is held to the envelope of its codes hides much of what the solver does: `left` shows
+it. Cosine and first among 20 are `resemblance.py`'s: equal loudness, the sources' mean removed.
 Seconds are of all clips; the ratio is measured on `--timed` clips, each setting right after
 16 Heun steps without guidance, so that a busy machine slows both.
 """
@@ -159,7 +159,8 @@ def main() -> None:
             )
             print(f"{profile.kbps:g} kbps, {setting}: {seconds:.2f} s", file=sys.stderr, flush=True)
         codec.pack = info
-    head += f"\ncosine and first among 20 on {embedders[0].name} embeddings, chance {rows[0]['chance']:.3f}"
+    head += f"\ncosine and first among 20 on {embedders[0].name} embeddings, "
+    head += f"chance {rows[0]['chance']:.3f}"
     wide = support.every_column(rows)
     support.publish("steps", head, Table(COLUMNS, tuple(rows)), options, wide)
     if options.plot:
@@ -244,7 +245,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--envelope", nargs="+", choices=("held", "left"), default=["held"],
                         help="whether sounds are held to the envelope of their codes")  # fmt: skip
     parser.add_argument("--ranges", type=_range, nargs="*", metavar="LOW:HIGH",
-                        help="noise levels of the multistep samplers; default: the pack's")  # fmt: skip
+                        help="noise levels of multistep samplers; default: the pack's")  # fmt: skip
     parser.add_argument("--timed", type=int, default=4, help="clips that the ratio is timed on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", action="store_true", help="draw steps.png too (extra plot)")

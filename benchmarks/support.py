@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: clips of one length, codes and decodes by the batch, the report."""
+"""What the scripts share: clips of one length, codes and decodes in batches, the report."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def samples_of(decoded: Decoded) -> np.ndarray:
         decoded.close()
 
 
-# Linux counts to a process what its parent has ever had in use at once. So the parent of one that is
-# measured is small.
+# Linux counts to a process what its parent has ever had in use at once. So the parent of one that
+# is measured is small.
 _LAUNCHER = """
 import os, sys, time
 start = time.perf_counter()

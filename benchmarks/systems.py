@@ -121,7 +121,7 @@ def by_low_pass(clips: Clips, cutoff: float) -> CodedClips:
 
 
 def peers(specs: str, weights: Path | None, clips: Clips) -> Iterator[tuple[Peer, CodedClips]]:
-    """Other codecs `codec:kbps,...` on the clips; one that cannot run here is skipped with a line."""
+    """Other codecs `codec:kbps,...` on the clips; what cannot run here is skipped with a line."""
     for spec in filter(None, specs.split(",")):
         try:
             other = peer(spec, weights)

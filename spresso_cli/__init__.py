@@ -1,4 +1,4 @@
-"""spresso: a neural sound-effect codec (S-PRESSO); `Codec` is the Python API, `spresso` the command.
+"""spresso: a neural sound-effect codec (S-PRESSO); `Codec` is the API, `spresso` the command.
 
     from spresso_cli import Codec
 

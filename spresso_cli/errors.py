@@ -1,4 +1,4 @@
-"""The one exception hierarchy of spresso; each class carries its exit code (format_spec.md, section 9).
+"""The one exception hierarchy of spresso; each class has its exit code (format_spec.md, section 9).
 
 Messages are one line of text that names what is wrong and what to do about it; whoever knows the
 file's name puts it in front. Anything that is not a `SpressoError` is a defect of the program.

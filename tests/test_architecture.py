@@ -1,4 +1,4 @@
-"""The layout of the project as assertions: who may import whom, what stays free of torch, house style.
+"""The layout of the project as assertions: who imports whom, what is free of torch, house style.
 
 The checks read syntax trees and import nothing, so they also cover code that needs a GPU to run.
 """

@@ -1,7 +1,7 @@
 """What the header of a file says of its chunks and its sound, which may be more than there is.
 
-RIFF, RF64 and AIFF files consist of chunks, and so do those of Wave64; AU has a header alone. What a
-broken copy leaves of such a file reads like a shorter sound.
+RIFF, RF64 and AIFF files consist of chunks, and so do those of Wave64; AU has a header alone. What
+a broken copy leaves of such a file reads like a shorter sound.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def chunks(file: BinaryIO, layout: Layout) -> Iterator[tuple[bytes, int, int]]:
 
 
 def ratio(file: BinaryIO) -> float:
-    """Returns the declared length of a file's sound in lengths of what is there; 1.0 for a whole one.
+    """Returns the declared length of a file's sound in lengths of what is there; 1.0: whole.
 
     Lengths that programs write when they do not know any are no declaration.
     """
@@ -102,6 +102,6 @@ def _sound(file: BinaryIO) -> tuple[int, int]:
 
 
 def _is_placeholder(size: int) -> bool:
-    """Whether a length is what is written into pipes: the most that 31, 32 or more bits can hold, or
-    a little less to leave room for the header."""
+    """Whether a length is what is written into pipes: the most that 31, 32 or more bits can hold,
+    or a little less to leave room for the header."""
     return (size + 0x10000) & 0x7FFFFFFF <= 0x10000

@@ -23,7 +23,7 @@ QUIETEST = 1e-9  # of a band's magnitude, far below any sound
 
 
 def shortfall(peak: np.ndarray, wanted: float) -> np.ndarray:
-    """Returns by how much each channel's peak [C] is too low, dB; 0 where it is not, and of silence."""
+    """Returns by how much each channel's peak [C] is too low, dB; 0 where it is not."""
     missing = 20 * np.log10(wanted / np.where(peak > 0, peak, wanted))
     return missing.clip(min=0.0)
 
@@ -79,7 +79,7 @@ class _Spectra:
         self._to_bins = np.stack([np.interp(np.arange(bins), centres, row) for row in rows])
 
     def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Views [k <= 64, C, size] of a sound in blocks; the first window ends with its first hop."""
+        """Views [k <= 64, C, size] of a sound in blocks; the first ends with its first hop."""
         hop, before = self.hop, (OVERLAP - 1) * self.hop
         held = None
         for block in blocks:

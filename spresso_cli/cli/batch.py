@@ -1,4 +1,4 @@
-"""What compress and decompress have in common: from the options to the jobs, from results to exit."""
+"""What compress and decompress have in common: from options to jobs, from results to exit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`spresso bundle`, `unbundle` and `list`: many `.spr` files in one `.sprb` (format_spec.md, 13)."""
+"""`spresso bundle`, `unbundle` and `list`: many `.spr` files in a `.sprb` (format_spec.md, 13)."""
 
 from __future__ import annotations
 

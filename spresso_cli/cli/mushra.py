@@ -1,4 +1,4 @@
-"""`spresso mushra export` and `analyse`: a BS.1534 listening test for webMUSHRA, and its results."""
+"""`spresso mushra export` and `analyse`: a BS.1534 listening test, and its results."""
 
 from __future__ import annotations
 

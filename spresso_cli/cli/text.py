@@ -43,7 +43,7 @@ def clock(seconds: float) -> str:
 
 
 def kbps(rate: float) -> str:
-    """A bitrate with the digits that tell 0.096 from 0.115: `0.096 kbps`, `16 kbps`, `12288 kbps`."""
+    """A bitrate with the digits that tell 0.096 from 0.115: `0.096 kbps`, `12288 kbps`."""
     return f"{rate:.4g} kbps" if rate < 1000 else f"{rate:.0f} kbps"
 
 

@@ -51,9 +51,9 @@ Finish = Annotated[
     bool,
     typer.Option(
         "--finish",
-        help="Bring the schedule (learning rates, phases) to its end within --minutes, skipping the "
-        "steps that there is no time for. Nothing is trained after that, unless the configuration "
-        "gets more steps.",
+        help="Bring the schedule (learning rates, phases) to its end within --minutes, skipping "
+        "the steps that there is no time for. Nothing is trained after that, unless the "
+        "configuration gets more steps.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every random choice.")]
@@ -124,8 +124,8 @@ def _simple(stage: str, summary: str, more: str = "") -> None:
     ) -> None:
         terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
         _train(
-            terminal, stage, corpus, run, config, minutes, finish, device, seed, origin, (), compile,
-            plot,
+            terminal, stage, corpus, run, config, minutes, finish, device, seed, origin, (),
+            compile, plot,
         )  # fmt: skip
 
 
@@ -163,7 +163,8 @@ _simple("clap", "Captions and sounds in one space: the text condition and an emb
 _simple("dit", "The base model: latents from captions. Needs audio-ae and clap.")
 _by_rate("autoencoder", "Step 1: latent encoders and the decoder's condition. Needs dit.",
          "  spresso train autoencoder sounds --run my-model --frame-rate 1 --frame-rate 11\n"
-         "  spresso train autoencoder sounds --run more --config adapt --from preview4 --frame-rate 5\n")  # fmt: skip
+         "  spresso train autoencoder sounds --run more --config adapt --from preview4 "
+         "--frame-rate 5\n")  # fmt: skip
 _by_rate("quantizer", "Step 2: QINCo2 on the encoders' output. Needs autoencoder.",
          "  spresso train quantizer sounds --run my-model --frame-rate 1\n")  # fmt: skip
 _by_rate("finetune", "Step 3: the decoder on quantised latents. Needs quantizer.",
@@ -241,8 +242,8 @@ def keep_averages(
 ) -> None:
     """Keep of a stage what later ones need: its averaged weights, in small files.
 
-    Copied into another model's folder, DIR/STAGE serves later stages like a checkpoint, and the stage
-    itself goes on from there with fresh optimisers.
+    Copied into another model's folder, DIR/STAGE serves later stages like a checkpoint, and the
+    stage itself goes on from there with fresh optimisers.
     """
     from spresso_cli.errors import UsageError
     from spresso_cli.library.outputs import refuse_existing

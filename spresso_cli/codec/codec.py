@@ -162,8 +162,8 @@ class Codec:
                 knows it.
             variety: how far that envelope follows the seed, 0 to 1: of what the codes leave open,
                 the share that is filled in.
-            max_seconds: a longer sound is refused: a few bytes can stand for a day of silence. None:
-                no limit but the format's.
+            max_seconds: a longer sound is refused: a few bytes can stand for a day of silence.
+                None: no limit but the format's.
 
         Returns:
             float32 `[n, C]` in -1..1, exactly the source's samples, and its rate in Hz.
@@ -247,7 +247,7 @@ class Codec:
         )
 
     def _pack_of(self, header: Header) -> PackInfo:
-        """The pack whose weights made a sound: another one than this codec's only if nobody chose it.
+        """The pack whose weights made a sound: not this codec's only if nobody chose that.
 
         Raises MissingPack.
         """
@@ -315,8 +315,8 @@ class Codec:
         seed: int,
         z: Excerpts | None,
     ) -> Performance:
-        """Latents of one sound `[C, n, 128]`, piece by piece, as the sound that its header describes;
-        held to the envelope of z where that is given.
+        """Latents of one sound `[C, n, 128]`, piece by piece, as the sound that its header
+        describes; held to the envelope of z where that is given.
 
         Raises OutOfMemory, and OutputError where the temporary file cannot be written.
         """

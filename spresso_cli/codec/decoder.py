@@ -222,8 +222,8 @@ class LatentDecoder:
         return Told(*(_as_long_as(length, part[0]) for part in adapter.deviations(z[None])))
 
     def _levels(self, z: Tensor, length: int) -> Tensor:
-        """The last latents of a stretch, as z `[n, 64]` tells them, `[length, levels]`. Without levels,
-        `[length, 0]`."""
+        """The last latents of a stretch, as z `[n, 64]` tells them, `[length, levels]`. Without
+        levels, `[length, 0]`."""
         envelope = self.models.envelope
         if envelope is None or not envelope.config.levels:
             return z.new_zeros(length, 0)
@@ -243,8 +243,8 @@ class LatentDecoder:
         return lambda begin, stop: torch.stack([self.z(row, begin, stop) for row in channels])
 
     def performed(self, channels: np.ndarray, variety: float, seed: int) -> Excerpts:
-        """`excerpts` of codes `[C, frames, M]` as a seed's performance has them, for a pack that has
-        an envelope."""
+        """`excerpts` of codes `[C, frames, M]` as a seed's performance has them, for a pack that
+        has an envelope."""
         whitening, codebooks = self.models.quantizer.whitening, channels.shape[2]
         z, envelope = self.excerpts(channels), self.models.envelope
         return performed(z, envelope, whitening, codebooks, variety, seed)

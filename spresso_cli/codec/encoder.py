@@ -64,7 +64,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class _Task:
-    """One window of one sound: `pcm` float32 `[coded, samples]`, `lead` latent frames of context."""
+    """One window of one sound: `pcm` float32 `[coded, samples]`, `lead` frames of context."""
 
     sound: Sound
     window: EncoderWindow

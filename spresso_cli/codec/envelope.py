@@ -51,7 +51,8 @@ def performed(
     Args:
         whitening: the filters around the quantiser: its errors, and so the noise that stands for
             them, go through the one behind.
-        variety: of what such codes leave open, where the pack knows it, the share that is filled in.
+        variety: of what such codes leave open, where the pack knows it, the share that is filled
+            in.
     """
     if not variety or codebooks > len(envelope.spread):
         return z

@@ -1,8 +1,8 @@
 """Text to sound with the base DiT: what the decoder knows before any code arrives (S-PRESSO 2.2).
 
 The same noise field, samplers and overlapping windows as in decoding; the condition is a caption
-alone, and no frame rate's adapter takes part. That suits a DiT which has never been without one as well:
-captions of such a pack rank higher with the bare DiT than with an adapter's null.
+alone, and no frame rate's adapter takes part. That suits a DiT which has never been without one as
+well: captions of such a pack rank higher with the bare DiT than with an adapter's null.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Generator:
 
     @classmethod
     def load(cls, pack: PackInfo, device: str = "auto") -> Generator:
-        """Read a pack's networks; raises BadPack for a damaged one, OutOfMemory where they do not fit."""
+        """Read a pack's networks; raises BadPack if it is damaged, OutOfMemory."""
         place = resolve_device(device)
         lowest = pack.families[min(pack.families)]
         highest = torch.zeros(0)

@@ -21,7 +21,7 @@ CHUNK_FRAMES = 500  # latent frames that the AudioAE decodes at a time
 
 
 class Performance:
-    """One decoded sound (`Decoded` of the protocol): spooled at network level, levelled on reading."""
+    """A decoded sound (`Decoded` of the protocol): spooled at network level, levelled when read."""
 
     def __init__(self, header: Header, blocks: Iterable[np.ndarray]):
         """`blocks` float32 `[n, coded channels]` at the source rate, together `samples` long."""

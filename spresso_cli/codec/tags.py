@@ -1,7 +1,7 @@
 """The digest of a set of weights, whose first bytes are their tag (format_spec.md, 4.5).
 
-SHA-256 over a canonical form. It covers names, types, shapes and stored values, and nothing of the files that hold them: the same
-tensors spread over other files, in another order, have the same tag.
+SHA-256 over a canonical form. It covers names, types, shapes and stored values, and nothing of the
+files that hold them: the same tensors spread over other files, in another order, have the same tag.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def load_encoder(pack: PackInfo, family: FamilyInfo) -> LatentEncoder:
 
 
 def fine_bands(pack: PackInfo) -> int:
-    """How many fine bands the log-mels of a pack's encoders need to have; 0: no encoder uses any."""
+    """How many fine bands the log-mels of a pack's encoders need; 0: no encoder uses any."""
     configs = (
         config_of(LatentEncoderConfig, family.encoder, f"{family.folder} encoder")
         for family in pack.families.values()

@@ -1,4 +1,4 @@
-"""The index of a bundle: groups of clips that share a header, names front-coded (format_spec.md, 13).
+"""The index of a bundle: clips grouped by their header, names front-coded (format_spec.md, 13).
 
 Index bytes come from strangers. Every loop here ends with the bytes it reads, and what it keeps of
 a clip is its name and two integers; the rest is parsed again when the clip is asked for.

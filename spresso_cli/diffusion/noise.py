@@ -33,7 +33,7 @@ def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -
 
 
 def variation_noise(seed: int, start: int, frames: int, channels: int) -> np.ndarray:
-    """Draws standard normal noise for what the codes of code frames leave open, in a field of its own.
+    """Draws standard normal noise for what codes leave open, in a field of its own.
 
     Args and raises: as in `latent_noise`, with code frames in the place of latent frames.
 

@@ -1,8 +1,8 @@
 """BirdNET from the user's own TFLite file: a network that others trained, and not for codecs.
 
-BirdNET (Kahl et al., 2021) tells 6 500 species and a dozen other sources by a convolutional network on
-spectrograms up to 15 kHz; what its last hidden layer says of a sound carries over to sounds of other
-kinds (Ghani et al., 2023). Its weights are CC BY-NC-SA 4.0 and not ours to ship.
+BirdNET (Kahl et al., 2021) tells 6 500 species and a dozen other sources by a convolutional network
+on spectrograms up to 15 kHz; what its last hidden layer says of a sound carries over to sounds of
+other kinds (Ghani et al., 2023). Its weights are CC BY-NC-SA 4.0 and not ours to ship.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def load_birdnet(path: Path) -> BirdNetEmbedder:
     except ImportError:
         raise UsageError("BirdNET needs ai-edge-litert: pip install 'spresso_cli[eval]'") from None
     try:
-        # The hidden layer is no output of the file, so it has to be kept; the runtime warns of memory.
+        # The hidden layer is no output of the file, so it has to be kept; the runtime warns of
+        # memory.
         interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:

@@ -165,8 +165,8 @@ def loudness_error_db(reference: np.ndarray, estimate: np.ndarray) -> float:
 def fine_detail(x: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """What stands out from the spectral envelope of a signal [n], for `fine_structure`.
 
-    Returns (detail, level), both [T, bins]: the level is the mean magnitude of neighbouring bins of a
-    long-window spectrum, the detail a bin's magnitude over that, less 1.
+    Returns (detail, level), both [T, bins]: the level is the mean magnitude of neighbouring bins of
+    a long-window spectrum, the detail a bin's magnitude over that, less 1.
     """
     spectrum = np.concatenate(list(magnitudes(x, FINE_WINDOW, FINE_HOP)))
     low, high = (round(hz * FINE_WINDOW / rate) for hz in FINE_BAND_HZ)
@@ -183,10 +183,10 @@ def fine_structure(
 ) -> float:
     """Do partials lie where the reference has them? Two results of `fine_detail`.
 
-    The correlation of details where the reference sounds: 1 for the same sound at any level and with
-    any spectral envelope, about 0 for noise instead of tones, for tones of another pitch, and for
-    other noise of the same kind. So it is bounded by how tonal the reference is, and only systems
-    on the same clips can be compared. NaN for a silent reference.
+    The correlation of details where the reference sounds: 1 for the same sound at any level and
+    with any spectral envelope, about 0 for noise instead of tones, for tones of another pitch, and
+    for other noise of the same kind. So it is bounded by how tonal the reference is, and only
+    systems on the same clips can be compared. NaN for a silent reference.
     """
     (detail, level), (other, _) = reference, estimate
     loudest = level.max()

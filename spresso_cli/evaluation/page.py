@@ -59,7 +59,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound and its versions, in the order they are shown; the first one usually is the source."""
+    """A sound and its versions, in the order they are shown; the first usually is the source."""
 
     name: str
     versions: tuple[Version, ...]
@@ -129,6 +129,7 @@ def _row(number: int, index: int, version: Version, picture: bytes, audio: Carri
         samples=len(version.samples),
     ) as sink:
         sink.write(version.samples)
+    sound = _data_uri(f"audio/{audio}", data.getvalue())
     label = escape(version.label)
     detail = f' <span class="detail">{escape(version.detail)}</span>' if version.detail else ""
     key = f"<kbd>{index + 1}</kbd>" if index < 9 else "<kbd>·</kbd>"
@@ -139,7 +140,7 @@ def _row(number: int, index: int, version: Version, picture: bytes, audio: Carri
         f'<div class="strip"><img alt="Spectrogram of {label}" width="{PICTURE_WIDTH}" '
         f'height="{PICTURE_HEIGHT}" src="{_data_uri("image/png", picture)}">'
         f'{_ticks(version.rate)}<span class="playhead"></span></div>\n'
-        f'<audio controls preload="none" src="{_data_uri(f"audio/{audio}", data.getvalue())}"></audio>\n'
+        f'<audio controls preload="none" src="{sound}"></audio>\n'
         "</div>\n"
     )
 

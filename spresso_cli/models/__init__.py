@@ -1,1 +1,1 @@
-"""The networks of spresso, one a file; they import torch and nothing of ours outside this folder."""
+"""The networks of spresso, one a file; they import torch, and nothing of ours from elsewhere."""

@@ -28,8 +28,8 @@ SMOOTHED = 9  # bins (450 Hz) whose powers are averaged where phases are noise
 # Levels are natural logarithms of a band's root mean square bin, from a floor that white noise of
 # -106 dB has. As latents they are brought to about the mean and deviation of training sounds.
 LEVEL_FLOOR, LEVEL_MEAN, LEVEL_STD = 1e-4, -4.0, 2.5
-# In standardised latents they deviate by this, all others by 1: levels then stand out of the same noise
-# four times as far, and a denoiser settles them before the details and four times as exactly.
+# In standardised latents they deviate by this, all others by 1: levels then stand out of the same
+# noise four times as far, and a denoiser settles them before the details and four times as exactly.
 LEVEL_SPREAD = 4.0
 _LOG_MAGNITUDE = 4.0  # what the decoder's logarithms of magnitudes have on top: they start at -4
 
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
 
 
 def mdct_rows(hop: int, rows: int) -> Tensor:
-    """The first `rows` MDCT analysis vectors with sine window, orthonormal, float32 `[rows, 2 hop]`.
+    """The first `rows` vectors of a sine-window MDCT, orthonormal, float32 `[rows, 2 hop]`.
 
     With the same rows transposed as synthesis and overlap-add at `hop`, all `hop` rows
     reconstruct perfectly (Princen-Bradley).
@@ -122,7 +122,8 @@ def high_band_matrices(first: int, bins: int, bands: int) -> tuple[Tensor, Tenso
 
     Returns:
         What takes powers of these bins to the bands' means, `[bins - first, bands]`, and what takes
-        bands to bins, linear between the bands' middles and constant beyond, `[bands, bins - first]`.
+        bands to bins, linear between the bands' middles and constant beyond, `[bands, bins -
+        first]`.
     """
     bin_hz = SAMPLE_RATE / 2 / (bins - 1)
     low, high = (math.log1p(hz / 700) for hz in (first * bin_hz, SAMPLE_RATE / 2))
@@ -260,8 +261,8 @@ class AudioAE(nn.Module):
         high = levels @ self.to_bins + shape
         if self.config.noise_from is None:
             return high
-        # Losses on logarithms make noise too quiet, its mean being above its median: the network has
-        # a say in the shape of a band, not in its power.
+        # Losses on logarithms make noise too quiet, its mean being above its median: the network
+        # has a say in the shape of a band, not in its power.
         own = _power(high) @ self.to_bands
         wanted = _power(levels) - LEVEL_FLOOR**2  # silence is silent
         wrong = wanted.clamp(min=1e-20).log() - own.clamp(min=1e-20).log()
@@ -284,8 +285,8 @@ class AudioAE(nn.Module):
             x: float32 `[B, n]` at 48 kHz, n a positive multiple of 480 (zero-pad the end).
 
         Returns:
-            float32 `[B, n / 480, 128]`, zero mean and unit std per channel over training sound; levels
-            have a std of `LEVEL_SPREAD`.
+            float32 `[B, n / 480, 128]`, zero mean and unit std per channel over training sound;
+            levels have a std of `LEVEL_SPREAD`.
         """
         return (self.encode_raw(x) - self.latent_mean) / self.latent_std
 

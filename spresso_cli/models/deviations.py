@@ -1,12 +1,12 @@
-"""How large every latent is, as z tells it: what the diffusion network need not find (beyond the paper).
+"""How large every latent is, as z tells it: what the network need not find (beyond the paper).
 
-z describes the envelope of its window, and a linear map knows which (envelope.py). AudioAE latents are
-about as large as the envelope at their time and frequency says; divided by that, they are noise of
-unit variance with whatever the envelope does not describe, and that is what the network denoises:
-partials, hits, grain. (A few latents are not about zero: an AudioAE may use them for what it likes. So
-z tells a mean as well.) A network that has learnt nothing yet then is a Wiener filter that knows z, and
-samples of it are noise of z's envelope. Without this, a young network spends its training on finding the
-envelope in z, and strays from it.
+z describes the envelope of its window, and a linear map knows which (envelope.py). AudioAE latents
+are about as large as the envelope at their time and frequency says; divided by that, they are noise
+of unit variance with whatever the envelope does not describe, and that is what the network
+denoises: partials, hits, grain. (A few latents are not about zero: an AudioAE may use them for what
+it likes. So z tells a mean as well.) A network that has learnt nothing yet then is a Wiener filter
+that knows z, and samples of it are noise of z's envelope. Without this, a young network spends its
+training on finding the envelope in z, and strays from it.
 
 The network also sees the told deviations themselves, frame by frame, beside the tokens that f_phi
 makes of z (`AudioDown` in dit.py).
@@ -33,8 +33,8 @@ FAINT = 1.0
 class Deviations(nn.Module):
     """One frame rate's maps from z to log-mels and from these to deviations, as buffers.
 
-    `latents` is how many of the first latents of a frame they tell; what comes behind them (levels of
-    high bands) stays as it is.
+    `latents` is how many of the first latents of a frame they tell; what comes behind them (levels
+    of high bands) stays as it is.
     """
 
     def __init__(self, config: EnvelopeConfig, latents: int):
@@ -56,8 +56,8 @@ class Deviations(nn.Module):
         return bool(self.to_size.any())
 
     def mel(self, z: Tensor) -> Tensor:
-        """What z `[B, n, channels]` tells of log-mels, fine bands as what they have beside the others,
-        `[B, n t, 64 + fine]`."""
+        """What z `[B, n, channels]` tells of log-mels, fine bands as what they have beside the
+        others, `[B, n t, 64 + fine]`."""
         config = self.config
         course, detail = (z @ self.read_out + self.mean).tensor_split((config.coarse,), 2)
         frames = smoothed(config.frames(course), config.block)
@@ -89,8 +89,8 @@ class Told(NamedTuple):
     heard: Tensor
 
     def scaled(self, latents: Tensor) -> Tensor:
-        """Latents `[B, T, 128]` in units of their deviations, at most `LIMIT` of them; what comes behind
-        those that are told stays as it is."""
+        """Latents `[B, T, 128]` in units of their deviations, at most `LIMIT` of them; what comes
+        behind those that are told stays as it is."""
         first, rest = latents.tensor_split((self.size.shape[-1],), -1)
         first = (first - self.mean) * (-self.size).exp()
         return torch.cat((first.clamp(-LIMIT, LIMIT), rest), -1)

@@ -55,8 +55,8 @@ class AudioDownConfig:
     tokens: int = 1
     lora_rank: int = 0
     lora_alpha: float = 0.0
-    # Of how many latents of a frame z tells the deviation (deviations.py), and of how many fine bands
-    # it knows. 0: of none, the network denoises latents as they are (the paper's).
+    # Of how many latents of a frame z tells the deviation (deviations.py), and of how many fine
+    # bands it knows. 0: of none, the network denoises latents as they are (the paper's).
     deviations: int = 0
     fine_bands: int = 0
     # Channels of the convolutions that refine these latents (refiner.py); 0: there are none.
@@ -125,8 +125,8 @@ class Head(nn.Module):
 class AudioDown(nn.Module):
     """f_phi and the audio-down stream's own Q/K/V of every joint block, for one frame rate.
 
-    Where z tells deviations, it also holds their maps, a layer that feeds them to the network, output
-    layers of its own, and a refiner if there is one.
+    Where z tells deviations, it also holds their maps, a layer that feeds them to the network,
+    output layers of its own, and a refiner if there is one.
     """
 
     def __init__(self, config: AudioDownConfig, dit: DiTConfig):
@@ -148,8 +148,8 @@ class AudioDown(nn.Module):
         return self.config.deviations > 0
 
     def start_head(self, dit: DiT) -> None:
-        """Output layers that say zero of latents whose deviation is told, and of others what `dit` says:
-        the denoiser then is a Wiener filter that knows z."""
+        """Output layers that say zero of latents whose deviation is told, and of others what `dit`
+        says: the denoiser then is a Wiener filter that knows z."""
         channel = torch.arange(len(dit.out.bias), device=dit.out.bias.device) % dit.config.latent
         kept = (channel >= self.config.deviations).float()  # rows, [patch 128]
         with torch.no_grad():
@@ -226,9 +226,9 @@ class DownCondition:
 
 @dataclass(frozen=True)
 class Joint:
-    """What the joint blocks hand on: audio tokens `[B, N, D]`, the patched input `[B, N, patch 128]`,
-    the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]`, the audio's rotary table, the output
-    layers, and what refines their result, `[B, T, 128]` -> same."""
+    """What the joint blocks hand on: audio tokens `[B, N, D]`, the patched input `[B, N, patch
+    128]`, the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]`, the audio's rotary table,
+    the output layers, and what refines their result, `[B, T, 128]` -> same."""
 
     hidden: Tensor
     x: Tensor
@@ -335,7 +335,8 @@ class DiT(nn.Module):
         head_dim = self.config.width // self.config.heads
         centres = torch.arange(frames, device=device) * patch + (patch - 1) / 2
         audio_table = rope_table(centres, head_dim)
-        # Float32 from the first block on, and whole tensors: what is compiled knows one kind of input.
+        # Float32 from the first block on, and whole tensors: what is compiled knows one kind of
+        # input.
         h = self.embed(x).float()  # [B, N, D]
         adapter, down_tokens, head = None, h[:, :0], self
         if down is not None:

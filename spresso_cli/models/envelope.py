@@ -13,8 +13,8 @@ sound and behind it, nothing is left.
 Windows as short as a pitch is steady can be described at two resolutions: bands of each frame, and
 the mean spectrum of the window in bands fine enough for partials, as what it has beside the others.
 
-An AudioAE's latents may hold levels of high bands (audio_ae.py). z tells these as it tells the envelope,
-and what is told the diffusion network need not find.
+An AudioAE's latents may hold levels of high bands (audio_ae.py). z tells these as it tells the
+envelope, and what is told the diffusion network need not find.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ BLOCKS = 25  # at most, of time within a window
 PASSES = 4  # overlapping frames disagree about a gain: what one leaves, the next corrects
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
 FINE_SMOOTHED = 13  # frames at most, or a window: likewise of the fine bands' gains
-# z tells a partial as the mean over where it could be, and gains of overlapping bands blur it again.
-# So what fine bands have beside the others counts this many times.
+# z tells a partial as the mean over where it could be, and gains of overlapping bands blur it
+# again. So what fine bands have beside the others counts this many times.
 CONTRAST = 1.4
 # Frames at most, or a window: likewise of levels told, whose detail gains bring.
 LEVELS_SMOOTHED = 31
 # Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
-# border, or this share of a window, gains follow the envelope band by band as well, at the border by
-# EDGE_SHARE. In short windows that would be everywhere, and level what a sound is made of.
+# border, or this share of a window, gains follow the envelope band by band as well, at the border
+# by EDGE_SHARE. In short windows that would be everywhere, and level what a sound is made of.
 EDGE, EDGE_PART, EDGE_SHARE = 6, 0.1, 0.5
-# Fluctuation is told for so many frames at a time, or a window. A pass changes it by SWING nepers at
-# most; what is stiller than STILL, a mean square, is still. What has to fluctuate more goes LIVELINESS
-# of the way in a pass: when is left to chance, and events at the wrong moment are worse than none.
+# Fluctuation is told for so many frames at a time, or a window. A pass changes it by SWING nepers
+# at most; what is stiller than STILL, a mean square, is still. What has to fluctuate more goes
+# LIVELINESS of the way in a pass: when is left to chance, and events at the wrong moment are worse
+# than none.
 SPELL, SWING, STILL, LIVELINESS = 20, 1.0, 1e-4, 0.3
 # Log-mels end at a floor of -94 dB, so z cannot tell silence from less than that. In nepers above
-# the floor: a frame without a band above the first is made quieter, by MUTED (61 dB) if none is above
-# the second. A band alone at its floor is seldom empty: in recordings it lies UNDER it (7 dB).
+# the floor: a frame without a band above the first is made quieter, by MUTED (61 dB) if none is
+# above the second. A band alone at its floor is seldom empty: in recordings it lies UNDER it (7
+# dB).
 FRAME_FAINT, FRAME_SILENT, MUTED = 1.2, 0.6, 7.0
 BAND_FAINT, BAND_SILENT, UNDER = 0.5, 0.2, 0.8
 
@@ -146,8 +148,8 @@ class EnvelopeFilter(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module._find_basis())
 
     def fill(self, read_out: Tensor, mean: Tensor) -> EnvelopeFilter:
-        """Take a read-out `[channels, inputs]` and the envelope of a z of zeros, `[inputs]`, both with
-        those of levels behind, `[..., pool x levels]`, if z tells any."""
+        """Take a read-out `[channels, inputs]` and the envelope of a z of zeros, `[inputs]`, both
+        with those of levels behind, `[..., pool x levels]`, if z tells any."""
         envelope = self.config.inputs
         self.read_out.copy_(read_out[:, :envelope])
         self.mean.copy_(mean[:envelope])
@@ -165,7 +167,7 @@ class EnvelopeFilter(nn.Module):
         return self.level_mean.unflatten(0, (self.config.pool, -1)).mean(0)
 
     def levels(self, z: Tensor) -> Tensor:
-        """The last latents of every frame, as z `[B, n, channels]` tells them, `[B, n t, levels]`."""
+        """The last latents of every frame, as z `[B, n, channels]` tells, `[B, n t, levels]`."""
         told = z @ self.level_read_out + self.level_mean
         told = told.unflatten(2, (self.config.pool, -1)).flatten(1, 2)
         return smoothed(told, min(LEVELS_SMOOTHED, self.config.pool))
@@ -217,13 +219,13 @@ class EnvelopeFilter(nn.Module):
         return sound
 
     def strength(self, z: Tensor) -> Tensor:
-        """How strongly a sound of this z `[B, n, channels]` fluctuates besides what z describes: the
-        natural logarithm of a root mean square, of each spell and band, `[B, spells, 64]`."""
+        """How strongly a sound of this z `[B, n, channels]` fluctuates besides what z describes:
+        the natural logarithm of a root mean square, of each spell and band, `[B, spells, 64]`."""
         return self.fluctuation(z).unflatten(2, (-1, BANDS)).flatten(1, 2)
 
     def unheld(self, mel: Tensor) -> Tensor:
-        """What the filter does not hold of log-mels `[B, n t, 64 + fine]`: their fluctuation, of the
-        64 bands."""
+        """What the filter does not hold of log-mels `[B, n t, 64 + fine]`: their fluctuation, of
+        the 64 bands."""
         return mel[..., :BANDS] - self._held(self.config.course(mel))
 
     def mean_square(self, fluctuation: Tensor) -> Tensor:

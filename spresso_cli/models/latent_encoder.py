@@ -1,4 +1,4 @@
-"""Latent encoder g_psi: AudioAE latents at 100 Hz -> 64 numbers at 25, 11, 5 or 1 Hz (S-PRESSO 2.3).
+"""Latent encoder g_psi: 100 Hz latents -> 64 numbers at 25, 11, 5 or 1 Hz (S-PRESSO 2.3).
 
 Transformer blocks with RoPE, a linear layer to 64 channels, average pooling over t frames. Beyond
 the paper, by configuration: `bypass` adds a linear map of the window's log-mel envelope, as the
@@ -104,7 +104,7 @@ class LatentEncoder(nn.Module):
 
     @property
     def bypass_alone(self) -> bool:
-        """Whether the transformer adds nothing: z is what the bypass says, and latents are not needed."""
+        """Whether the transformer adds nothing: z is what the bypass says, without latents."""
         learnt = (self.out.weight, self.out.bias)
         return self.needs_mel and not any(bool(tensor.any()) for tensor in learnt)
 

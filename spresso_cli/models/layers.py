@@ -37,7 +37,7 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def fourier_features(c_noise: Tensor, frequency: Tensor) -> Tensor:
-    """Features of noise levels `[B]` at random frequencies `[n]`, of unit power, `[B, 2 n]` (EDM2)."""
+    """Noise levels `[B]` at random frequencies `[n]`, unit power, `[B, 2 n]` (EDM2)."""
     phase = 2 * torch.pi * c_noise[:, None] * frequency
     return torch.cat((phase.cos(), phase.sin()), -1) * 2**0.5
 

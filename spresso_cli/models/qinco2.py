@@ -64,8 +64,8 @@ class Step(nn.Module):
 
 
 def nearest(x: Tensor, table: Tensor, count: int) -> Tensor:
-    """Indices of the `count` rows of `table` `[K, D]` that are nearest to each `x` `[..., D]`, nearest
-    first, `[..., count]`."""
+    """Indices of the `count` rows of `table` `[K, D]` that are nearest to each `x` `[..., D]`,
+    nearest first, `[..., count]`."""
     distances = (table**2).sum(-1) - 2 * x @ table.T  # squared, but for |x|^2
     return distances.topk(count, dim=-1, largest=False).indices
 

@@ -1,11 +1,12 @@
 """A convolutional head behind the diffusion transformer (beyond the paper).
 
-A token of a small transformer holds several frames of all latents in fewer numbers than it is made of,
-so what lies next to what gets lost: that a partial goes on from frame to frame, that a click is loud in
-all latents at once, that where one latent is large its neighbours may be. In units of what z tells
-(deviations.py) such patterns look alike at any level, in any sound and at any frame rate, and a few
-convolutions over time and latents find them soon. They see the noisy latents, what z tells of their
-size, and what the transformer says, and give that a gain and an offset of each latent.
+A token of a small transformer holds several frames of all latents in fewer numbers than it is made
+of, so what lies next to what gets lost: that a partial goes on from frame to frame, that a click is
+loud in all latents at once, that where one latent is large its neighbours may be. In units of what
+z tells (deviations.py) such patterns look alike at any level, in any sound and at any frame rate,
+and a few convolutions over time and latents find them soon. They see the noisy latents, what z
+tells of their size, and what the transformer says, and give that a gain and an offset of each
+latent.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def check_sizes(latents: int, channels: int) -> None:
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut, `[B, C, T, places]` -> same; the noise level scales and shifts
-    what goes in. Says nothing at first."""
+    """Two convolutions beside a shortcut, `[B, C, T, places]` -> same; the noise level scales and
+    shifts what goes in. Says nothing at first."""
 
     def __init__(self, channels: int, dilation: tuple[int, int]):
         super().__init__()
@@ -52,7 +53,7 @@ class Block(nn.Module):
 
 
 class Refiner(nn.Module):
-    """F of the first `latents` latents of each frame, out of the transformer's; at first the same."""
+    """F of the first `latents` latents of each frame, out of the transformer's; at first equal."""
 
     def __init__(self, latents: int, channels: int):
         super().__init__()
@@ -75,8 +76,8 @@ class Refiner(nn.Module):
         Args:
             f: what the transformer says, `[B, T, latents or more]`; what is more stays as it is.
             x: its preconditioned input c_in x, alike.
-            size: natural logarithms of the deviations that z tells, `[B, T, latents]`, zero where z is
-                dropped.
+            size: natural logarithms of the deviations that z tells, `[B, T, latents]`, zero where z
+                is dropped.
             c_noise: ln(sigma) / 4, `[B]`.
         """
         said, rest = f.tensor_split((self.latents,), -1)

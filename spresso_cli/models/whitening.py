@@ -3,11 +3,11 @@ Beyond the paper.
 
 QINCo2 sees one window at a time, but at 25 Hz a window says much of what its neighbours said. The
 old remedy for a quantiser without memory is to whiten by half: a filter before it whose power
-response is 1 / sqrt(spectrum), its inverse behind. The noise of quantisation then comes out with the
-spectrum's own shape, and its power falls by (mean of sqrt(spectrum))^2 / mean of spectrum at the same
-bits. Filters are short, symmetric and one for each channel of z; at either end of a sound the
-outermost window stands for what lies beyond. The filter behind depends on how much noise there is
-to keep back, and so on the number of codebooks.
+response is 1 / sqrt(spectrum), its inverse behind. The noise of quantisation then comes out with
+the spectrum's own shape, and its power falls by (mean of sqrt(spectrum))^2 / mean of spectrum at
+the same bits. Filters are short, symmetric and one for each channel of z; at either end of a sound
+the outermost window stands for what lies beyond. The filter behind depends on how much noise there
+is to keep back, and so on the number of codebooks.
 """
 
 from __future__ import annotations

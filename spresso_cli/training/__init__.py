@@ -1,1 +1,1 @@
-"""Training, one module per stage of the paper; needs the same packages as decoding, nothing more."""
+"""Training, one module per stage of the paper; needs no more packages than decoding."""

@@ -38,7 +38,7 @@ def prepare(device: torch.device) -> None:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where the device has fast bfloat16: on CUDA, and on processors that multiply tiles."""
+    """bfloat16 where the device has fast bfloat16: CUDA, and processors that multiply tiles."""
     if device.type == "cuda" or (device.type == "cpu" and multiplies_tiles()):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
@@ -46,7 +46,7 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 @lru_cache
 def multiplies_tiles() -> bool:
-    """Whether this processor has AMX for bfloat16; versions of torch that cannot tell do without."""
+    """Whether this processor has AMX for bfloat16; where torch cannot tell, it does without."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16"))
 

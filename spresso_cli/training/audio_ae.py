@@ -194,7 +194,7 @@ class Stage:
         )
 
     def set_rates(self, step: int) -> None:
-        """Learning rates of one step of the schedule: a cosine for each phase, the bypass behind."""
+        """Learning rates of one step of the schedule: a cosine a phase, the bypass behind."""
         training = self.training
         first = training.adversarial_from
         if step < first:
@@ -216,7 +216,7 @@ class Stage:
         return self.audio_ae.decode_parts(z, phases)
 
     def reconstruct(self, x: Tensor, phases: Tensor | None = None) -> dict[str, Tensor]:
-        """A step of the first phase on `x` `[B, n]`, with `phases` `[B, T, phases]` to decode by."""
+        """A step of the first phase on `x` `[B, n]`, `phases` `[B, T, phases]` to decode by."""
         parts = reconstruction(*self.decoded(x, phases), x, self.training)
         self.optimizer.zero_grad(set_to_none=True)
         sum(parts.values()).backward()

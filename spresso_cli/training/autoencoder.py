@@ -125,8 +125,8 @@ def level_weights(x0: Tensor, floor: float | None) -> Tensor:
 def example_weights(
     pool: LatentPool, latents: Tensor, adapter: AudioDown, floor: float | None
 ) -> Tensor:
-    """`level_weights` of latents as a pool has them, `[B]`; all 1 where z tells deviations, in units of
-    which a click and a drone are alike."""
+    """`level_weights` of latents as a pool has them, `[B]`; all 1 where z tells deviations, in
+    units of which a click and a drone are alike."""
     return level_weights(pool.waveform(latents), None if adapter.tells else floor)
 
 
@@ -185,8 +185,8 @@ class StepOne(nn.Module):
         windows: int = 20_000,
         fine_weights: Mapping[int, float] | None = None,
     ) -> None:
-        """Principal components of all rates' envelopes, of so many windows each, where the model does not bring them, and
-        the bypasses that consist of them."""
+        """Principal components of all rates' envelopes, of so many windows each, where the model
+        does not bring them, and the bypasses that consist of them."""
         for t, envelope in self.envelopes.items():
             if not envelope.fitted:
                 weight = (fine_weights or {}).get(int(t), 1.0)

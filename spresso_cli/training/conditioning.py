@@ -17,7 +17,7 @@ TOGETHER = 1024  # captions that go through the text tower at a time
 
 @dataclass
 class TextBank:
-    """Tokens float32 `[clips, L, width]`, mask bool `[clips, L]`, pooled float32 `[clips, width]`."""
+    """Tokens float32 `[clips, L, width]`, mask bool `[clips, L]`, pooled `[clips, width]`."""
 
     tokens: Tensor
     mask: Tensor

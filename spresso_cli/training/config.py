@@ -1,8 +1,8 @@
 """Training configurations: TOML files that name every size and hyper-parameter of all stages.
 
 `tiny` is for tests, `preview` and `adapt` (which builds on a pack) for a CPU, `base` for what
-ships, `paper` for S-PRESSO's own sizes and durations. A file of the user's may leave out what has a default; nothing may be in it that no
-stage knows.
+ships, `paper` for S-PRESSO's own sizes and durations. A file of the user's may leave out what has a
+default; nothing may be in it that no stage knows.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Settings:
 
     @property
     def lora_rank(self) -> int:
-        """Of the adapters on the pretrained DiT; 0: there is no pretrained DiT, all of it learns."""
+        """Of the adapters on the pretrained DiT; 0: there is no pretrained DiT, all learns."""
         return next(iter(self.rates.values())).adapter.lora_rank
 
 

@@ -1,8 +1,8 @@
 """What z tells of the size of latents, fitted (models/deviations.py).
 
-From z to log-mels by least squares; from log-mels as z tells them to deviations by the likelihood of
-Gaussian latents, so that scaled ones have unit mean square wherever one looks. For a logarithm as link
-that is least squares over and over (McCullagh and Nelder, Generalized Linear Models, 2.5).
+From z to log-mels by least squares; from log-mels as z tells them to deviations by the likelihood
+of Gaussian latents, so that scaled ones have unit mean square wherever one looks. For a logarithm
+as link that is least squares over and over (McCullagh and Nelder, Generalized Linear Models, 2.5).
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def _likeliest(deviations: Deviations, told: Tensor, latents: Tensor) -> Tensor:
 
 
 def _regressed(told: Tensor, wanted: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Fill the map from log-mels as told `[n, 64 + fine]` to what is wanted `[n, latents]`, by least
-    squares; returns what it gives."""
+    """Fill the map from log-mels as told `[n, 64 + fine]` to what is wanted `[n, latents]`, by
+    least squares; returns what it gives."""
     fitted = LeastSquares(told.shape[1], wanted.shape[1], told.device)
     fitted.add(told, wanted)
     for buffer, value in zip((matrix, offset), fitted.solve(), strict=True):

@@ -84,7 +84,7 @@ class BandDiscriminator(nn.Module):
         self.logits = _conv(width, 1, (3, 3), (1, 1))
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """Complex STFT `[B, 2, n / hop, bins]` without centring, ends reflected ("match stride")."""
+        """Complex STFT `[B, 2, n / hop, bins]` without centring, ends reflected."""
         hop = self.window // 4
         pad = (self.window - hop) // 2
         x = F.pad(x[:, None].float(), (pad, pad + -x.shape[-1] % hop), mode="reflect")[:, 0]

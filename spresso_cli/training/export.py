@@ -81,7 +81,7 @@ def _networks(name: str) -> bool:
 
 
 def _transformer(name: str) -> bool:
-    """The encoder's bypass keeps float16: some of its rows are next to nothing, and z stands on it."""
+    """The encoder's bypass keeps float16: rows of it are next to nothing, and z stands on it."""
     return name != "components"
 
 

@@ -28,6 +28,6 @@ def gather(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 def descend(
     optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float
 ) -> None:
-    """One step of the optimiser along the gradients of all processes, together at most `clip_norm`."""
+    """One step of the optimiser along all processes' gradients, clipped to `clip_norm`."""
     nn.utils.clip_grad_norm_(gather(parameters), clip_norm)
     optimizer.step()

@@ -1,4 +1,4 @@
-"""Improved residual vector quantisation: residuals standardised cluster by cluster (QINCODEC III-C).
+"""Improved residual vector quantisation: residuals standardised by cluster (QINCODEC III-C).
 
 r_{m+1} = (r_m - c) / sigma_c for the entry c nearest to r_m, with sigma_c the per-dimension spread
 of the training vectors around c: outliers do not waste the next codebook. The scales accumulate,
@@ -20,7 +20,7 @@ _FLOOR = 1e-2  # of a scale, in pooled scales: a cluster of equal vectors has no
 
 @dataclass(frozen=True)
 class IRVQ:
-    """Codebooks and the scales of their entries, `[M, K, D]` each, for vectors less `mean` `[D]`."""
+    """Codebooks and the scales of their entries, `[M, K, D]`, for vectors less `mean` `[D]`."""
 
     codebooks: Tensor
     scales: Tensor
@@ -51,7 +51,7 @@ class IRVQ:
 
     @torch.inference_mode()
     def encode(self, z: Tensor, codebooks: int | None = None) -> Tensor:
-        """Codes int64 `[N, M']` of vectors `[N, D]`; the beginning of a code is the shorter code."""
+        """Codes int64 `[N, M']` of vectors `[N, D]`; a code begins with the shorter one."""
         m = len(self.codebooks) if codebooks is None else codebooks
         residual, codes = z - self.mean, []
         for book, scale in zip(self.codebooks[:m], self.scales[:m], strict=True):

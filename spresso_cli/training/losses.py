@@ -37,7 +37,7 @@ def _slaney_hz(mel: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def mel_filters(n_fft: int, bands: int, device: torch.device) -> Tensor:
-    """librosa's default mel matrix, 0 Hz to Nyquist, unit area a band, float32 `[n_fft/2+1, bands]`.
+    """librosa's default mel matrix, 0 Hz to Nyquist, unit area, float32 `[n_fft/2+1, bands]`.
 
     At small `n_fft` some bands fall between two bins and stay empty; the floor makes them agree.
     """
@@ -54,7 +54,7 @@ def mel_filters(n_fft: int, bands: int, device: torch.device) -> Tensor:
 
 
 def stft(x: Tensor, window: int) -> Tensor:
-    """Centred STFT with reflected ends, hop of a quarter window: `[B, n]` -> complex `[B, F, T]`."""
+    """Centred STFT with reflected ends, hop a quarter window: `[B, n]` -> complex `[B, F, T]`."""
     return torch.stft(x, window, window // 4, window=hann(window, x.device), return_complex=True)
 
 
@@ -123,7 +123,7 @@ def adversarial_loss(fake: Maps) -> Tensor:
 
 
 def feature_loss(real: Maps, fake: Maps) -> Tensor:
-    """L1 between feature maps, plain sum of means over all layers but the last; real is constant."""
+    """L1 between feature maps, sum of means over all layers but the last; real is constant."""
     return torch.stack(
         [
             (f.float() - r.detach().float()).abs().mean()

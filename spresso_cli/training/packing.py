@@ -1,4 +1,4 @@
-"""A pack from a workspace: the newest averaged weights of every stage, and who is to be credited."""
+"""A pack from a workspace: every stage's newest averaged weights, and whom to credit."""
 
 from __future__ import annotations
 

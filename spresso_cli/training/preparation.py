@@ -114,8 +114,8 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
     audio_ae = workspace.audio_ae()
     if (audio_ae.latent_std == 1).all():
         raise UsageError(
-            f"{workspace.folder / 'audio-ae'}: killed before its latents were measured; that is done by"
-            f" spresso train audio-ae {call.corpus} --run {workspace.folder} --minutes 0"
+            f"{workspace.folder / 'audio-ae'}: killed before its latents were measured; that is"
+            f" done by spresso train audio-ae {call.corpus} --run {workspace.folder} --minutes 0"
             " (--config as before)"
         )
     windows = call.windows(clips)

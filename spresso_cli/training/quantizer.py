@@ -43,7 +43,7 @@ class QuantizerTraining:
 def draw_sequences(
     pool: LatentPool, encoder: LatentEncoder, count: int, frames: int, seed: int = 0
 ) -> Tensor:
-    """z of random crops of `frames` latent frames, float32 `[B, n, 64]`, `count` vectors or more."""
+    """z of random crops of `frames` latent frames, float32 `[B, n, 64]`, at least `count`."""
     return torch.cat([z for _, z in encoded(pool, encoder, count, frames, seed)])
 
 

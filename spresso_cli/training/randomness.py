@@ -1,4 +1,4 @@
-"""Random numbers of a training step: all follow from one CPU generator, which a checkpoint holds."""
+"""Random numbers of a training step: all from one CPU generator, kept by checkpoints."""
 
 from __future__ import annotations
 

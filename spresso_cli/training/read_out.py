@@ -1,8 +1,9 @@
 """Training stage, with step 2: which envelope does z describe? The read-out of models/envelope.py.
 
-With the encoder done, the best linear map from z to the log-mels of its window, and to the levels of
-high bands that are among its latents, is one least-squares problem over a few thousand windows. How
-strongly a sound fluctuates besides is not linear in z: a small network learns that within a minute.
+With the encoder done, the best linear map from z to the log-mels of its window, and to the levels
+of high bands that are among its latents, is one least-squares problem over a few thousand windows.
+How strongly a sound fluctuates besides is not linear in z: a small network learns that within a
+minute.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ Report = Callable[[dict[str, float]], None]
 
 
 def cosine_rate(progress: float, warmup: float, floor: float = 0.05) -> float:
-    """Learning-rate factor: linear warm-up, then half a cosine down to `floor`, by progress 0..1."""
+    """Learning-rate factor: linear warm-up, half a cosine to `floor`, by progress 0..1."""
     if progress < warmup:
         return progress / warmup
     x = min(1.0, (progress - warmup) / max(1e-9, 1 - warmup))
@@ -142,7 +142,7 @@ class Run:
         return not over
 
     def _skip(self, share: float) -> None:
-        """Let the schedule be at that share of what was left of it when this call began, at least."""
+        """Let the schedule be at that share of what was left when this call began, or more."""
         begin, skipped = self._from
         target = begin + int(share * (self.steps - begin))
         self.skipped = max(skipped, target - self.step)

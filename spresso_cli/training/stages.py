@@ -1,4 +1,4 @@
-"""The stages of training as `spresso train` calls them: networks and data put together, then run."""
+"""The stages of training as `spresso train` calls them: networks and data put together and run."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def train_autoencoder(call: Call) -> None:
 
 
 def train_quantizer(call: Call) -> None:
-    """Step 2 and the envelope's read-out, one rate after another in equal shares of the time, each with
-    what is fitted behind its QINCo2.
+    """Step 2 and the envelope's read-out, one rate after another in equal shares of the time, each
+    with what is fitted behind its QINCo2.
 
     With no steps in the configuration, the read-out alone, for the quantiser that there is.
     """
@@ -173,9 +173,10 @@ def train_quantizer(call: Call) -> None:
 
 
 def _train_on(call: Call, rate: int, z: Tensor) -> Whitening | None:
-    """One rate's QINCo2 on sequences of z; returns the filter before it, if the configuration has any.
+    """One rate's QINCo2 on sequences of z; returns the filter before it, if there is one.
 
-    Goes on from the pack's, unless only one of the two has filters: its codebooks are then of no use.
+    Goes on from the pack's, unless only one of the two has filters: its codebooks are then of no
+    use.
     """
     workspace, own = call.workspace, call.workspace.settings.rates[rate]
     family, start = workspace.family_of_pack(rate), None

@@ -1,8 +1,8 @@
 """What a stage's run has left in its folder: checkpoints, or the averages that were kept of one.
 
 A checkpoint holds all that the run goes on from, optimisers and random generator included, and is
-four to six times as large as the network. What is kept of it (`keep`) is what later stages need, and a
-machine that is gone tomorrow can send away: the averaged weights, and companions such as
+four to six times as large as the network. What is kept of it (`keep`) is what later stages need,
+and a machine that is gone tomorrow can send away: the averaged weights, and companions such as
 discriminators, in float16 and in files of a given size.
 """
 
@@ -107,7 +107,7 @@ def keep(folder: Path, target: Path, most: int) -> list[Path]:
 
 
 def read_averages(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `keep` wrote: numbers of the run, and float32 tensors; both empty where there is nothing.
+    """What `keep` wrote: numbers of the run, and float32 tensors; empty where there is nothing.
 
     Raises:
         UsageError: a file is missing.

@@ -2,8 +2,8 @@
 
 The filter before QINCo2 is found by gradient on what a perfect quantiser of that rate would leave
 of the whole chain (the forward test channel of rate distortion, on the data's own covariances);
-the one behind it, when QINCo2 is trained and its noise measured, is one small least-squares problem for
-each channel and number of codebooks.
+the one behind it, when QINCo2 is trained and its noise measured, is one small least-squares problem
+for each channel and number of codebooks.
 """
 
 from __future__ import annotations

@@ -191,8 +191,8 @@ class Workspace:
         return model
 
     def extend_adapters(self, model: StepOne) -> None:
-        """Give the adapters of a pack what those of the configuration have and they lack, untrained:
-        deviations, a refiner.
+        """Give the adapters of a pack what those of the configuration have and they lack,
+        untrained: deviations, a refiner.
 
         Raises:
             UsageError: an adapter has what that of the configuration lacks, or has otherwise.
@@ -204,8 +204,8 @@ class Workspace:
             given = model.adapters[t]
             if any(getattr(given.config, n) not in (0, getattr(own, n)) for n in _EXTRAS):
                 raise UsageError(
-                    f"pack {self.pack.name}, {rate} Hz: its adapter has more than rates.{rate}.adapter,"
-                    f" or other sizes of {', '.join(_EXTRAS)}"
+                    f"pack {self.pack.name}, {rate} Hz: its adapter has more than"
+                    f" rates.{rate}.adapter, or other sizes of {', '.join(_EXTRAS)}"
                 )
             adapter = _fresh_adapter(own, self.base_dit()).to(self.device)
             adapter.load_state_dict(adapter.state_dict() | given.state_dict())

@@ -1,4 +1,4 @@
-"""Reading: whatever libsndfile decodes comes out as finite blocks, and the rest as an AudioError."""
+"""Reading: whatever libsndfile decodes comes as finite blocks, the rest as an AudioError."""
 
 from __future__ import annotations
 

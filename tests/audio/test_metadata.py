@@ -1,4 +1,4 @@
-"""Metadata: chunks and tags go through a stream's records and come out where a format can hold them."""
+"""Metadata: chunks and tags go through a stream's records, as far as formats hold them."""
 
 from __future__ import annotations
 

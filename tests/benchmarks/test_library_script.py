@@ -1,4 +1,4 @@
-"""The library script on the tiny pack: its commands run in this process, in the slow lane in others."""
+"""The library script on the tiny pack: commands run in this process, slow ones in others."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_each_part_gives_its_figures_and_keeps_the_rows_of_the_others(
     out = tmp_path / "out"
     text = run("library", "--clips", clips, "--output", out, *SMALL, "--parts", "bundle", "fuzz")
     assert "loose on 4 KiB blocks" in text
-    text = run("library", "--clips", clips, "--output", out, *SMALL, "--markdown", "--parts", "batch",
-               "loop", "long")  # fmt: skip
+    text = run("library", "--clips", clips, "--output", out, *SMALL, "--markdown",
+               "--parts", "batch", "loop", "long")  # fmt: skip
     assert "loose" not in text  # that part was not run, and has no aim to show in the last table
     assert re.search(r"\| besides name and payload +\| [\d.]+ +\| bytes a clip +\| <= 8", text)
     rows = rows_of(out / "library.csv")

@@ -69,7 +69,8 @@ def test_quantizers_takes_latents_and_quantiser_of_a_run(run, corpus: Path, tmp_
     manifest.write_text(manifest.read_text().replace("dev,a", "train,a"))
     text = (config.FOLDER / "tiny.toml").read_text()
     for old, new in (("\nsteps = 50", "\nsteps = 2"), ("\nsteps = 25", "\nsteps = 2"),
-                     ("width = 32", "width = 16"), ("text_width = 16", "text_width = 8")):  # fmt: skip
+                     ("width = 32", "width = 16"), ("text_width = 16", "text_width = 8"),
+                     ):  # fmt: skip
         assert old in text
         text = text.replace(old, new)
     own.write_text(text)

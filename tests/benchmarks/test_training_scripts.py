@@ -106,8 +106,8 @@ def test_sequences_tells_what_choosing_codes_together_is_worth(
     script, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("sys.argv", ["sequences", "--corpus", str(corpus), "--vectors", "64", "--pack",
-                                     str(TINY_PACK), "--output", str(tmp_path)])  # fmt: skip
+    arguments = ["--corpus", str(corpus), "--vectors", "64", "--pack", str(TINY_PACK)]
+    monkeypatch.setattr("sys.argv", ["sequences", *arguments, "--output", str(tmp_path)])
     script("sequences").main()
     assert "64 z of" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "sequences.csv").open()))

@@ -1,4 +1,4 @@
-"""`info` and `verify`: every header field, both bitrates, and an exit code for every kind of harm."""
+"""`info` and `verify`: every header field, both bitrates, an exit code for every kind of harm."""
 
 from __future__ import annotations
 

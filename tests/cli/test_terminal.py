@@ -29,7 +29,7 @@ FAKE = ROOT / "tests" / "library" / "fake_spresso.py"
 
 
 def on_screen(*arguments: object, stream: str, stdin: bytes = b"") -> tuple[int, str, bytes]:
-    """Run with `stream` (stdout or stderr) on a terminal: exit code, its text, the other's bytes."""
+    """Run with `stream` (stdout or stderr) on a terminal: exit code, text, the other's bytes."""
     screen, terminal = pty.openpty()
     other = "stderr" if stream == "stdout" else "stdout"
     process = subprocess.Popen(

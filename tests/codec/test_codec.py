@@ -1,4 +1,4 @@
-"""The codec on the tiny pack: exact lengths, levels, seeds, channels, and independence of batching."""
+"""The codec on the tiny pack: exact lengths, levels, seeds, channels, independence of batching."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The identification test: exact chances, a ceiling of one, and chance for those who know nothing."""
+"""The identification test: exact chances, a ceiling of one, chance for those who know nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latents in units of what z tells of their size: scaling, what a network starts with, what it is shown."""
+"""Latents in units of what z tells of them: scaling, what a network starts with and is shown."""
 
 from __future__ import annotations
 

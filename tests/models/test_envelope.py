@@ -101,8 +101,8 @@ def test_silence_stays_silence(envelope: EnvelopeFilter) -> None:
 
 
 def fluctuation(sound: Tensor, pool: int, told: float | None = None) -> Tensor:
-    """Root mean square, in each band, of what a sound does that z does not describe, `[64]`; after the
-    filter, if it is told how strong that should be."""
+    """Root mean square, in each band, of what a sound does that z does not describe, `[64]`; after
+    the filter, if it is told how strong that should be."""
     envelope = EnvelopeFilter(EnvelopeConfig(pool, CHANNELS, fluctuation=8))
     envelope.fill(torch.zeros_like(envelope.read_out), torch.full_like(envelope.mean, -1.0))
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The convolutions behind the transformer: what they start as, what they see, whom they leave alone."""
+"""The convolutions behind the transformer: what they start as, see, and leave alone."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_looks_at_everything_that_it_is_given(refiner: Refiner, name: str) ->
 
 
 def test_it_looks_at_neighbours_in_time_and_frequency_and_no_further(refiner: Refiner) -> None:
-    """Group normalisation looks at the whole window; without it, reach is that of the convolutions."""
+    """Group normalisation looks at the whole window; without it, reach is the convolutions'."""
     for block in refiner.blocks:
         block.norm = torch.nn.Identity()
     given = inputs()

@@ -1,4 +1,4 @@
-"""A folder of sounds, latents without an AudioAE, and a clock that stops a run where a test says."""
+"""A folder of sounds, latents without an AudioAE, a clock that stops a run where a test says."""
 
 from __future__ import annotations
 

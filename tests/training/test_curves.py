@@ -1,4 +1,4 @@
-"""The picture of `spresso train --plot`: refused before the training, redrawn whole or not at all."""
+"""The picture of `spresso train --plot`: refused before training, redrawn whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What z tells of the size of latents, fitted: it holds for loud and quiet, and where z is coded."""
+"""What z tells of the size of latents, fitted: it holds for loud and quiet, coded or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every stage, interrupted and unbroken; and all of them in a row, from sounds to a working pack."""
+"""Every stage, interrupted and unbroken; all of them in a row, from sounds to a pack."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def test_the_ideal_code_spends_its_bits_where_they_save_most(bits: float) -> Non
 
 
 def test_what_neighbours_share_is_worth_bits() -> None:
-    """A first-order process of 0.9 beside one without memory: theory says 0.63 of the error in both,
-    which share the bits, if the filters were long."""
+    """A first-order process of 0.9 beside one without memory: theory says 0.63 of the error in
+    both, which share the bits, if the filters were long."""
     z = torch.cat((steady(0.9, 2.0, 0), steady(0.0, 2.0, 1)), 2) + 5.0
     filters = whitening.fit(z, WhiteningConfig(channels=2, codebooks=1, reach=4), bits=6.0)
     before = filters.before
