@@ -61,36 +61,41 @@ def pair_by_name(references: Path, outputs: Path) -> tuple[list[Pair], list[str]
 
     First come references without output, then outputs without reference.
 
-    `a.wav` pairs with `a.flac`, and with its takes `a.seed0.wav`, `a.seed1.wav` too. Raises
-    UsageError when nothing pairs or one name stands for two references.
+    `a.wav` pairs with `a.flac`, and with its takes `a.seed0.wav`, `a.seed1.wav` too; where suffixes
+    were kept, with `a.wav.flac`. Raises UsageError when nothing pairs or a name could stand for two
+    references.
     """
-    known: dict[str, Path] = {}
-    for path in sounds_in(references):
-        name = _name(path, references)
-        if name in known:
-            raise UsageError(f"{path}: {known[name].name} has the same name; pairs go by name")
-        known[name] = path
+    names = {path: _name(path, references) for path in sounds_in(references)}
+    whole = {name + path.suffix: path for path, name in names.items()}
+    known: dict[str, list[Path]] = {}
+    for path, name in names.items():
+        known.setdefault(name, []).append(path)
     pairs, extra = [], []
     for path in sounds_in(outputs):
         name = _name(path, outputs)
         for candidate in (name, _TAKE.sub("", name)):
-            if candidate in known:
-                pairs.append(Pair(name, known[candidate], path))
+            meant = [whole[candidate]] if candidate in whole else known.get(candidate, [])
+            if len(meant) > 1:
+                first, other = (one.name for one in meant[:2])
+                raise UsageError(f"{path} could stand for {first} and {other}: pairs go by name")
+            if meant:
+                pairs.append(Pair(name, meant[0], path))
                 break
         else:
             extra.append(name)
     if not pairs:
         raise UsageError(f"{outputs}: no file is named like one in {references}")
     used = {pair.reference for pair in pairs}
-    return pairs, [name for name, path in known.items() if path not in used], extra
+    return pairs, [name for path, name in names.items() if path not in used], extra
 
 
 def counterparts(names: Mapping[Path, str], folder: Path) -> dict[Path, list[Path]]:
     """The files under a folder that are named like each sound: one of its name, else its takes.
 
-    Whole names count first, then as many folders of a name as possible: of `er/p/x`, `p/x.flac`
-    goes before `x.flac`. A sound without such a file has an empty list. Raises UsageError when the
-    folder holds no sounds, or when one of its files could stand for two of ours.
+    Whole names count first, those with the suffix of the sound before those without, then as many
+    folders of a name as possible: of `er/p/x`, `p/x.flac` goes before `x.flac`. A sound without
+    such a file has an empty list. Raises UsageError when the folder holds no sounds, or when one of
+    its files could stand for two of ours.
     """
     files: dict[str, list[Path]] = {}
     takes: dict[str, list[Path]] = {}
@@ -100,12 +105,16 @@ def counterparts(names: Mapping[Path, str], folder: Path) -> dict[Path, list[Pat
         if _TAKE.search(name):
             takes.setdefault(_TAKE.sub("", name), []).append(path)
     files = takes | files
-    found = {sound: files.get(name, []) for sound, name in names.items()}
+    found = {
+        sound: files.get(name + sound.suffix) or files.get(name, [])
+        for sound, name in names.items()
+    }
     whole = {path for paths in found.values() for path in paths}
     owners: dict[Path, Path] = {}
     for sound, name in names.items():
         parts = PurePath(name).parts
-        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+        starts = range(1, len(parts))
+        ends = ("/".join(parts[n:]) + kept for n in starts for kept in (sound.suffix, ""))
         if not found[sound]:
             near = next((files[end] for end in ends if end in files), [])
             found[sound] = [path for path in near if path not in whole]

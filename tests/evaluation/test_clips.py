@@ -81,8 +81,23 @@ def test_one_name_for_two_originals_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "ref" / "a.wav")
     write(tmp_path / "ref" / "a.flac")
     write(tmp_path / "out" / "a.wav")
-    with pytest.raises(UsageError, match="same name"):
+    message = r"out/a\.wav could stand for a\.flac and a\.wav"
+    with pytest.raises(UsageError, match=message):
         pair_by_name(tmp_path / "ref", tmp_path / "out")
+
+
+def test_originals_of_one_name_pair_with_outputs_that_kept_their_suffixes(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "b.wav"):
+        write(tmp_path / "ref" / name)
+    for name in ("a.wav.wav", "a.flac.seed3.wav", "b.flac"):
+        write(tmp_path / "out" / name)
+    pairs, missing, extra = pair_by_name(tmp_path / "ref", tmp_path / "out")
+    assert [(p.name, p.reference.name) for p in pairs] == [
+        ("a.flac.seed3", "a.flac"),
+        ("a.wav", "a.wav"),
+        ("b", "b.wav"),
+    ]
+    assert (missing, extra) == ([], [])
 
 
 def test_folders_without_sounds_or_pairs_are_refused(tmp_path: Path) -> None:
@@ -131,6 +146,11 @@ def test_a_file_of_the_name_goes_before_takes_of_which_all_count(folder) -> None
     files = folder("a.wav", "a.seed1.wav", "b.seed1.wav", "b.seed2.flac", "c.close.wav")
     assert stand(files, "a", "b", "c") == [["a.wav"], ["b.seed1.wav", "b.seed2.flac"], []]
     assert [seed_of(Path(name)) for name in ("a.wav", "b.seed12.flac")] == [None, 12]
+
+
+def test_a_file_that_kept_the_suffix_of_a_sound_goes_before_one_of_its_name(folder) -> None:
+    tree = folder("p/x.wav", "p/x.wav.flac", "y.wav.seed1.wav", "z.flac.wav")
+    assert stand(tree, "p/x", "er/y", "z") == [["p/x.wav.flac"], ["y.wav.seed1.wav"], []]
 
 
 def test_a_file_that_could_stand_for_two_sounds_is_refused(folder) -> None:
