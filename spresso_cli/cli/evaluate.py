@@ -14,6 +14,7 @@ from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import printable, shown
 from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.library.outputs import named, refuse_existing, replacing
+from spresso_cli.library.writable import Folders
 
 if TYPE_CHECKING:
     from spresso_cli.evaluation.clips import Pair
@@ -103,6 +104,7 @@ def evaluate(
         if str(csv) == "-":
             raise UsageError("--csv writes a file: --json writes the summary to stdout")
         refuse_existing(csv, force)
+        Folders().refuse_unwritable(csv)
     embedders = project_embedders(pack)
     if vggish is not None:
         from spresso_cli.evaluation.onnx_embedders import load_vggish
@@ -119,12 +121,12 @@ def evaluate(
         raise typer.Exit(1)
     bandwidth = "as released" if kad_as_released else "reference"
     summary = summarise(scores, bandwidth)
+    terminal.record(_record(summary, bandwidth, missing, extra, failed))
+    terminal.result(_text(summary, missing, extra))
     if csv is not None:
         with replacing(csv, force=force) as out:
             # Names may hold bytes that are no UTF-8: escaped, as everywhere else.
             out.write(_clip_table(scores).encode("utf-8", "backslashreplace"))
-    terminal.record(_record(summary, bandwidth, missing, extra, failed))
-    terminal.result(_text(summary, missing, extra))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -143,7 +145,9 @@ def _scored(
             if reference is None or reference[0] != path:
                 reference = (path, Reference(load_clip(path)))
             path = pair.output
-            yield score_clip(pair.name, reference[1], load_clip(path), embedders)
+            yield score_clip(
+                pair.name, reference[1], load_clip(path), embedders, str(pair.reference)
+            )
         except SpressoError as error:
             terminal.error(f"{shown(path)}: {error}")
             failed.append(pair.name)
@@ -159,6 +163,7 @@ def _record(
     """The summary as plain JSON: undefined numbers are null."""
     return {
         "clips": summary.clips,
+        "outputs": summary.outputs,
         "metrics": {key: _interval(value) for key, value in summary.values.items()},
         "bias": {key: _number(value) for key, value in summary.biases.items()},
         "defects": dict(summary.defects),
@@ -211,7 +216,7 @@ def _text(summary: SystemScore, missing: list[str], extra: list[str]) -> str:
     columns = tuple(Column(key, titles.get(key, key)) for key in headings)
     lines = [Table(columns, tuple(rows)).render().rstrip("\n"), ""]
     lines += [
-        f"{count} of {summary.clips} outputs are {kind}"
+        f"{count} of {summary.outputs} outputs are {kind}"
         for kind, count in summary.defects.items()
         if count
     ]

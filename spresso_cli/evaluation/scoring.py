@@ -88,9 +88,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class ClipScore:
-    """One output against its reference; `embeddings` holds (reference, output), each [W, D]."""
+    """One output against its reference; `embeddings` holds (reference, output), each [W, D].
+
+    `original` names the reference: that of takes, which are several outputs, is one.
+    """
 
     name: str
+    original: str
     values: Mapping[str, float]
     defect: Defect | None
     embeddings: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(repr=False)
@@ -100,12 +104,15 @@ class ClipScore:
 class SystemScore:
     """A system over all clips: `values` by metric key, signed `biases`, counts of bad outputs.
 
+    Means are over outputs, intervals over clips: takes of one original are drawn together.
+
     Keys on embeddings are `fad_NAME`, `kad_NAME` and `cosine_NAME`; `embeddings` has the number of
     vectors and their dimensions behind each. FAD has no interval: it is biased in the number of
     vectors, and a resample has fewer distinct ones.
     """
 
-    clips: int
+    clips: int  # originals
+    outputs: int
     values: Mapping[str, Interval]
     biases: Mapping[str, float]
     defects: Mapping[str, int]
@@ -113,14 +120,22 @@ class SystemScore:
 
 
 def score_clip(
-    name: str, reference: Reference, output: np.ndarray, embedders: Sequence[Embedder] = ()
+    name: str,
+    reference: Reference,
+    output: np.ndarray,
+    embedders: Sequence[Embedder] = (),
+    original: str | None = None,
 ) -> ClipScore:
-    """Every metric of an output [m] at 48 kHz; one that is not finite gets NaN throughout."""
+    """Every metric of an output [m] at 48 kHz; one that is not finite gets NaN throughout.
+
+    `original` is the reference's name, where it has several outputs; None: that of the output.
+    """
+    original = name if original is None else original
     source = reference.samples
     output = np.pad(output[: source.size], (0, max(0, source.size - output.size)))
     defect = metrics.defect(source, output)
     if defect == "non-finite":
-        return ClipScore(name, {m.key: math.nan for m in SIGNAL_METRICS}, defect, {})
+        return ClipScore(name, original, {m.key: math.nan for m in SIGNAL_METRICS}, defect, {})
     values = {
         "si_sdr": metrics.si_sdr(source, output),
         "ms_mel": metrics.mel_distance(reference.log_mels, metrics.log_mels(output, CLIP_RATE)),
@@ -132,7 +147,7 @@ def score_clip(
         "high_band": metrics.high_band_error_db(source, output, CLIP_RATE),
     }
     vectors = {e.name: (reference.embeddings(e), windows_of(e, output[None])[0]) for e in embedders}
-    return ClipScore(name, values, defect, vectors)
+    return ClipScore(name, original, values, defect, vectors)
 
 
 def summarise(
@@ -141,28 +156,44 @@ def summarise(
     """Means over clips, distances between the sets of embeddings, and bootstrap intervals."""
     values: dict[str, Interval] = {}
     biases: dict[str, float] = {}
+    clips = _numbers(scores)
     for metric in SIGNAL_METRICS:
         column = np.array([score.values[metric.key] for score in scores])
-        values[metric.key] = mean_interval(np.abs(column) if metric.signed else column, seed)
+        values[metric.key] = mean_interval(
+            np.abs(column) if metric.signed else column, seed, clips=clips
+        )
         if metric.signed:
             biases[metric.key] = mean_interval(column, seed, resamples=1).value
-    embedded = [score.embeddings for score in scores if score.embeddings]
+    embedded = [score for score in scores if score.embeddings]
+    clips = _numbers(embedded)
+    firsts = np.unique(clips, return_index=True)[1]  # of each original
     counts: dict[str, tuple[int, int]] = {}
-    for name in embedded[0] if embedded else ():
-        pairs = [entry[name] for entry in embedded]
-        reference = np.concatenate([r for r, _ in pairs])  # [clips * windows, D]
+    for name in embedded[0].embeddings if embedded else ():
+        pairs = [score.embeddings[name] for score in embedded]
+        reference = np.concatenate([pairs[i][0] for i in firsts])  # [clips * windows, D]
         output = np.concatenate([o for _, o in pairs])
         counts[name] = output.shape
         cosines = metrics.cosine(
             np.stack([r.mean(axis=0) for r, _ in pairs]),
             np.stack([o.mean(axis=0) for _, o in pairs]),
         )
-        values[f"cosine_{name}"] = mean_interval(cosines, seed)
-        if len(pairs) > 1:
-            clips = np.repeat(np.arange(len(pairs)), [len(r) for r, _ in pairs])
+        values[f"cosine_{name}"] = mean_interval(cosines, seed, clips=clips)
+        if len(firsts) > 1:
             distance = metrics.fad(reference, output)
-            values[f"fad_{name}"] = Interval(distance, math.nan, math.nan, len(pairs))
-            values[f"kad_{name}"] = kad_interval(reference, output, clips, bandwidth, seed)
+            values[f"fad_{name}"] = Interval(distance, math.nan, math.nan, len(firsts))
+            of_reference = np.repeat(clips[firsts], [len(pairs[i][0]) for i in firsts])
+            of_output = np.stack((clips, np.arange(len(clips))), 1)
+            of_output = np.repeat(of_output, [len(o) for _, o in pairs], axis=0)
+            values[f"kad_{name}"] = kad_interval(
+                reference, output, of_reference, of_output, bandwidth, seed
+            )
     kinds = [score.defect for score in scores if score.defect]
     defects = {kind: kinds.count(kind) for kind in ("silent", "non-finite")}
-    return SystemScore(len(scores), values, biases, defects, counts)
+    originals = len({score.original for score in scores})
+    return SystemScore(originals, len(scores), values, biases, defects, counts)
+
+
+def _numbers(scores: Sequence[ClipScore]) -> np.ndarray:
+    """The number of each output's original, 0 .. count - 1 in order of appearance, `[outputs]`."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(score.original, len(numbers)) for score in scores], int)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spresso_cli.evaluation.metrics import Bandwidth, kad_kernels, weighted_kad
+from spresso_cli.evaluation.metrics import KAD_SCALE, Bandwidth, kad_kernels
 
 RESAMPLES = 2000
 
@@ -21,42 +21,55 @@ class Interval:
     count: int
 
 
-def mean_interval(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Mean of `values` [n] and its percentile bootstrap interval; NaN entries are left out."""
+def mean_interval(
+    values: np.ndarray,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    clips: np.ndarray | None = None,
+) -> Interval:
+    """Mean of `values` [n] and its percentile bootstrap interval; NaN entries are left out.
+
+    `clips` [n] holds the number of the clip behind each value, where some share one (takes of one
+    original): these are drawn together. None: each has its own.
+    """
     values = np.asarray(values, dtype=np.float64)
-    values = values[~np.isnan(values)]
+    known = ~np.isnan(values)
+    values = values[known]
     if values.size == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    means = resample_counts(values.size, resamples, seed) @ values / values.size
-    low, high = np.percentile(means, (2.5, 97.5))
-    return Interval(float(values.mean()), float(low), float(high), values.size)
+    numbers = np.arange(values.size) if clips is None else np.unique(clips[known], False, True)[1]
+    sums, sizes = np.bincount(numbers, values), np.bincount(numbers)
+    counts = resample_counts(sums.size, resamples, seed)
+    low, high = np.percentile(counts @ sums / (counts @ sizes), (2.5, 97.5))
+    return Interval(float(values.mean()), float(low), float(high), sums.size)
 
 
 def kad_interval(
     reference: np.ndarray,
     evaluated: np.ndarray,
     clips: np.ndarray,
+    outputs: np.ndarray | None = None,
     bandwidth: Bandwidth = "reference",
     seed: int = 0,
     resamples: int = 500,
 ) -> Interval:
-    """KAD of paired sets [n, D] with a bootstrap over clips.
+    """KAD of paired sets [m, D] and [n, D] with a bootstrap over clips.
 
-    `clips` [n] holds the clip number of each row (0 .. count-1); a clip's embeddings are drawn
-    together, in both sets. The kernel width stays that of the whole set.
+    The kernel width stays that of the whole set. Where clips have several outputs, KAD is the mean
+    over all ways to take one of each: two outputs of one clip are not compared.
+
+    Args:
+        clips: the number of the clip of each row of the reference, 0 .. count - 1, `[m]`; all rows
+            of a clip are drawn together, in both sets.
+        outputs: the clip of each row of the other set and the number of its output, `[n, 2]`;
+            None: each clip has one output, with as many rows.
     """
-    kernels = kad_kernels(
-        np.asarray(reference, np.float64), np.asarray(evaluated, np.float64), bandwidth
-    )
-    ones = np.ones(len(reference))
+    if outputs is None:
+        outputs = np.stack((clips, clips), 1)
+    distance = _Kad.of(reference, evaluated, clips, outputs, bandwidth)
     count = int(clips.max()) + 1
-    value = weighted_kad(*kernels, ones, ones)
-    draws = []
-    for counts in resample_counts(count, resamples, seed):
-        if np.count_nonzero(counts) > 1:
-            draws.append(weighted_kad(*kernels, counts[clips], counts[clips]))
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return Interval(value, float(low), float(high), count)
+    low, high = np.percentile(distance(_drawn(count, resamples, seed)), (2.5, 97.5))
+    return Interval(float(distance(np.ones((1, count)))[0]), float(low), float(high), count)
 
 
 def kad_difference(
@@ -71,23 +84,88 @@ def kad_difference(
 
     Arguments as in `kad_interval`; every resample draws the same clips for both systems.
     """
-    kernels = [
-        kad_kernels(np.asarray(reference, np.float64), np.asarray(x, np.float64))
-        for x in (first, second)
-    ]
+    ours, theirs = (
+        _Kad.of(reference, x, clips, np.stack((clips, clips), 1)) for x in (first, second)
+    )
     count = int(clips.max()) + 1
+    counts = _drawn(count, resamples, seed)
+    low, high = np.percentile(ours(counts) - theirs(counts), (2.5, 97.5))
+    whole = np.ones((1, count))
+    return Interval(float((ours(whole) - theirs(whole))[0]), float(low), float(high), count)
 
-    def difference(weights: np.ndarray) -> float:
-        ours, theirs = (weighted_kad(*kernel, weights, weights) for kernel in kernels)
-        return ours - theirs
 
-    draws = [
-        difference(counts[clips])
-        for counts in resample_counts(count, resamples, seed)
-        if np.count_nonzero(counts) > 1
-    ]
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return Interval(difference(np.ones(len(reference))), float(low), float(high), count)
+@dataclass(frozen=True)
+class _Mean:
+    """A mean over pairs of rows that knows what becomes of it when clips are drawn anew.
+
+    Pairs of rows of one clip and those of two are averaged apart and count as in the whole set. A
+    clip that is drawn twice is not two clips that happen to be alike: if it were, outputs would lie
+    near more sources in every resample than they do, and KAD would be too small in all of them.
+    """
+
+    sums: np.ndarray  # [clips, clips]
+    pairs: np.ndarray  # how much the pairs in each sum count
+
+    @classmethod
+    def of(
+        cls, kernel: np.ndarray, weights: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    ) -> _Mean:
+        """Of a kernel [m, n], the weight of each pair, and the clips of rows and columns."""
+        clips = np.arange(1 + max(rows.max(), columns.max()))
+        left, right = ((numbers == clips[:, None]).astype(float) for numbers in (rows, columns))
+        return cls(left @ (kernel * weights) @ right.T, left @ weights @ right.T)
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """The mean in each resample `[resamples]` of so many copies of each clip."""
+        parts = (self.sums, self.pairs)
+        within, pairs_within = (counts @ np.diag(part) for part in parts)
+        others = 1.0 - np.eye(len(self.sums))
+        between, pairs_between = ((counts @ (part * others) * counts).sum(1) for part in parts)
+        share = np.trace(self.pairs) / self.pairs.sum()
+        own = within / np.maximum(pairs_within, 1.0)  # none at all: their share is nothing
+        return share * own + (1.0 - share) * between / pairs_between
+
+
+@dataclass(frozen=True)
+class _Kad:
+    """KAD of a set of clips and its outputs, whichever clips are drawn."""
+
+    within_r: _Mean
+    within_e: _Mean
+    across: _Mean
+
+    @classmethod
+    def of(
+        cls,
+        reference: np.ndarray,
+        evaluated: np.ndarray,
+        clips: np.ndarray,
+        outputs: np.ndarray,
+        bandwidth: Bandwidth = "reference",
+    ) -> _Kad:
+        """Arguments as in `kad_interval`."""
+        sets = (np.asarray(reference, np.float64), np.asarray(evaluated, np.float64))
+        within_r, within_e, across = kad_kernels(*sets, bandwidth)
+        of, number = outputs.T
+        several = np.bincount(np.unique(outputs, axis=0)[:, 0])  # outputs of each clip
+        share = 1.0 / several[of]
+        alone = np.where(number[:, None] == number, share, 0.0) * (1.0 - np.eye(len(of)))
+        chosen = np.where(of[:, None] == of, alone, np.outer(share, share))
+        return cls(
+            _Mean.of(within_r, 1.0 - np.eye(len(clips)), clips, clips),
+            _Mean.of(within_e, chosen, of, of),
+            _Mean.of(across, np.outer(np.ones(len(clips)), share), clips, of),
+        )
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """KAD x 100 of each resample, `[resamples]`."""
+        return KAD_SCALE * (self.within_r(counts) + self.within_e(counts) - 2 * self.across(counts))
+
+
+def _drawn(count: int, resamples: int, seed: int) -> np.ndarray:
+    """Resamples of clips in which more than one appears: KAD has no value for a single one."""
+    counts = resample_counts(count, resamples, seed)
+    return counts[np.count_nonzero(counts, axis=1) > 1]
 
 
 def crossed_interval(scores: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:

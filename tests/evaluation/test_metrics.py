@@ -107,16 +107,6 @@ class TestKad:
         assert metrics.kad(x * 7 + 2, y * 7 + 2) == pytest.approx(value, rel=1e-6)
         assert metrics.kad(x[::-1], y[::-1]) == pytest.approx(value, rel=1e-9)
 
-    def test_copies_in_a_resample_are_not_paired_with_themselves(self) -> None:
-        rng = np.random.default_rng(6)
-        x, y = rng.standard_normal((10, 3)), rng.standard_normal((10, 3))
-        kernels = metrics.kad_kernels(x, y)
-        subset = np.array([1.0] * 6 + [0.0] * 4)
-        expected = metrics.weighted_kad(
-            kernels[0][:6, :6], kernels[1][:6, :6], kernels[2][:6, :6], np.ones(6), np.ones(6)
-        )
-        assert metrics.weighted_kad(*kernels, 3 * subset, 3 * subset) == pytest.approx(expected)
-
 
 class TestCosine:
     def test_is_one_zero_and_minus_one(self) -> None:

@@ -77,6 +77,27 @@ def test_broken_outputs_are_counted_and_those_not_finite_left_out(clips) -> None
     assert summary.embeddings["logmel-stats"][0] == 11
 
 
+def test_takes_of_an_original_count_as_outputs_and_not_as_clips(clips, noise) -> None:
+    embedders, takes = [LogMelEmbedder()], []
+    for i, clip in enumerate(clips):
+        reference = Reference(clip)
+        for k in range(3):
+            take = clip + noise(clip.size, 100 * i + k, 0.1)
+            takes.append(score_clip(f"{i}.seed{k}", reference, take, embedders, str(i)))
+    several, single = summarise(takes), summarise(takes[::3])
+    assert (several.clips, several.outputs) == (12, 36)
+    assert several.values["ms_mel"].count == 12
+    for key in ("ms_mel", "cosine_logmel-stats", "kad_logmel-stats"):
+        widths = [s.values[key].high - s.values[key].low for s in (several, single)]
+        assert widths[0] == pytest.approx(widths[1], rel=0.3), key
+    assert several.values["kad_logmel-stats"].value == pytest.approx(
+        single.values["kad_logmel-stats"].value, abs=2.0
+    )
+    only = summarise(takes[:3])  # of one original
+    assert (only.clips, only.outputs) == (1, 3)
+    assert "kad_logmel-stats" not in only.values
+
+
 def test_a_single_clip_has_no_distances_between_sets(clips) -> None:
     values = summarise(scores(clips[:1], clips[:1])).values
     assert "cosine_logmel-stats" in values

@@ -52,6 +52,37 @@ def test_the_kad_interval_holds_the_kad_of_the_whole_set() -> None:
     assert interval.low < interval.value < interval.high
 
 
+def near(rng: np.random.Generator, clips: int, windows: int) -> tuple[np.ndarray, ...]:
+    """Sources and outputs that lie near them, and the clips that their rows belong to."""
+    x = np.repeat(rng.standard_normal((clips, 6)), windows, axis=0)
+    x += 0.3 * rng.standard_normal(x.shape)
+    return x, x + 0.2 * rng.standard_normal(x.shape), np.repeat(np.arange(clips), windows)
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_the_kad_interval_of_outputs_near_their_sources_covers_the_truth(windows: int) -> None:
+    rng = np.random.default_rng(8)
+    intervals = [statistics.kad_interval(*near(rng, 30, windows), resamples=200) for _ in range(60)]
+    truth = np.mean([interval.value for interval in intervals])
+    covered = np.mean([i.low <= truth <= i.high for i in intervals])
+    assert covered > 0.85
+
+
+def test_takes_of_a_clip_are_drawn_together_and_their_source_counts_once() -> None:
+    rng = np.random.default_rng(9)
+    x, y, clips = near(rng, 30, 1)
+    one = statistics.kad_interval(x, y, clips)
+    takes = np.repeat(y, 4, axis=0) + 1e-6 * rng.standard_normal((120, 6))
+    outputs = np.stack((np.repeat(clips, 4), np.arange(120)), 1)
+    four = statistics.kad_interval(x, takes, clips, outputs)
+    assert four.value == pytest.approx(one.value, rel=1e-3)
+    assert four.high - four.low == pytest.approx(one.high - one.low, rel=1e-3)
+    errors = rng.standard_normal(30)
+    mean = statistics.mean_interval(np.repeat(errors, 4), clips=np.repeat(np.arange(30), 4))
+    plain = statistics.mean_interval(errors)
+    assert (mean.low, mean.high, mean.count) == pytest.approx((plain.low, plain.high, 30))
+
+
 def test_the_kad_interval_draws_all_windows_of_a_clip_together() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.standard_normal((20, 6)), rng.standard_normal((20, 6)) + 1
