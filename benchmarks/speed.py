@@ -4,9 +4,9 @@
 
 Cold is a whole command in a fresh process, start-up and weights included; warm is the loaded codec.
 The peer is Opus at 12 kbps through libsndfile, run right before each measurement, so that a busy
-machine slows both: `x peer` is our time over the peer's for the same sounds. Sounds are synthetic
-noise bursts; times are medians. Peak memory is the process's resident high-water mark (cold), its
-rise above the loaded codec (warm, Linux), or what CUDA allocated.
+machine slows both: `x peer` is our time over the peer's for the same sounds and the same direction,
+to a file's bytes or back. Sounds are synthetic noise bursts; times are medians. Peak memory is the
+process's resident high-water mark (cold), or what CUDA allocated (warm).
 """
 
 from __future__ import annotations
@@ -17,27 +17,31 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import support
+import torch
 
 from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.container.profile import Profile
 from spresso_cli.errors import SpressoError
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.tables import Column, Table
 
-PEER = """\
-import io, sys, soundfile
+LEVEL = 0.976  # libsndfile's compression level of Opus: 0 is 256 kbps a channel, 1 is 6
+# One direction of the peer as a process of its own: from a file to a file.
+PEER = f"""\
+import sys, soundfile
 x, rate = soundfile.read(sys.argv[1])
-out = io.BytesIO()
-soundfile.write(out, x, rate, format="OGG", subtype="OPUS")
-out.seek(0)
-soundfile.read(out)
+if sys.argv[2].endswith(".opus"):
+    soundfile.write(sys.argv[2], x, rate, "OPUS", format="OGG", compression_level={LEVEL})
+else:
+    soundfile.write(sys.argv[2], x, rate)
 """
 COLUMNS = (
     Column("what", "what"),
@@ -58,6 +62,8 @@ def main() -> None:
     rows = _cold(options, rates[0]) + _warm(options, rates)
     table = Table(COLUMNS, tuple(rows))
     head = f"{options.seconds:g} s sounds, device {options.device}, pack {info.name}"
+    size = len(_opus(_sounds(1, options.seconds)["0"]))
+    head += f", Opus has {size * 8 / options.seconds / 1000:.1f} kbps"
     support.publish("speed", f"{head}, {options.runs} runs", table, options)
 
 
@@ -65,6 +71,7 @@ def _cold(options: argparse.Namespace, kbps: float) -> list[dict]:
     """One sound through a fresh process, for compress and decompress."""
     with tempfile.TemporaryDirectory() as folder:
         sound, coded, back = (Path(folder, name) for name in ("a.wav", "a.spr", "b.wav"))
+        opus, heard = Path(folder, "a.opus"), Path(folder, "c.wav")
         soundfile.write(sound, _sounds(1, options.seconds)["0"], CLIP_RATE)
         shared = ["-q", "-f", "--device", options.device]
         if options.pack:
@@ -74,12 +81,16 @@ def _cold(options: argparse.Namespace, kbps: float) -> list[dict]:
             "compress": [*spresso, "compress", str(sound), "-b", str(kbps), "-o", str(coded)],
             "decompress": [*spresso, "decompress", str(coded), "-o", str(back)],
         }
-        peer = [sys.executable, "-c", PEER, str(sound)]
+        peer = [sys.executable, "-c", PEER]
+        peers = {
+            "compress": [*peer, str(sound), str(opus)],
+            "decompress": [*peer, str(opus), str(heard)],
+        }
         rows = []
         for name, command in commands.items():
             ours, theirs, memory = [], [], 0.0
             for _ in range(options.runs):
-                theirs.append(support.run_process(peer)[0])
+                theirs.append(support.run_process(peers[name])[0])
                 seconds, peak = support.run_process([*command, *shared])
                 ours.append(seconds)
                 memory = max(memory, peak)
@@ -94,83 +105,65 @@ def _warm(options: argparse.Namespace, rates: list[float]) -> list[dict]:
     codec = Codec.load(options.pack, options.device)
     rows = []
     for kbps in rates:
-        profile = support.point(info, kbps)
-        steps = options.steps or [info.families[profile.frame_rate].steps]
         for batch in options.batches:
-            sounds = _sounds(batch, options.seconds)
-            streams = support.compress(codec, sounds, profile)  # loads and warms up
-            list(support.decompress(codec, streams, DecodeOptions(steps=1)))
-            base = {"kbps": profile.kbps, "batch": batch}
-            calls: list[tuple[dict, Callable[[], object]]] = [
-                (
-                    {"what": "compress", **base},
-                    lambda s=sounds, p=profile: support.compress(codec, s, p),
-                )
-            ]
-            for count in steps:
-                decode = DecodeOptions(steps=count, sampler=options.sampler)
-                calls.append(
-                    (
-                        {"what": "decompress", **base, "steps": count},
-                        lambda s=streams, d=decode: list(support.decompress(codec, s, d)),
-                    )
-                )
-            rows += [row | _measured(call, sounds, options) for row, call in calls]
+            rows += _both_ways(codec, support.point(info, kbps), batch, options)
     return rows
 
 
+def _both_ways(
+    codec: Codec, profile: Profile, batch: int, options: argparse.Namespace
+) -> Iterator[dict]:
+    """Some sounds to streams, and these back with every number of steps."""
+    sounds = _sounds(batch, options.seconds)
+    streams = support.compress(codec, sounds, profile)  # loads and warms up
+    list(support.decompress(codec, streams, DecodeOptions(steps=1)))
+    opus = [_opus(sound) for sound in sounds.values()]
+    row = {"what": "compress", "kbps": profile.kbps, "batch": batch}
+    yield row | _measured(
+        lambda: support.compress(codec, sounds, profile),
+        lambda: [_opus(sound) for sound in sounds.values()],
+        options.seconds * batch,
+        options,
+    )
+    for count in options.steps or [codec.pack.families[profile.frame_rate].steps]:
+        decode = DecodeOptions(steps=count, sampler=options.sampler)
+        yield (
+            row
+            | {"what": "decompress", "steps": count}
+            | _measured(
+                lambda decode=decode: list(support.decompress(codec, streams, decode)),
+                lambda: [_heard(data) for data in opus],
+                options.seconds * batch,
+                options,
+            )
+        )
+
+
 def _measured(
-    call: Callable[[], object], sounds: dict[str, np.ndarray], options: argparse.Namespace
+    call: Callable[[], object],
+    peer: Callable[[], object],
+    audio_seconds: float,
+    options: argparse.Namespace,
 ) -> dict:
-    ours, theirs = [], []
-    memory = _Memory(options.device)
+    ours, theirs, memory = [], [], None
     for _ in range(options.runs):
-        theirs.append(_seconds(lambda: [_opus(sound) for sound in sounds.values()]))
-        memory.reset()
+        theirs.append(_seconds(peer))
         ours.append(_seconds(call))
-        memory.read()
-    return {"memory": memory.peak} | _times(ours, theirs, options.seconds * len(sounds))
+    if torch.cuda.is_available() and options.device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        memory = torch.cuda.max_memory_allocated() / 1e6
+    return {"memory": memory} | _times(ours, theirs, audio_seconds)
 
 
-class _Memory:
-    """The peak in MB of what runs between `reset` and `read`; None where nothing tells."""
-
-    def __init__(self, device: str) -> None:
-        import torch
-
-        self.peak: float | None = None
-        self._cuda = torch.cuda if torch.cuda.is_available() and device != "cpu" else None
-        self._status = Path("/proc/self/status")
-        self._before = 0.0
-
-    def reset(self) -> None:
-        if self._cuda:
-            self._cuda.reset_peak_memory_stats()
-        elif self._status.exists():
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-            self._before = self._resident()
-
-    def read(self) -> None:
-        if self._cuda:
-            value = self._cuda.max_memory_allocated() / 1e6
-        elif self._status.exists():
-            value = self._resident() - self._before
-        else:
-            return
-        self.peak = max(self.peak or 0.0, value)
-
-    def _resident(self) -> float:
-        for line in self._status.read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024 / 1e6
-        return 0.0
-
-
-def _opus(sound: np.ndarray) -> None:
+def _opus(sound: np.ndarray) -> bytes:
     out = io.BytesIO()
-    soundfile.write(out, sound, CLIP_RATE, format="OGG", subtype="OPUS")
-    out.seek(0)
-    soundfile.read(out)
+    soundfile.write(out, sound, CLIP_RATE, "OPUS", format="OGG", compression_level=LEVEL)
+    return out.getvalue()
+
+
+def _heard(opus: bytes) -> np.ndarray:
+    return soundfile.read(io.BytesIO(opus), dtype="float32")[0]
 
 
 def _seconds(call: Callable[[], object]) -> float:
