@@ -90,8 +90,8 @@ def _systems(
     for kbps in support.rates(options, info):
         profile = support.point(info, kbps)
         for name, decode in (
-            (f"spresso {kbps:g}", DecodeOptions()),
-            (f"spresso {kbps:g}, no envelope", DecodeOptions(envelope=False)),
+            (f"spresso {profile.kbps:g}", DecodeOptions()),
+            (f"spresso {profile.kbps:g}, no envelope", DecodeOptions(envelope=False)),
         )[: 2 if options.unheld else 1]:
             yield name, systems.by_us(codec, clips, profile, decode)
     yield "AudioAE alone", systems.by_audio_ae(codec, clips)

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,18 +27,23 @@ from spresso_cli.evaluation.tables import Column, Table
 def load_clips(folder: Path, seconds: float, limit: int | None) -> dict[str, np.ndarray]:
     """Mono clips float32 [n] at 48 kHz by name, cut or zero-padded to `seconds` (0: as they are).
 
-    Of more than `limit` files, evenly spaced ones by name are taken.
+    Of more than `limit` files, evenly spaced ones by name are taken. Names have no suffix, except
+    those of files that differ in nothing else.
     """
     paths = sounds_in(folder)
     if limit is not None and len(paths) > limit:
         paths = [paths[i * len(paths) // limit] for i in range(limit)]
+    whole = {path: path.relative_to(folder) for path in paths}
+    bare = {path: name.with_suffix("").as_posix() for path, name in whole.items()}
+    used = Counter([*bare.values(), *(name.as_posix() for name in whole.values())])
     clips = {}
     for path in paths:
         clip = load_clip(path)
         if seconds > 0:
             length = round(seconds * CLIP_RATE)
             clip = np.pad(clip[:length], (0, max(0, length - clip.size)))
-        clips[path.relative_to(folder).with_suffix("").as_posix()] = clip
+        name = bare[path] if used[bare[path]] == 1 else whole[path].as_posix()
+        clips[name] = clip
     return clips
 
 

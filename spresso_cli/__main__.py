@@ -18,9 +18,12 @@ def main() -> None:
     code = run()
     if code == INTERRUPTED:
         # A thread that waits for a silent pipe would hold up the usual end, and break it.
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        os._exit(code)
+        try:
+            if sys.stdout is not None:  # closed by whoever started us
+                with contextlib.suppress(OSError):
+                    sys.stdout.flush()
+        finally:
+            os._exit(code)
     sys.exit(code)
 
 

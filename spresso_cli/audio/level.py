@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spresso_cli.container.stream import STEPS_PER_DB, ZERO_DB
+
 # The networks see every sound with this peak, the middle of the levels they were trained on.
 NETWORK_PEAK = 0.5
-
-# RMS dBFS = (byte - ZERO_DB) / 2 for bytes 1..255; byte 0 is digital silence.
-ZERO_DB = 241
-STEPS_PER_DB = 2
 
 # The limiter leaves samples up to the knee alone and bends what lies above it towards full scale.
 KNEE = 0.8

@@ -35,3 +35,11 @@ SOUND_SUFFIXES = frozenset(
         ".sd2",
     ]
 )
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file is what macOS writes beside another on foreign disks: `._door.wav`.
+
+    There is no sound in it, whatever its suffix.
+    """
+    return name.startswith("._")

@@ -99,10 +99,12 @@ def bundle(
         recursive=recursive,
         listed=read_names(files_from, null),
     )
+    if target is not None:
+        plan.refuse_input(target, found)
+    plan.refuse_another_kind(output, ".sprb")
     if target is None:
         total = write_bundle(_clips(found), binary_stdout())
     else:
-        plan.refuse_input(target, found)
         with outputs.replacing(target, force=force) as file:
             total = write_bundle(_clips(found), file)
     terminal.record({"file": output, "clips": len(found), "bytes": total})
@@ -146,24 +148,42 @@ def unbundle(
             wanted = {name: output_dir / f"{name}.spr" for name in names or clips.names}
             for name in wanted:
                 clips.clip(name)
+            _refuse_collisions(wanted)
         for path in wanted.values():
             outputs.refuse_existing(path, force)
 
         home, made = output_dir.resolve(), 0
 
-        def extract(name: str) -> None:
-            nonlocal made
+        def extract(name: str) -> int:
             _refuse_escape(wanted[name], name, home)
             data = spr.write(clips.read(name))
             with outputs.replacing(wanted[name], force=force) as out:
-                out.write(data)
-            made += 1
-            terminal.record({"name": name, "file": str(wanted[name]), "bytes": len(data)})
-            terminal.detail(f"{shown(wanted[name])}: {size(len(data))}")
+                return out.write(data)
 
-        code = for_each(terminal, list(wanted), extract)
+        def identify(name: str) -> dict[str, object]:
+            return {"name": name, "file": str(wanted[name])}
+
+        def tell(name: str, count: int) -> None:
+            nonlocal made
+            made += 1
+            terminal.record(identify(name) | {"bytes": count})
+            terminal.detail(f"{shown(wanted[name])}: {size(count)}")
+
+        code = for_each(terminal, list(wanted), extract, tell, identify)
     terminal.note(f"{shown(source)}: {made:,} clips to {shown(output_dir)}")
     raise typer.Exit(code)
+
+
+def _refuse_collisions(names: Iterable[str]) -> None:
+    """Raises UsageError for two clips that would replace each other on some file systems."""
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(plan.folded(name), name)
+        if other != name:
+            raise UsageError(
+                f"{shown(other)} and {shown(name)} are one file on some systems: "
+                "unbundle them by name, one at a time"
+            )
 
 
 def _refuse_escape(path: Path, name: str, home: Path) -> None:

@@ -28,8 +28,9 @@ from spresso_cli.cli.options import (
     Variety,
     Verbose,
 )
-from spresso_cli.cli.seeds import checked_seed, chosen_seed
+from spresso_cli.cli.seeds import MAX_SEED, checked_seed, chosen_seed
 from spresso_cli.codec.protocol import VARIETY
+from spresso_cli.errors import UsageError
 
 app = typer.Typer(add_completion=False)
 
@@ -164,6 +165,8 @@ def decompress(
         AudioFormat.of(format, subtype) if format else AudioFormat.named(output or "", subtype)
     )
     first = chosen_seed(terminal, seed or "0")
+    if first + variations - 1 > MAX_SEED:
+        raise UsageError("--variations counts beyond the largest seed, 2^64 - 1: lower --seed")
     decode = DecodeOptions(
         seed=first,
         steps=steps,

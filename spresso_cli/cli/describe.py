@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from spresso_cli.cli.text import clock, kbps, payload, shown, size
 from spresso_cli.container import spr, tlv
+from spresso_cli.container.stream import STEPS_PER_DB, ZERO_DB
 from spresso_cli.errors import BadPack, MissingPack
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def aligned(lines: Mapping[str, object]) -> str:
 
 def _dbfs(gain: int) -> float | None:
     """RMS in dB of full scale that a gain byte stands for; None for digital silence."""
-    return (gain - 241) / 2 if gain else None
+    return (gain - ZERO_DB) / STEPS_PER_DB if gain else None
 
 
 def _level_text(dbfs: float | None) -> str:

@@ -48,11 +48,14 @@ def pack_record(pack: PackInfo) -> dict[str, object]:
 def pack_table(pack: PackInfo) -> Table:
     """One row per operating point, lowest rate first; the default carries a star."""
     from rich.table import Table
+    from rich.text import Text
 
     preview = ", preview: may change before 1.0" if pack.status == "preview" else ""
+    # As Text, because names and paths may hold what rich would take for markup.
+    title = printable(f"{pack.name} {pack.version} ({pack.licence}{preview})")
     table = Table(
-        title=printable(f"{pack.name} {pack.version} ({pack.licence}{preview})"),
-        caption=printable(str(pack.path)),
+        title=Text(title, style="table.title"),
+        caption=Text(printable(str(pack.path)), style="table.caption"),
         title_justify="left",
         caption_justify="left",
     )
@@ -67,7 +70,7 @@ def pack_table(pack: PackInfo) -> Table:
             str(point.codebooks),
             str(family.bits),
             family.tag.hex(),
-            family.sampler,
+            Text(family.sampler),
             str(family.steps),
         )
     return table

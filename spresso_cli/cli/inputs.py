@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from spresso_cli.cli.terminal import Terminal, binary_stdin
 from spresso_cli.cli.text import shown
 from spresso_cli.errors import AudioError, SpressoError, UsageError
 
 Name = str | PathLike[str]  # the string - is stdin, the path - a file
+Result = TypeVar("Result")
 
 
-def for_each(terminal: Terminal, names: Sequence[Name], work: Callable[[Name], None]) -> int:
-    """Call `work` on every name; returns the exit code of the whole.
+def for_each(
+    terminal: Terminal,
+    names: Sequence[Name],
+    work: Callable[[Name], Result],
+    tell: Callable[[Name, Result], None],
+    identify: Callable[[Name], Mapping[str, object]] = lambda name: {"file": os.fspath(name)},
+) -> int:
+    """Call `work` on every name, then `tell` with what it returned; returns the exit code of all.
 
-    A failure is one line on stderr, and under `--json` a record with `error` and `exit_code`.
+    A failure of `work` is one line on stderr, and under `--json` a record with `error` and
+    `exit_code`. What `tell` raises, because stdout is full or its reader left, is no input's fault
+    and ends the run.
+
+    Args:
+        identify: the fields that every record about a name begins with.
     """
     if names.count("-") > 1:
         raise UsageError("- means stdin and can be named only once")
     codes = []
     for name in names:
         try:
-            work(name)
-            codes.append(0)
+            result = work(name)
         except (SpressoError, OSError) as error:
             failure = error if isinstance(error, SpressoError) else unreadable(error)
             terminal.error(f"{shown(name)}: {failure}")
             fields = {"error": str(failure), "exit_code": failure.exit_code}
-            terminal.record({"file": os.fspath(name), **fields})
+            terminal.record({**identify(name), **fields})
             codes.append(failure.exit_code)
+        else:
+            tell(name, result)
+            codes.append(0)
     return combined(codes)
 
 

@@ -28,6 +28,8 @@ from spresso_cli.errors import MissingPack, UsageError
 
 app = typer.Typer(add_completion=False)
 
+Description = tuple[dict[str, object], str]  # of a file: its record, and the text for people
+
 CODED_SUFFIXES = frozenset({".spr", ".sprb"})  # of what `verify` searches folders for
 
 INFO_EXAMPLES = """
@@ -93,20 +95,25 @@ def info(
     if plot is not None and (len(files) > 1 or files == ["-"]):
         raise UsageError("--plot draws one named file: name one")
 
-    def show(name: Name) -> None:
-        record, text = _described(name)
-        terminal.record(record)
-        terminal.result(text if name == files[0] else f"\n{text}")
+    def look(name: Name) -> Description:
+        description = _described(name)
         if plot is not None:
             from spresso_cli.cli.plot import plot_file
 
             plot_file(Path(name), Path(plot), force=force)
+        return description
+
+    def show(name: Name, description: Description) -> None:
+        record, text = description
+        terminal.record(record)
+        terminal.result(text if name == files[0] else f"\n{text}")
+        if plot is not None:
             terminal.note(f"{shown(plot)}: written")
 
-    raise typer.Exit(for_each(terminal, files, show))
+    raise typer.Exit(for_each(terminal, files, look, show))
 
 
-def _described(name: Name) -> tuple[dict[str, object], str]:
+def _described(name: Name) -> Description:
     with open_binary(name) as file:
         file_bytes = file.seek(0, os.SEEK_END)
         kind = _kind(name, file)
@@ -152,12 +159,11 @@ def verify(
         null=null,
     )
 
-    def check(name: Name) -> None:
-        packs = _verified(name)
+    def show(name: Name, packs: dict[str, str | None]) -> None:
         terminal.record({"file": os.fspath(name), "ok": True, "packs": packs})
         terminal.result(f"{shown(name)}: ok ({describe.packs_text(packs)})")
 
-    raise typer.Exit(for_each(terminal, files, check))
+    raise typer.Exit(for_each(terminal, files, _verified, show))
 
 
 def _verified(name: Name) -> dict[str, str | None]:

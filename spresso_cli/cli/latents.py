@@ -40,8 +40,6 @@ Examples:
   spresso decode-latents z -r --steps 32 --output-dir back
 """
 
-SUFFIX = ".safetensors"
-
 
 @app.command("encode-latents", epilog=ENCODE_EXAMPLES)
 def encode_latents(
@@ -72,10 +70,10 @@ def encode_latents(
     from spresso_cli.library.outputs import refuse_existing, replacing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    jobs = _jobs(inputs, SOUND_SUFFIXES, SUFFIX, recursive, output, output_dir)
+    jobs = _jobs(inputs, SOUND_SUFFIXES, ".safetensors", recursive, output, output_dir)
     codec = ContinuousCodec.load(pack, device)
 
-    def work(name: str) -> None:
+    def work(name: str) -> int:
         target = jobs[name]
         refuse_existing(target, force)
         with open_audio(name) as source:
@@ -83,10 +81,12 @@ def encode_latents(
                 raise AudioError(f"longer than {max_duration} s: see --max-duration")
             data = codec.encode(source, frame_rate, downmix).to_bytes()
         with replacing(target, force=force) as file:
-            file.write(data)
-        terminal.note(f"{shown(name)} -> {shown(target)}: {size(len(data))}")
+            return file.write(data)
 
-    raise typer.Exit(for_each(terminal, list(jobs), work))
+    def tell(name: str, count: int) -> None:
+        terminal.note(f"{shown(name)} -> {shown(jobs[name])}: {size(count)}")
+
+    raise typer.Exit(for_each(terminal, list(jobs), work, tell))
 
 
 @app.command("decode-latents", epilog=DECODE_EXAMPLES)
@@ -127,11 +127,11 @@ def decode_latents(
     from spresso_cli.codec.continuous import ContinuousCodec, Latents
     from spresso_cli.codec.protocol import DecodeOptions
     from spresso_cli.library.outputs import refuse_existing, replacing
+    from spresso_cli.library.plan import LATENT_SUFFIXES
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     audio_format = AudioFormat.named(output or "")
-    suffixes = frozenset({SUFFIX})
-    jobs = _jobs(inputs, suffixes, audio_format.suffix, recursive, output, output_dir)
+    jobs = _jobs(inputs, LATENT_SUFFIXES, audio_format.suffix, recursive, output, output_dir)
     codec = ContinuousCodec.load(pack, device)
     options = DecodeOptions(seed, steps, sampler, guidance, prompt, envelope)
 
@@ -149,9 +149,11 @@ def decode_latents(
             for block in take.blocks():
                 sink.write(block)
         take.close()
-        terminal.note(f"{shown(name)} -> {shown(target)}")
 
-    raise typer.Exit(for_each(terminal, list(jobs), work))
+    def tell(name: str, _: None) -> None:
+        terminal.note(f"{shown(name)} -> {shown(jobs[name])}")
+
+    raise typer.Exit(for_each(terminal, list(jobs), work, tell))
 
 
 def _jobs(
@@ -170,11 +172,5 @@ def _jobs(
     for job in plan.plan(found, suffix=output_suffix, output=output, output_dir=output_dir):
         if job.source is None or job.output is None:
             raise UsageError("latents go through files: name one instead of -")
-        named = job.output.name.removesuffix(SUFFIX + output_suffix)
-        target = job.output
-        if output is None and named != job.output.name:
-            target = job.output.with_name(named + output_suffix)
-        jobs[str(job.source)] = target
-    if len(set(jobs.values())) < len(jobs):
-        raise UsageError("two inputs would have one output: rename one or run them apart")
+        jobs[str(job.source)] = job.output
     return jobs

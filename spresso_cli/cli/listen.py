@@ -12,13 +12,19 @@ import typer
 
 from spresso_cli.cli import takes
 from spresso_cli.cli.inputs import blamed_on
-from spresso_cli.cli.options import Device, Force, Pack, Quiet, Verbose
+from spresso_cli.cli.options import Device, Force, Pack, Quiet, Verbose, finite_seconds
 from spresso_cli.cli.terminal import Terminal, binary_stdout
 from spresso_cli.cli.text import shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
 from spresso_cli.library.outputs import named, refuse_existing, replacing
-from spresso_cli.library.plan import STREAM_SUFFIXES
+from spresso_cli.library.plan import (
+    STDIN,
+    STREAM_SUFFIXES,
+    Found,
+    refuse_another_kind,
+    refuse_input,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,14 +67,8 @@ def listen(
         typer.Argument(metavar="IN", help="Sounds, .spr files, or folders of both."),
     ],
     output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="PAGE.html",
-            help="The page to write; - is stdout.",
-            parser=named,
-        ),
+        str,
+        typer.Option("-o", "--output", metavar="PAGE.html", help="The page to write; - is stdout."),
     ],
     force: Force = False,
     rates: takes.Rates = None,
@@ -79,7 +79,13 @@ def listen(
     weights: takes.Weights = None,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", metavar="S", min=0.01, help="Only the first S seconds."),
+        typer.Option(
+            "--seconds",
+            metavar="S",
+            min=0.01,
+            help="Only the first S seconds.",
+            callback=finite_seconds,
+        ),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "Listen",
     audio: Annotated[
@@ -98,10 +104,13 @@ def listen(
     from spresso_cli.evaluation.page import write_page
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    to_stdout = str(output) == "-"
-    if not to_stdout:
-        refuse_existing(output, force)
+    target = None if output == STDIN else named(output)
+    if target is not None:
+        refuse_existing(target, force)
     files = _expanded(inputs)
+    if target is not None:
+        refuse_input(target, (Found(file.path, file.name) for file in files))
+    refuse_another_kind(output, ".html")
     coded_only = all(_is_coded(file.path) for file in files)
     if any(_is_coded(file.path) for file in files) and (rates or peers or others):
         terminal.note(".spr files are decoded as they are: -b, --peer and --with are for sounds")
@@ -119,13 +128,13 @@ def listen(
     )
     failures: list[_Input] = []
     sounds = _sounds(terminal, files, plan, seconds, failures)
-    if to_stdout:
+    if target is None:
         write_page(binary_stdout(), title, sounds, audio.value)
     else:
-        with replacing(output, force=force) as out:
+        with replacing(target, force=force) as out:
             write_page(out, title, sounds, audio.value)
         made = len(files) - len(failures)
-        terminal.note(f"{shown(output)}: {made} sounds, {size(output.stat().st_size)}")
+        terminal.note(f"{shown(target)}: {made} sounds, {size(target.stat().st_size)}")
     raise typer.Exit(1 if failures else 0)
 
 
@@ -158,7 +167,9 @@ def _versions(
     from spresso_cli.evaluation.page import Version
 
     def beginning(samples: np.ndarray, rate: int) -> np.ndarray:
-        return samples if seconds is None else samples[: max(1, int(seconds * rate))]
+        if seconds is None:
+            return samples
+        return samples[: max(1, int(min(seconds * rate, len(samples))))]
 
     if _is_coded(path):
         with open(path, "rb") as file:

@@ -14,8 +14,8 @@ from spresso_cli.cli import takes
 from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.options import Device, Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
-from spresso_cli.cli.text import shown
-from spresso_cli.errors import OutputError
+from spresso_cli.cli.text import printable, shown
+from spresso_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,6 +101,7 @@ def export(
         others=others,
         pack=pack,
         device=device,
+        ours="spresso ",
     )
     asked = [q.value for q in dict.fromkeys(questions or [Question.quality])]
     path = export_test(
@@ -159,10 +160,13 @@ def analyse(
     terminal.record(
         {"results": rows, "kept": list(analysis.kept), "excluded": dict(analysis.excluded)}
     )
-    terminal.result(Table(columns, tuple(rows)).render())
+    # What listeners' browsers sent is for a terminal only in printable form.
+    texts = ("question", "condition")
+    lines = tuple(row | {key: printable(row[key]) for key in texts} for row in rows)
+    terminal.result(Table(columns, lines).render())
     terminal.result(f"{len(analysis.kept)} listeners kept, {len(analysis.excluded)} left out")
     for listener, reason in analysis.excluded.items():
-        terminal.result(f"  {shown(listener)}: {reason}")
+        terminal.result(f"  {printable(listener)}: {reason}")
     if plot is not None:
         from spresso_cli.cli.plot import write_picture
         from spresso_cli.evaluation.plots import mushra_figure
@@ -178,12 +182,7 @@ def _items(terminal: Terminal, inputs: list[Path], plan: takes.Plan) -> Iterator
     for number, (path, (samples, rate)) in enumerate(zip(inputs, sounds, strict=True), 1):
         terminal.note(f"[{number}/{len(inputs)}] {shown(path)}")
         with blamed_on(path):
-            made = list(plan.takes(path, samples, rate))
-        labels = Counter(take.label for take in made)
-        systems = {
-            _system(take, labels[take.label]): _for_test(take.samples, take.rate, samples.shape[1])
-            for take in made
-        }
+            systems = _systems(list(plan.takes(path, samples, rate)), samples.shape[1])
         yield Item(path.stem, _for_test(samples, rate, samples.shape[1]), systems)
 
 
@@ -199,10 +198,19 @@ def _sound(terminal: Terminal, path: Path) -> tuple[np.ndarray, int]:
         return takes.read_sound(path, terminal)
 
 
-def _system(take: takes.Take, seeds: int) -> str:
-    """One name per system: the seed shows only where there are several."""
-    label = f"spresso {take.label}" if take.own else take.label
-    return f"{label} {take.detail}" if seeds > 1 else label
+def _systems(made: list[takes.Take], channels: int) -> dict[str, np.ndarray]:
+    """Versions [n, C] by system: the seed shows only where there are several.
+
+    Raises UsageError when two would have one name.
+    """
+    seeds = Counter(take.label for take in made)
+    systems: dict[str, np.ndarray] = {}
+    for take in made:
+        name = f"{take.label} {take.detail}" if seeds[take.label] > 1 else take.label
+        if name in systems:
+            raise UsageError(f"{name}: two versions have this name")
+        systems[name] = _for_test(take.samples, take.rate, channels)
+    return systems
 
 
 def _for_test(samples: np.ndarray, rate: int, channels: int) -> np.ndarray:

@@ -40,6 +40,13 @@ def _checked_seconds(value: float) -> float:
     return int(value) if value.is_integer() else value
 
 
+def finite_seconds(value: float | None) -> float | None:
+    """Callback of an option that may be left out; a BadParameter for inf and nan."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds")
+    return value
+
+
 def _complete_device(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda", "cuda:0") if name.startswith(incomplete)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,7 +92,6 @@ class Take:
     rate: int
     file_bytes: int | None = None
     payload_bytes: int | None = None
-    own: bool = False  # by our codec
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ class Plan:
     decoding: Sequence[DecodeOptions]
     peers: Sequence[Peer]
     others: Sequence[OtherFiles]
+    ours: str = ""  # what our labels begin with
 
     @cached_property
     def codec(self) -> CodecProtocol:
@@ -153,13 +154,12 @@ class Plan:
             samples = np.concatenate(list(decoded.blocks()))
             decoded.close()
             yield Take(
-                f"{stream.profile.kbps:g} kbps",
+                _label(stream.profile, self.ours),
                 f"seed {seed}",
                 samples,
                 decoded.rate,
                 len(spr.write(stream)),
                 stream.payload_bytes,
-                own=True,
             )
 
 
@@ -175,11 +175,13 @@ def plan(
     others: list[str] | None,
     pack: str | None,
     device: str,
+    ours: str = "",
 ) -> Plan:
     """What the options ask for; a peer that cannot run here is skipped with a line.
 
     `names` are those of the sounds, without suffixes, with their folders: other files go by them.
-    `rates` None means all points of the pack, unless there is something else to hear.
+    `rates` None means all points of the pack, unless there is something else to hear; `ours` is
+    what labels of our codec begin with. Raises UsageError when two versions would have one label.
     """
     from spresso_cli.codec.packs import find_pack
     from spresso_cli.codec.protocol import DecodeOptions
@@ -198,15 +200,17 @@ def plan(
         except PeerUnavailable as error:
             terminal.note(f"{spec}: skipped, {error}")
     folders = [_labelled_folder(text) for text in others or ()]
-    labels = [label for label, _ in folders]
-    if len(set(labels)) < len(labels):
-        raise UsageError("--with: every label can be given once")
+    labels = [_label(profile, ours) for profile in profiles]
+    labels += [*(peer.name for peer in ready), *(label for label, _ in folders)]
+    for label, count in Counter(labels).items():
+        if count > 1:
+            raise UsageError(f"{label}: {count} versions of this name: each can be given once")
     found = [
         OtherFiles(label, folder, counterparts(names, folder) if names else {})
         for label, folder in folders
     ]
-    decoding = [DecodeOptions(seed=seed, steps=steps) for seed in seeds or [0]]
-    return Plan(loading.codec_factory(pack, device), profiles, decoding, ready, found)
+    decoding = [DecodeOptions(seed=seed, steps=steps) for seed in dict.fromkeys(seeds or [0])]
+    return Plan(loading.codec_factory(pack, device), profiles, decoding, ready, found, ours)
 
 
 def read_sound(path: Path, terminal: Terminal | None = None) -> tuple[np.ndarray, int]:
@@ -225,6 +229,10 @@ def read_sound(path: Path, terminal: Terminal | None = None) -> tuple[np.ndarray
             for note in source.notes:
                 terminal.note(f"{shown(path)}: {note}")
         return np.concatenate(list(source.blocks())), source.rate
+
+
+def _label(profile: Profile, ours: str) -> str:
+    return f"{ours}{profile.kbps:g} kbps"
 
 
 def _peer_take(peer: Peer, samples: np.ndarray, rate: int) -> Take:

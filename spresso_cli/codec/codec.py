@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spresso_cli.audio.files import ArraySource, AudioSource
+from spresso_cli.codec import arguments
 from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver
 from spresso_cli.codec.device import ROUND, Batches, resolve_device, within_memory
 from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
@@ -128,10 +129,10 @@ class Codec:
 
         Raises:
             AudioError: empty, not finite, too many channels.
-            UsageError: no operating point fits the request.
+            UsageError: no operating point fits the request, or an argument is no number.
         """
-        profile = self.pack.choose(kbps, frame_rate, codebooks)
-        source = ArraySource(np.asarray(sound), sr)
+        profile = self.pack.choose(*arguments.request(kbps, frame_rate, codebooks))
+        source = ArraySource(arguments.sound_of(sound), arguments.whole("sr", sr))
         ((_, result),) = self.compress_many([(None, source)], profile, downmix=downmix)
         if isinstance(result, SpressoError):
             raise result
@@ -139,7 +140,7 @@ class Codec:
 
     def decompress(
         self,
-        data: bytes | Stream,
+        data: bytes | bytearray | memoryview | Stream,
         seed: int = 0,
         steps: int | None = None,
         *,
@@ -153,7 +154,7 @@ class Codec:
         """Decode one sound.
 
         Args:
-            data: a `.spr` file's bytes, or a Stream.
+            data: a `.spr` file's bytes (or a bytearray or memoryview of them), or a Stream.
             seed: names one of the sound's performances, 0..2^64 - 1.
             steps, sampler: of the solver; None takes the pack's defaults.
             guidance: weight of z against no z, 1 is none; None takes the pack's default.
@@ -171,9 +172,11 @@ class Codec:
         Raises:
             CorruptStream, UnsupportedStream, MissingPack, UsageError.
         """
-        stream = spr.read(data) if isinstance(data, bytes) else data
-        spr.check_duration(stream, max_seconds)
+        stream = arguments.stream_of(data)
+        if max_seconds is not None:
+            spr.check_duration(stream, arguments.number("max_seconds", max_seconds))
         options = DecodeOptions(seed, steps, sampler, guidance, prompt, envelope, variety)
+        options = arguments.checked(options)
         ((_, result),) = self.decompress_many([(None, stream, options)])
         if isinstance(result, SpressoError):
             raise result

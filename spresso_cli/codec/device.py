@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -11,6 +12,10 @@ import torch
 from spresso_cli.errors import OutOfMemory, UsageError
 
 Result = TypeVar("Result")
+
+# A forked child has one thread, and torch would wait in it for those of its parent.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 # Windows that run through a network at once. A constant per device, padded up to: the arithmetic of
 # a row may depend on the shape of its batch, so the batch must not depend on what else there is.

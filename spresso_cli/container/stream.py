@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 FLAGGED_RATES = (48_000, 44_100, 96_000)  # Hz; the rates that two header bits can name
 
+# RMS dBFS = (byte - ZERO_DB) / STEPS_PER_DB for gain bytes 1..255; byte 0 is digital silence.
+ZERO_DB = 241
+STEPS_PER_DB = 2
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:

@@ -16,7 +16,7 @@ import numpy as np
 
 from spresso_cli.audio.files import open_audio
 from spresso_cli.audio.resample import resample
-from spresso_cli.audio.suffixes import SOUND_SUFFIXES
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES, is_companion
 from spresso_cli.errors import AudioError, UsageError
 
 CLIP_RATE = 48_000
@@ -44,10 +44,15 @@ def load_clip(path: Path) -> np.ndarray:
 def sounds_in(folder: Path, also: frozenset[str] = frozenset()) -> list[Path]:
     """The sound files under a folder, and those of the suffixes in `also`, sorted by name.
 
+    What macOS writes beside them, such as `._door.wav`, is none.
     Raises AudioError when there is no such folder, UsageError when it holds none.
     """
     suffixes = SOUND_SUFFIXES | also
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and not is_companion(path.name) and path.is_file()
+    )
     if not found:
         if not folder.exists():
             raise AudioError(f"{folder}: {os.strerror(errno.ENOENT)}")

@@ -87,13 +87,13 @@ def _write(
 ) -> None:
     """Write the test's sounds and its configuration into a folder."""
     pages: list[Yaml] = []
-    names: set[str] = set()
+    names = {CONFIGURATION}  # in lower case, as some file systems tell files apart
     systems: list[str] = []
     for item in items:
         name = identifier(item.name)
-        if name in names or name == TRAINING or SEPARATOR in name:
+        if name.lower() in names or name == TRAINING or SEPARATOR in name:
             raise UsageError(f"{item.name}: rename this sound, its name is taken")
-        names.add(name)
+        names.add(name.lower())
         systems = systems or list(item.systems)
         if list(item.systems) != systems:
             raise UsageError(f"{item.name}: every sound needs the same systems: {systems}")
@@ -138,8 +138,11 @@ def _write(
 
 
 def identifier(name: str) -> str:
-    """A name as it may stand in file names, page ids and a results table."""
-    return re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9.-]", "_", name)).strip("_") or "sound"
+    """A name as it may stand in file names, page ids and a results table.
+
+    It neither begins nor ends with a dot: `..` is a folder, and `.a` is hidden.
+    """
+    return re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9.-]", "_", name)).strip("._") or "sound"
 
 
 def anchor(x: np.ndarray, cutoff: float, rate: int = TEST_RATE) -> np.ndarray:
@@ -170,12 +173,14 @@ def _render(folder: Path, item: Item) -> dict[str, str]:
     check_length(item.name, frames / TEST_RATE)
     conditions = {"reference": item.reference}
     conditions |= {name: anchor(item.reference, hz) for name, hz in ANCHORS.items()}
+    taken = {name.lower() for name in conditions}
     for system, samples in item.systems.items():
         name = identifier(system)
-        if name in conditions:
+        if name.lower() in taken:
             raise UsageError(f"{system}: rename this system, its name is taken")
         if samples.shape[1] != channels:
             raise UsageError(f"{item.name}: {system} has another number of channels")
+        taken.add(name.lower())
         padded = np.zeros((frames, channels), np.float32)
         padded[: len(samples)] = samples[:frames]
         conditions[name] = padded

@@ -66,12 +66,12 @@ def read_ratings(path: Path) -> list[Rating]:
     if missing:
         raise UsageError(f"{path}: not webMUSHRA's mushra.csv: no column {missing[0]}")
     for line, row in rows:
-        listener, trial, condition, text = (row[name] for name in _COLUMNS)
-        item, _, question = (trial or "").partition(SEPARATOR)
+        listener, trial, condition, text = (row[name] or "" for name in _COLUMNS)
+        item, _, question = trial.partition(SEPARATOR)
         if item == TRAINING:
             continue
         try:
-            score = float(text or "")
+            score = float(text)
         except ValueError:
             score = -1.0
         if not 0.0 <= score <= 100.0:

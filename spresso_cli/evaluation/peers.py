@@ -7,6 +7,7 @@ where a comment says why not. Neural peers are in `neural_peers`.
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -175,14 +176,16 @@ def peer(spec: str, weights: Path | None = None) -> Peer:
     """The peer of a spec such as `opus:6`, `codec2:1.3`, `encodec:6` or `music2latent`.
 
     `weights` is the folder of the neural peers' checkpoints. Raises PeerUnavailable when it cannot
-    run here, UsageError when there is no such peer.
+    run here, UsageError when there is no such peer or rate.
     """
     kind, _, rate = spec.partition(":")
     if kind in PEERS:
         try:
             kbps = float(rate)
         except ValueError:
-            raise UsageError(f"{spec}: give the rate in kbps, such as {kind}:12") from None
+            kbps = math.nan
+        if not 0 < kbps < math.inf:
+            raise UsageError(f"{spec}: give the rate in kbps, above 0, such as {kind}:12")
         return PEERS[kind](kbps)
     from spresso_cli.evaluation.neural_peers import neural_peer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,12 +65,17 @@ class Table:
         return "\n".join(f"| {text} |" for text in lines) + "\n"
 
     def _csv(self) -> str:
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(c.key for c in self.columns)
-        for row in self.rows:
-            writer.writerow(_exact(row.get(c.key)) for c in self.columns)
-        return out.getvalue()
+        lines = [_csv_line(c.key for c in self.columns)]
+        lines += [_csv_line(_exact(row.get(c.key)) for c in self.columns) for row in self.rows]
+        return "".join(lines)
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    # Python 3.11 quotes only the line ends that it writes itself: told to write "\n", it leaves a
+    # "\r" in a cell as it is, and the row breaks there.
+    out = io.StringIO()
+    csv.writer(out).writerow(cells)
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _absent(cell: Cell) -> bool:

@@ -129,7 +129,7 @@ def run(
     stdout = None
     if not options.dry_run:
         for folder in {job.output.parent for job in jobs if job.output is not None}:
-            outputs.remove_stale(folder)
+            outputs.tidy(folder)
         if any(job.output is None for job in jobs):
             stdout = outputs.Unseekable(options.stdout())  # before the work: it may refuse
 

@@ -1,8 +1,8 @@
 """Files appear under their final name whole or not at all, and replace others only when allowed.
 
 Data goes to a temporary file in the same folder, `.door.spr.<host>-<pid>-<random>.spresso-tmp`,
-which is renamed when it is complete. One that a killed process left is removed by the next run that
-writes to its folder.
+which is renamed when it is complete. One that a killed process left is removed by the next process
+that writes to its folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,10 @@ TEMPORARY = ".spresso-tmp"
 _PATTERN = re.compile(rf"\.(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-[0-9a-f]+{re.escape(TEMPORARY)}$")
 _NAME_CHARACTERS = 32  # of the final name: file systems end names at 255 bytes
 _FOREIGN_AGE = 24 * 3600  # seconds after which another machine's temporary file is given up
+_CAN_ASK = os.name != "nt"  # whether a process lives: on Windows, signal 0 would end it
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}  # descriptors by name
+
+_tidied: set[str] = set()  # folders, by this process
 
 
 def named(name: str, *, instead: str = "name a file") -> Path:
@@ -50,7 +54,7 @@ def refuse_existing(path: Path, force: bool) -> None:
 
     Devices and pipes are there to be written to and are never refused; folders always are.
     """
-    if _is_descriptor(path):
+    if _descriptor(path) is not None:
         return
     try:
         mode = os.stat(path).st_mode
@@ -68,7 +72,8 @@ def refuse_existing(path: Path, force: bool) -> None:
 def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     """Yields a file that gets the name `path` when the block ends without an exception.
 
-    A device or a pipe is written to directly.
+    A device or a pipe is written to directly, and so is what is open already (/dev/stdout): behind
+    all that was written there before.
 
     The folder is made if it is missing. Where `force` is not set, a file that has come to exist in
     the meantime is kept.
@@ -81,7 +86,7 @@ def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         refuse_existing(path, force)
         target = _prepared(path)
         if target is None:
-            with open(path, "wb") as file:
+            with _opened(path) as file:
                 yield Unseekable(file)
             return
         try:
@@ -110,6 +115,10 @@ class Unseekable:
         self._size += len(data)
         return self._file.write(data)
 
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self.write(piece)
+
     def flush(self) -> None:
         self._file.flush()
 
@@ -120,10 +129,19 @@ class Unseekable:
         return self._size
 
 
+def tidy(folder: Path) -> None:
+    """Calls `remove_stale` for a folder, the first time that this process asks for it."""
+    place = os.path.abspath(folder)
+    if place not in _tidied:
+        _tidied.add(place)
+        remove_stale(folder)
+
+
 def remove_stale(folder: Path) -> int:
     """Removes the temporary files of dead processes from a folder; returns how many.
 
-    Those of a living process of this machine stay, and those of other machines for a day.
+    Those of a living process of this machine stay, and for a day those of other machines and of
+    any on Windows, where nobody can be asked.
     """
     removed = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -142,6 +160,7 @@ def _prepared(path: Path) -> Path | None:
         os.makedirs(path.parent, exist_ok=True)
         if written_directly(path):
             return None
+        tidy(path.parent)
         temporary = path.parent / _temporary_name(path.name)
         os.access(temporary, os.F_OK)  # asks the system, and only for the name's sake
         return temporary
@@ -154,13 +173,25 @@ def written_directly(path: Path) -> bool:
 
     Raises OSError for a name that is not possible, such as one that is too long.
     """
-    return _is_descriptor(path) or (path.exists() and not path.is_file())
+    return _descriptor(path) is not None or (path.exists() and not path.is_file())
 
 
-def _is_descriptor(path: Path) -> bool:
-    """Whether a name stands for a file that is open already, such as stdout led into one."""
+def _descriptor(path: Path) -> int | None:
+    """The number of a file that is open already, by its name, such as stdout led into a file."""
     name = os.path.abspath(path)
-    return name in ("/dev/stdout", "/dev/stderr") or name.startswith(("/dev/fd/", "/proc/self/fd/"))
+    if name in _STANDARD:
+        return _STANDARD[name]
+    match = re.fullmatch(r"(?:/dev|/proc/self)/fd/(\d{1,9})", name, re.ASCII)
+    return int(match[1]) if match else None
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Opens what is written directly.
+
+    Not anew where it is open already: that would cut a file short and start again at its beginning.
+    """
+    descriptor = _descriptor(path)
+    return open(path, "wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
 
 
 def _temporary_name(name: str) -> str:
@@ -192,7 +223,7 @@ def _publish(temporary: Path, path: Path, force: bool) -> None:
 
 
 def _is_stale(entry: os.DirEntry[str], host: str, pid: int) -> bool:
-    if host == _host():
+    if _CAN_ASK and host == _host():
         return not _alive(pid)
     with contextlib.suppress(OSError):
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > _FOREIGN_AGE
@@ -200,8 +231,6 @@ def _is_stale(entry: os.DirEntry[str], host: str, pid: int) -> bool:
 
 
 def _alive(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 would end the process
-        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -7,6 +7,7 @@ tree, and so do the relative names of a list; files named one by one stand side 
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import unicodedata
@@ -15,20 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from spresso_cli.audio.suffixes import SOUND_SUFFIXES
+from spresso_cli.audio.suffixes import SOUND_SUFFIXES, is_companion
 from spresso_cli.errors import UsageError
 from spresso_cli.library import outputs
 
 # What a folder is searched for, beside sounds. A file that is named may have any suffix, or none.
 STREAM_SUFFIXES = frozenset({".spr"})
-
-# macOS writes `._door.wav` beside door.wav on foreign disks; there is no sound in it.
-_COMPANION = "._"
+LATENT_SUFFIXES = frozenset({".safetensors"})
 
 STDIN = "-"  # as a name; as an output name it is stdout
 
 _SHOWN = 3  # pairs of inputs that a refusal names
 _KINDS = {".spr": ".spr file", ".sprb": "bundle"}  # beside sounds
+_REPLACED = SOUND_SUFFIXES | STREAM_SUFFIXES | LATENT_SUFFIXES  # by that of the output
 _ALREADY = {".spr file": ("compressed", "decompress"), "sound": ("a sound", "compress")}
 
 
@@ -88,13 +88,22 @@ def read_list(file: BinaryIO, *, null: bool = False) -> list[str]:
     """Returns the names in a list: one a line, or each ended by NUL; empty ones are left out.
 
     Raises:
-        UsageError: there are NULs in a list of lines.
+        UsageError: there are NULs in a list of lines, or names that are impossible on this system.
     """
     data = file.read()
-    if b"\0" in data and not null:
-        raise UsageError("the names in the list end with NUL: add -0")
-    names = data.split(b"\0") if null else [line.rstrip(b"\r") for line in data.split(b"\n")]
-    return [os.fsdecode(name) for name in names if name]
+    if null:
+        names = data.split(b"\0")
+    else:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in data:
+            raise UsageError("the list is UTF-16: save it as UTF-8")
+        if b"\0" in data:
+            raise UsageError("the names in the list end with NUL: add -0")
+        lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+        names = [line.rstrip(b"\r") for line in lines]
+    try:
+        return [os.fsdecode(name) for name in names if name]
+    except UnicodeDecodeError as error:  # on Windows; elsewhere names may be any bytes
+        raise UsageError(f"{error.object!r} in the list is not UTF-8: save it as UTF-8") from None
 
 
 def plan(
@@ -119,11 +128,14 @@ def plan(
     Raises:
         UsageError: options that contradict each other, two outputs of one name (upper and lower
             case are one here, because some file systems make them one), an output that is an
-            input or that is named like a file of another kind.
+            input or that is named like a file of another kind, several takes of a pipe.
     """
     takes = [None] if seeds is None else list(seeds)
-    if len(takes) > 1 and any(item.source is None for item in found):
-        raise UsageError("several takes of stdin would have no names: save it to a file first")
+    for item in found if len(takes) > 1 else ():
+        if item.source is None:
+            raise UsageError("several takes of stdin would have no names: save it to a file first")
+        if _is_special(item.source):  # each take reads its source anew
+            raise UsageError(f"{item.source} can be read only once: save it to a file first")
     if output is not None and output_dir is not None:
         raise UsageError("-o and --output-dir contradict each other: choose one")
     if output_dir == "":
@@ -148,7 +160,7 @@ def plan(
         ]
     _refuse_inputs(jobs, suffix)
     if output is not None:
-        _refuse_another_kind(output, suffix)
+        refuse_another_kind(output, suffix)
     return _distinct(jobs, suffix)
 
 
@@ -157,6 +169,18 @@ def refuse_input(output: Path, found: Iterable[Found]) -> None:
     source = _identities(item.source for item in found).get(_identity(output))
     if source is not None:
         raise UsageError(f"the output {output} is the input {source}: choose another name")
+
+
+def refuse_another_kind(output: str, suffix: str) -> None:
+    """Raises UsageError for the name of an output that promises what it will not be."""
+    promised = _kind(PurePath(output).suffix.lower())
+    if promised not in (None, _kind(suffix)):
+        raise UsageError(f"{output} would be no {promised}: name it {suffix}")
+
+
+def folded(name: str) -> str:
+    """What names have in common that some file systems take for one."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> list[Found]:
@@ -175,7 +199,10 @@ def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> 
 
 
 def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
-    """Paths within a folder, sorted, links to folders not followed."""
+    """Paths within a folder, sorted, links to folders not followed.
+
+    Pipes and devices are left out, since they may never end; a link to nowhere fails later alone.
+    """
 
     def refuse(error: OSError) -> None:
         raise UsageError(f"{error.filename}: the folder cannot be read: {error.strerror}")
@@ -183,8 +210,10 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders.sort()
         for file in sorted(files):
-            if PurePath(file).suffix.lower() in suffixes and not file.startswith(_COMPANION):
-                yield os.path.relpath(os.path.join(place, file), folder)
+            path = os.path.join(place, file)
+            wanted = PurePath(file).suffix.lower() in suffixes and not is_companion(file)
+            if wanted and not _is_special(path):
+                yield os.path.relpath(path, folder)
 
 
 def _tree(name: str) -> str:
@@ -196,8 +225,8 @@ def _tree(name: str) -> str:
 
 def _named(item: Found, suffix: str, output_dir: str | None, seed: int | None) -> Path:
     place = item.source if output_dir is None else Path(output_dir, *item.relative.split("/"))
-    known = place.suffix.lower() in SOUND_SUFFIXES | STREAM_SUFFIXES
-    stem = place.stem if known and not isinstance(suffix, Appended) else place.name
+    replaced = place.suffix.lower() in _REPLACED and not isinstance(suffix, Appended)
+    stem = place.stem if replaced else place.name
     take = "" if seed is None else f".seed{seed}"
     return place.parent / f"{stem}{take}{suffix}"
 
@@ -215,13 +244,6 @@ def _refuse_inputs(jobs: Sequence[Job], suffix: str) -> None:
             way_out = "leave it out, or " if len(inputs) > 1 else ""
             raise UsageError(f"{source} is {what} already: {way_out}did you mean {other}?")
         raise UsageError(f"the output {job.output} is the input {source}: choose another name")
-
-
-def _refuse_another_kind(output: str, suffix: str) -> None:
-    """Raises UsageError for the name of an output that promises what it will not be."""
-    promised = _kind(PurePath(output).suffix.lower())
-    if promised not in (None, _kind(suffix)):
-        raise UsageError(f"{output} would be no {promised}: name it {suffix}")
 
 
 def _kind(suffix: str) -> str | None:
@@ -245,7 +267,7 @@ def _distinct(jobs: Sequence[Job], suffix: str) -> list[Job]:
             if parent not in parents:
                 parents[parent] = os.path.realpath(parent)
             name = os.path.join(parents[parent], job.output.name)
-            other_name, other = known.setdefault(_folded(name), (name, job))
+            other_name, other = known.setdefault(folded(name), (name, job))
             if other is not job:
                 if name != other_name or not _same(other, job):
                     collisions.append((other, job))
@@ -267,17 +289,12 @@ def _told(collisions: Sequence[tuple[Job, Job]], suffix: str) -> str:
     way_out = "rename one or run them apart"
     if suffix in STREAM_SUFFIXES and not isinstance(suffix, Appended):
         names = [(one.source.name, other.source.name) for one, other in collisions]
-        helped = [one for one, other in names if _folded(one) != _folded(other)]
+        helped = [one for one, other in names if folded(one) != folded(other)]
         if len(helped) == len(names):
             way_out = f"add --keep-suffix, which makes {helped[0]}{suffix}"
         elif helped:
             way_out = f"--keep-suffix helps where suffixes differ; else {way_out}"
     return f"{'; '.join(pairs)}: {way_out}"
-
-
-def _folded(name: str) -> str:
-    """What names have in common that some file systems take for one."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _same(one: Job, other: Job) -> bool:
@@ -288,6 +305,15 @@ def _same(one: Job, other: Job) -> bool:
     if identity is None:
         return os.path.realpath(one.source) == os.path.realpath(other.source)
     return identity == _identity(other.source)
+
+
+def _is_special(path: str | Path) -> bool:
+    """Whether a name is that of a pipe or a device, which may never end and is read only once."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _identities(paths: Iterable[Path | None]) -> dict[tuple[int, int], Path]:

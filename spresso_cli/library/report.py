@@ -69,9 +69,11 @@ class ReportWriter:
         """Appends one line."""
         line = json.dumps(record(result), allow_nan=False).encode("ascii") + b"\n"
         try:
-            self._file.write(line)
+            written = self._file.write(line)
         except OSError as error:
             raise self._failure(error) from None
+        if written != len(line):  # a disk that fills up takes what still fits
+            raise OutputError(f"the report {self._path} cannot be written: no room for a line")
 
     def close(self) -> None:
         self._file.close()

@@ -1,7 +1,7 @@
 """A share of a library for each of many processes, by a stable hash of the relative path.
 
-The hash sees names and nothing else, so every machine agrees whatever order its disk lists them in,
-and a file keeps its shard when others come and go.
+The hash sees names and nothing else, so every machine agrees whatever order its disk lists them in
+and however it composes accents, and a file keeps its shard when others come and go.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -56,12 +57,20 @@ class Shard:
 
     def holds(self, relative: str) -> bool:
         """Whether a file belongs to this share; `relative` as in `Job`."""
-        digest = hashlib.sha256(relative.encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(_hashed(relative)).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.index
 
     def select(self, jobs: Iterable[Job]) -> list[Job]:
         """Returns the jobs of this share, in their order; all takes of a file are in one share."""
         return [job for job in jobs if self.holds(job.relative)]
+
+
+def _hashed(relative: str) -> bytes:
+    """A name in the one form that all machines make of it; if it is not UTF-8, its bytes."""
+    try:
+        return unicodedata.normalize("NFC", relative).encode()
+    except UnicodeEncodeError:
+        return relative.encode("utf-8", "surrogateescape")
 
 
 def _slurm(environment: Mapping[str, str]) -> Shard | None:

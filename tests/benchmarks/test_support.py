@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from spresso_cli.codec.packs import OperatingPoint, read_pack
 
@@ -31,6 +32,13 @@ def test_a_process_is_measured_without_its_parent(support) -> None:
     assert seconds > 0
     with pytest.raises(SystemExit, match="failed: .* raise SystemExit"):
         support.run_process([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_clips_that_differ_in_their_suffix_alone_keep_it(support, tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "a.wav.flac", "b.wav"):
+        soundfile.write(tmp_path / name, np.zeros(480), 48_000)
+    names = list(support.load_clips(tmp_path, 0.0, None))
+    assert names == ["a.flac", "a.wav", "a.wav.flac", "b"]
 
 
 def test_a_point_is_measured_by_its_own_rate_even_where_another_ranks_before_it(support) -> None:

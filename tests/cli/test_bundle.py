@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spresso_cli.container import spr
+from spresso_cli.container.bundle import write_bundle
 
 from .conftest import make_stream
 
@@ -152,3 +153,38 @@ def test_a_suffix_in_capitals_is_one(spresso, small: Path) -> None:
     shutil.copy(next(small.rglob("*.spr")), "UP.SPR")
     spresso("bundle", "UP.SPR", "-o", "x.sprb")
     assert spresso("list", "x.sprb", "--json").records[0]["name"] == "UP"
+
+
+def test_a_bundle_goes_to_a_device(spresso, small: Path) -> None:
+    assert spresso("bundle", small, "-r", "-o", os.devnull).code == 0
+
+
+@pytest.mark.parametrize("name", ["x.spr", "x.wav"])
+def test_a_bundle_is_not_named_like_another_kind_of_file(spresso, small: Path, name: str) -> None:
+    outcome = spresso("bundle", small, "-r", "-o", name)
+    assert outcome.code == 2 and "name it .sprb" in outcome.stderr
+    assert not Path(name).exists()
+
+
+@pytest.mark.parametrize(("one", "other"), [("A", "a"), ("é", "e\u0301")])
+def test_clips_that_some_file_systems_take_for_one_go_out_one_at_a_time(
+    spresso, one: str, other: str
+) -> None:
+    with open("x.sprb", "wb") as file:
+        write_bundle(((name, make_stream()) for name in (one, other)), file)
+    outcome = spresso("unbundle", "x.sprb", "--output-dir", "back", "-f")
+    assert outcome.code == 2 and "are one file on some systems" in outcome.stderr
+    assert not Path("back").exists()
+    assert spresso("unbundle", "x.sprb", one, "--output-dir", "back").code == 0
+
+
+def test_every_record_of_unbundle_has_the_name_of_the_clip_and_its_file(
+    spresso, library: Path
+) -> None:
+    data = bytearray(library.read_bytes())
+    data[-5] ^= 1
+    library.write_bytes(data)
+    *whole, broken = spresso("unbundle", library, "--output-dir", "back", "--json").records
+    assert [list(record) for record in whole] == [["name", "file", "bytes"]] * 2
+    assert list(broken) == ["name", "file", "error", "exit_code"]
+    assert (broken["name"], broken["file"]) == ("rain", "back/rain.spr")

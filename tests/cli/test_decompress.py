@@ -104,6 +104,14 @@ def test_the_largest_seed_is_a_seed(spresso, bench: Bench, door: Path) -> None:
     assert spresso("decompress", door, "--seed", (1 << 64) - 1).code == 0
 
 
+def test_variations_beyond_the_largest_seed_are_refused_before_any(
+    spresso, bench: Bench, door: Path
+) -> None:
+    shown = spresso("decompress", door, "--seed", (1 << 64) - 1, "--variations", 2)
+    assert shown.code == 2 and "2^64 - 1" in shown.stderr
+    assert not list(Path().glob("*.wav"))
+
+
 def test_every_choice_reaches_the_codec(
     spresso, bench: Bench, door: Path, asked: list[DecodeOptions]
 ) -> None:

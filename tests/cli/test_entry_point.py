@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
 from spresso_cli.__main__ import main
+from spresso_cli.cli.app import INTERRUPTED
 
 POLICY = "OMP_WAIT_POLICY"
 
@@ -25,3 +27,14 @@ def test_waiting_threads_leave_the_core_to_others_unless_the_user_says_otherwise
         main()
     assert left.value.code in (0, None)
     assert os.environ[POLICY] == used
+
+
+def test_an_interruption_ends_the_process_also_where_stdout_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spresso_cli.cli.app.run", lambda: INTERRUPTED)
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("os._exit", sys.exit)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == INTERRUPTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spresso_cli.cli import describe
+from spresso_cli.cli.terminal import Terminal
 from spresso_cli.container import bundle, spr
 from spresso_cli.container.profile import Profile
 
@@ -264,6 +266,18 @@ def test_a_failure_is_a_json_record_too(spresso, tmp_path: Path) -> None:
     assert record["file"] == str(broken)
     assert record["exit_code"] == 3
     assert "not a .spr file" in record["error"]
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_a_full_stdout_is_no_fault_of_an_input_and_ends_the_run(
+    spresso, spr_file: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Terminal, "result", fail)
+    shown = spresso(command, spr_file, spr_file)
+    assert (shown.code, shown.stderr) == (1, "spresso: No space left on device\n")
 
 
 @pytest.mark.parametrize("command", ["info", "verify"])

@@ -336,6 +336,9 @@ class TestListen:
         same = f"A={tmp_path}"
         with pytest.raises(UsageError, match="once"):
             run(listen.app, sound(tmp_path / "a.wav"), "--with", same, "--with", same, "-o", "p")
+        ours = ["-b", 0.096, "--with", f"0.096 kbps={tmp_path}"]
+        with pytest.raises(UsageError, match=r"^0\.096 kbps: 2 versions of this name"):
+            run(listen.app, sound(tmp_path / "a.wav"), *ours, "-o", "p")
 
     def test_blames_the_sound_and_makes_no_page_of_none(self, run, tmp_path: Path) -> None:
         page, bad = tmp_path / "page.html", [tmp_path / "1.wav", tmp_path / "2.wav"]
@@ -427,6 +430,35 @@ class TestMushra:
         names = {path.stem for path in (tmp_path / "t1" / "a").iterdir()}
         assert names - {"reference", "anchor35", "anchor70"} == {"one", "two_seed_0", "two_seed_1"}
 
+    @pytest.mark.parametrize(
+        ("words", "name"),
+        [
+            (["--peer", "opus:6", "--with", "Opus 6={}"], "Opus 6"),
+            (["--peer", "opus:6", "--peer", "opus:6.0"], "Opus 6"),
+            (["-b", "0.096", "--with", "spresso 0.096 kbps={}"], "spresso 0.096 kbps"),
+            (["--with", "two={}/two", "--with", "two seed 1={}"], "two seed 1"),
+            (["--with", "again={}/again"], "again seed 1"),
+        ],
+    )
+    def test_refuses_two_systems_of_one_name(
+        self, run, tmp_path: Path, monkeypatch, words: list[str], name: str
+    ) -> None:
+        monkeypatch.setattr(peers, "peer", lambda *_: SimpleNamespace(name="Opus 6"))
+        other = tmp_path / "other"
+        for file in ("a", "two/a.seed0", "two/a.seed1", "again/a.seed1"):
+            sound(other / f"{file}.wav")
+        sound(other / "again" / "a.seed1.flac")
+        asked = [word.format(other) for word in words]
+        source = sound(tmp_path / "a.wav")
+        with pytest.raises(UsageError, match=f"{name}: .* versions"):
+            run(mushra.app, "mushra", "export", source, *asked, "--output-dir", tmp_path / "t1")
+
+    def test_takes_a_seed_that_is_named_twice_for_one(self, run, tmp_path: Path) -> None:
+        source, seeds = sound(tmp_path / "a.wav"), ["--seed", 3] * 2
+        asked = ["-b", 0.3, *seeds, "--output-dir", tmp_path / "t1"]
+        run(mushra.app, "mushra", "export", source, *asked)
+        assert (tmp_path / "t1" / "a" / "spresso_0.3_kbps.wav").exists()
+
     def test_never_mixes_into_an_existing_folder(self, run, tmp_path: Path) -> None:
         source = sound(tmp_path / "in" / "a.wav")
         with pytest.raises(OutputError, match="new folder"):
@@ -452,6 +484,22 @@ class TestMushra:
         record = json.loads(run(mushra.app, "mushra", "analyse", path, "--json").out)
         assert [r["condition"] for r in record["results"]] == ["reference", "spresso"]
         assert record["kept"] == ["u1", "u2"]
+
+    def test_prints_what_browsers_sent_without_its_control_characters(
+        self, run, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "mushra.csv"
+        path.write_text(
+            "rating_score,session_uuid,trial_id,rating_stimulus\n"
+            "60,u1,a__qual\x1bity,x\x1b[31mred\n"
+            "60,u1,a__short\n"
+        )
+        text = run(mushra.app, "mushra", "analyse", path).out
+        assert "qual\\x1bity" in text
+        assert "x\\x1b[31mred" in text
+        assert "\x1b" not in text
+        record = json.loads(run(mushra.app, "mushra", "analyse", path, "--json").out)
+        assert record["results"][0]["condition"] == "x\x1b[31mred"
 
 
 class TestPlot:

@@ -5,6 +5,7 @@ The pack's networks are untrained: these tests are about promises that hold for 
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,14 @@ def test_info_and_verify_know_the_pack(spresso) -> None:
     assert "tiny" in spresso("verify", "a.spr").stdout
 
 
+def test_models_shows_a_path_as_it_is_whatever_it_looks_like(
+    spresso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(TINY, tmp_path / "[/b]")
+    monkeypatch.setenv("SPRESSO_PACK", str(tmp_path / "[/b]"))
+    assert "/[/b]" in spresso("models").stdout
+
+
 def test_models_lists_the_points_with_the_default_marked(spresso) -> None:
     shown = spresso("models")
     assert "preview" in shown.stdout
@@ -150,3 +159,11 @@ def test_cuda_where_there_is_none_is_one_line(spresso) -> None:
     assert shown.code == 2
     assert shown.stderr.count("\n") == 1
     assert "CUDA" in shown.stderr
+
+
+def test_latents_go_there_and_back_under_plain_names(spresso) -> None:
+    write_sound(Path("in/a.wav"))
+    assert spresso("encode-latents", "in", "-r", "--frame-rate", 1, "--output-dir", "z").code == 0
+    shown = spresso("decode-latents", "z", "-r", "--steps", 1, "--output-dir", "back")
+    assert (shown.code, shown.stderr) == (0, "z/a.safetensors -> back/a.wav\n")
+    assert soundfile.info("back/a.wav").frames == soundfile.info("in/a.wav").frames

@@ -1,5 +1,7 @@
 """The codec on the tiny pack: exact lengths, levels, seeds, channels, independence of batching."""
 
+import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
@@ -175,6 +177,65 @@ def test_impossible_decoding_options_are_usage_errors(codec, sound, options):
     data = codec.compress(sound(4800), 48_000)
     with pytest.raises(UsageError):
         codec.decompress(data, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sr": "48000"}, "sr '48000': use a whole number"),
+        ({"sr": 44100.5}, "sr 44100.5: use a whole number"),
+        ({"kbps": "0.096"}, "kbps '0.096': use a number"),
+        ({"kbps": float("nan")}, "kbps nan: use a number"),
+        ({"codebooks": 2.5}, "codebooks 2.5: use a whole number"),
+    ],
+)
+def test_arguments_of_compress_are_refused_by_name(codec, sound, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        codec.compress(sound(2400), **{"sr": 48_000} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": 3.5}, "seed 3.5: use a whole number"),
+        ({"seed": None}, "seed None: use a whole number"),
+        ({"steps": "3"}, "steps '3': use a whole number"),
+        ({"variety": "1"}, "variety '1': use a number"),
+        ({"max_seconds": float("nan")}, "max_seconds nan: use a number"),
+        ({"data": "door.spr"}, "str is no sound: pass the bytes"),
+    ],
+)
+def test_arguments_of_decompress_are_refused_by_name(codec, sound, arguments, message):
+    given = {"data": codec.compress(sound(2400), 48_000)} | arguments
+    with pytest.raises(UsageError, match=message):
+        codec.decompress(**given)
+
+
+def test_whole_numbers_and_bytes_may_be_of_any_type(codec, sound):
+    data = codec.compress(sound(2400), np.float64(48_000.0), frame_rate=np.int32(11))
+    plain, _ = codec.decompress(data, seed=2)
+    for same in (bytearray(data), memoryview(data)):
+        np.testing.assert_array_equal(codec.decompress(same, seed=np.uint8(2))[0], plain)
+
+
+def test_channels_before_samples_are_told_from_many_channels(codec, sound):
+    with pytest.raises(AudioError, match=r"shape \[2, 2400\]: pass \[n, channels\]"):
+        codec.compress(sound(2400, 2).T, 48_000)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_codes_after_its_parent_has(codec, sound):
+    """Threads of the parent are not there, and torch must not wait for them."""
+    data, context = codec.compress(sound(48_000), 48_000), multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: there.send(codec.compress(sound(48_000), 48_000)))
+    child.start()
+    try:
+        assert here.poll(timeout=60)
+        assert here.recv() == data
+    finally:
+        child.kill()
+        child.join()
 
 
 def test_a_day_of_silence_in_22_bytes_is_refused_unless_asked_for(codec):

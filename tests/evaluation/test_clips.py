@@ -62,6 +62,13 @@ def test_a_folder_is_searched_for_further_suffixes_when_asked(tmp_path: Path) ->
         sounds_in(tmp_path / "empty", frozenset({".spr"}))
 
 
+def test_what_macos_writes_beside_sounds_is_none(tmp_path: Path) -> None:
+    for name in ("a.wav", "._a.wav", "p/._b.flac"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert sounds_in(tmp_path) == [tmp_path / "a.wav"]
+
+
 def test_every_take_pairs_with_its_original(tmp_path: Path) -> None:
     write(tmp_path / "ref" / "a.wav")
     write(tmp_path / "ref" / "b.seed1.wav")

@@ -159,6 +159,14 @@ class TestFolder:
         mushra.export(Path(), [item("a")], "Test", "t1")
         assert sorted(path.name for path in Path().iterdir()) == ["a", "test.yaml"]
 
+    @pytest.mark.parametrize(
+        ("name", "folder"), [("..", "sound"), ("_.._", "sound"), (".a", "a"), ("a.", "a")]
+    )
+    def test_holds_everything_in_plain_sight(self, tmp_path: Path, name: str, folder: str) -> None:
+        mushra.export(tmp_path / "t1", [item(name)], "Test", "t1")
+        assert [path.name for path in tmp_path.iterdir()] == ["t1"]
+        assert {path.name for path in (tmp_path / "t1").iterdir()} == {folder, "test.yaml"}
+
 
 class TestRefusals:
     def test_more_conditions_than_a_page_may_have(self, tmp_path: Path) -> None:
@@ -174,6 +182,20 @@ class TestRefusals:
             mushra.export(tmp_path, [item("a b"), item("a_b")], "Test", "t1")
         with pytest.raises(UsageError, match="taken"):
             mushra.export(tmp_path, [item(systems=("reference",))], "Test", "t1")
+
+    @pytest.mark.parametrize("names", [("Door", "door"), ("test.yaml",), ("Test.yaml",)])
+    def test_names_that_some_file_systems_do_not_tell_apart(
+        self, tmp_path: Path, names: tuple[str, ...]
+    ) -> None:
+        with pytest.raises(UsageError, match="taken"):
+            mushra.export(tmp_path, map(item, names), "Test", "t1")
+
+    @pytest.mark.parametrize("systems", [("Reference",), ("a", "A")])
+    def test_systems_that_some_file_systems_do_not_tell_apart(
+        self, tmp_path: Path, systems: tuple[str, ...]
+    ) -> None:
+        with pytest.raises(UsageError, match="taken"):
+            mushra.export(tmp_path, [item(systems=systems)], "Test", "t1")
 
     def test_systems_that_differ_between_sounds(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="same systems"):

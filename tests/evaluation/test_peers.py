@@ -94,10 +94,12 @@ def test_packets_of_an_ogg_stream_may_span_segments_and_pages() -> None:
 
 class TestSpecs:
     @pytest.mark.parametrize(
-        "spec", ["opus", "opus:fast", "codec2:5", "lyra:3", "encodec:5", "encodec:x", "dac"]
+        "spec",
+        ["opus", "opus:fast", "codec2:5", "lyra:3", "encodec:5", "encodec:x", "dac", "mp3:-5"]
+        + ["opus:nan", "opus:0", "vorbis:inf", "codec2:nan", "encodec:nan"],
     )
     def test_that_no_peer_has_are_refused(self, spec: str) -> None:
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(UsageError, match="(?i)" + spec.partition(":")[0]) as caught:
             peer(spec)
         assert not isinstance(caught.value, PeerUnavailable)
 

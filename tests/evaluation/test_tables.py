@@ -40,5 +40,12 @@ def test_csv_reads_back_with_absent_cells_empty() -> None:
     assert rows[2] == {"codec": "latents", "kbps": "", "clips": ""}
 
 
+def test_csv_keeps_line_ends_inside_names_apart_from_its_own() -> None:
+    names = ["a\rb", "a\nb", "a\r\nb", "a\r"]
+    text = Table(TABLE.columns[:1], tuple({"codec": name} for name in names)).render("csv")
+    assert [row["codec"] for row in csv.DictReader(io.StringIO(text, newline=""))] == names
+    assert text.startswith("codec\n")
+
+
 def test_a_table_without_rows_is_its_heading() -> None:
     assert Table(TABLE.columns, ()).render().startswith("codec  kbps  clips\n")

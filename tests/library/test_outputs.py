@@ -131,6 +131,18 @@ def test_a_named_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     assert names(tmp_path) == ["pipe"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+def test_what_is_open_already_is_written_to_behind_what_it_holds(tmp_path: Path) -> None:
+    """As /dev/stdout is, led into a file; opened anew, the file would be cut short."""
+    with open(tmp_path / "a", "wb", buffering=0) as file:
+        file.write(b"before, ")
+        write(Path(f"/dev/fd/{file.fileno()}"))
+        file.write(b", after")
+    assert (tmp_path / "a").read_bytes() == b"before, new, after"
+    with pytest.raises(OutputError, match="Bad file descriptor"):
+        write(Path("/dev/fd/999999999"))
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
 def test_a_read_only_folder_is_an_output_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -206,6 +218,28 @@ def test_files_of_another_machine_stay_for_a_day(tmp_path: Path) -> None:
     assert remove_stale(tmp_path) == 0
     os.utime(path, (time.time() - 90_000,) * 2)
     assert remove_stale(tmp_path) == 1
+
+
+def test_where_nobody_can_be_asked_files_of_this_machine_stay_for_a_day_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(outputs, "_CAN_ASK", False)
+    path = tmp_path / f".a.spr.{outputs._host()}-{dead_pid()}-0a0b{TEMPORARY}"
+    path.touch()
+    assert remove_stale(tmp_path) == 0
+    os.utime(path, (time.time() - 90_000,) * 2)
+    assert remove_stale(tmp_path) == 1
+
+
+def test_who_writes_to_a_folder_tidies_it_once(tmp_path: Path) -> None:
+    left = tmp_path / f".b.spr.{outputs._host()}-{dead_pid()}-0a0b{TEMPORARY}"
+    left.touch()
+    write(tmp_path / "a.spr")
+    assert names(tmp_path) == ["a.spr"]
+    left.touch()
+    write(tmp_path / "b.spr")
+    assert left.exists()
 
 
 def test_a_folder_that_is_missing_has_nothing_stale(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def named(*names: str) -> list[Found]:
         ("-rf.wav", "-rf.spr"),
         ("two\nlines.wav", "two\nlines.spr"),
         ("a.spr.wav", "a.spr.spr"),
+        ("z.safetensors", "z.spr"),
     ],
 )
 def test_a_known_suffix_is_replaced_and_any_other_is_kept(source: str, output: str) -> None:
@@ -167,6 +168,28 @@ def test_lists_end_names_with_newlines_or_with_nul() -> None:
 def test_a_list_of_lines_that_holds_nul_was_made_for_the_other_option() -> None:
     with pytest.raises(UsageError, match="add -0"):
         read_list(io.BytesIO(b"a\0b\0"))
+
+
+def test_a_list_may_begin_with_the_mark_of_utf8_and_not_with_that_of_utf16() -> None:
+    assert read_list(io.BytesIO(b"\xef\xbb\xbfa.wav\r\nb.wav\r\n")) == ["a.wav", "b.wav"]
+    for name in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(UsageError, match="the list is UTF-16: save it as UTF-8"):
+            read_list(io.BytesIO("\ufeffa.wav\r\n".encode(name)))
+
+
+def test_a_name_that_the_system_cannot_have_is_misuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsdecode", bytes.decode)  # as on Windows
+    with pytest.raises(UsageError, match="not UTF-8: save it as UTF-8"):
+        read_list(io.BytesIO(b"\xff.wav\n"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_several_takes_of_a_pipe_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p")
+    found = find([str(tmp_path / "p")], suffixes=STREAM_SUFFIXES)
+    assert len(plan(found, suffix=".wav", seeds=[3])) == 1
+    with pytest.raises(UsageError, match="can be read only once: save it to a file first"):
+        plan(found, suffix=".wav", seeds=[3, 4], output_dir="x")
 
 
 @pytest.mark.parametrize("named", [{}, {"output": "x.wav"}, {"output_dir": "x"}])
@@ -339,6 +362,18 @@ def test_what_macos_writes_beside_files_is_not_taken_for_a_sound(tmp_path: Path)
         (tmp_path / name).touch()
     found = find([str(tmp_path)], suffixes=SOUND_SUFFIXES, recursive=True)
     assert [item.relative for item in found] == ["door.wav"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_a_pipe_in_a_folder_is_not_taken_and_a_link_to_nowhere_is(tmp_path: Path) -> None:
+    """Nobody may ever write to the one; the other is a sound that is missed."""
+    touch(tmp_path / "a.wav")
+    os.mkfifo(tmp_path / "b.wav")
+    (tmp_path / "c.wav").symlink_to(tmp_path / "a.wav")
+    (tmp_path / "d.wav").symlink_to("nowhere")
+    found = find([str(tmp_path)], suffixes=SOUND_SUFFIXES, recursive=True)
+    assert [item.relative for item in found] == ["a.wav", "c.wav", "d.wav"]
+    assert len(named(str(tmp_path / "b.wav"))) == 1
 
 
 def test_a_folder_needs_recursive(tmp_path: Path) -> None:

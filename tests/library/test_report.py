@@ -57,6 +57,19 @@ def test_stdin_and_stdout_have_no_names() -> None:
     assert (fields["path"], fields["source"], fields["output"]) == ("-", None, None)
 
 
+def test_half_a_line_is_an_error(tmp_path: Path) -> None:
+    """What a disk does that fills up, and a limit on the size of files."""
+    resource = pytest.importorskip("resource", reason="limits are POSIX")
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ReportWriter(tmp_path / "r.jsonl") as report:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, most))
+        try:
+            with pytest.raises(OutputError, match="no room for a line"):
+                report.add(result())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_reports_are_appended_to(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         write(tmp_path / "r.jsonl", result(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def test_the_hash_is_fixed_for_ever() -> None:
         True,
         False,
     ]
+
+
+def test_a_name_is_one_however_its_accents_are_composed() -> None:
+    """macOS may list decomposed what Linux lists composed."""
+    for name in ("é.wav", "ü.wav", "Å.wav"):
+        pair = (name, unicodedata.normalize("NFD", name))
+        first, other = ([Shard(i, 64).holds(one) for i in range(64)] for one in pair)
+        assert first == other
 
 
 def test_one_shard_holds_everything() -> None:
