@@ -64,9 +64,7 @@ def read(file: BinaryIO, tags: Mapping[str, str]) -> tuple[tuple[int, bytes], ..
         records[kind] = file.read(size)
     if tlv.CUE not in records:  # there is nothing to label
         records.pop(tlv.ADTL, None)
-    damaged = {name for name, text in tags.items() if "\ufffd" in text}
-    if damaged:
-        tags = {**tags, **{name: text for name, text in _older_tags(file) if name in damaged}}
+    tags = {**tags, **dict(_info_tags(file))}
     kept = {name: _plain(tags[name]) for name in sorted(TAGS) if tags.get(name)}
     if kept:
         records[tlv.TAGS] = json.dumps(kept, ensure_ascii=False).encode()
@@ -74,9 +72,12 @@ def read(file: BinaryIO, tags: Mapping[str, str]) -> tuple[tuple[int, bytes], ..
     return tuple(sorted(records.items()))
 
 
-def _older_tags(file: BinaryIO) -> Iterator[tuple[str, str]]:
-    """Tags in Windows-1252, as older WAV files have them, which decoders take for damaged UTF-8; by
-    soundfile's names."""
+def _info_tags(file: BinaryIO) -> Iterator[tuple[str, str]]:
+    """Tags of a WAV file by soundfile's names.
+
+    libsndfile leaves out long ones, and takes those in Windows-1252, which older files have, for
+    damaged UTF-8.
+    """
     names = {chunk: name for name, chunk in TAGS.items()}
     for kind, start, length in chunks(file):
         file.seek(start)
@@ -87,7 +88,10 @@ def _older_tags(file: BinaryIO) -> Iterator[tuple[str, str]]:
             size = struct.unpack_from("<I", body, position + 4)[0]
             text = body[position + 8 : position + 8 + size].split(b"\0")[0]
             if name := names.get(body[position : position + 4]):
-                yield name, text.decode("cp1252", "replace")
+                try:
+                    yield name, text.decode("utf-8")
+                except UnicodeDecodeError:
+                    yield name, text.decode("cp1252", "replace")
             position += 8 + size + size % 2
 
 

@@ -12,6 +12,7 @@ from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Sampler,
 from spresso_cli.cli.seeds import checked_seed, chosen_seed
 from spresso_cli.cli.terminal import binary_stdout
 from spresso_cli.cli.text import shown
+from spresso_cli.errors import UsageError
 
 app = typer.Typer(add_completion=False)
 
@@ -70,6 +71,8 @@ def generate(
     from spresso_cli.library.writable import Folders
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
+    if not caption.strip():
+        raise UsageError("the caption is empty: say what is to be heard")
     solver = Solver(sampler.value, steps, guidance)
     path = named(output) if output not in (None, "-") else Path(output or _file_name(caption))
     audio_format = AudioFormat.named(path)

@@ -183,3 +183,10 @@ def test_tags_of_older_files_are_windows_1252() -> None:
     data = riff((b"LIST", info), SOUND)
     found = metadata.read(io.BytesIO(data), {"title": "T\ufffdr", "artist": "Zoe"})
     assert metadata.tags_of(found) == {"title": "Tür", "artist": "Zoe"}
+
+
+def test_tags_that_libsndfile_leaves_out_for_their_length_are_carried() -> None:
+    story = "door " * 2000
+    data = riff((b"LIST", b"INFO" + metadata.chunk(b"IART", story.encode() + b"\0")), SOUND)
+    with open_audio(data) as source:
+        assert metadata.tags_of(source.metadata()) == {"artist": story}

@@ -51,6 +51,13 @@ def test_a_random_seed_is_told_and_repeatable(spresso, seeds: list[int]) -> None
     assert Path("one.wav").read_bytes() == Path("two.wav").read_bytes()
 
 
+def test_no_words_are_no_caption(spresso, seeds: list[int]) -> None:
+    shown = spresso("generate", " ", "-o", "one.wav")
+    assert shown.code == 2
+    assert "the caption is empty" in shown.stderr
+    assert not seeds
+
+
 @pytest.mark.parametrize("seed", [0, 7, (1 << 64) - 1])
 def test_a_seed_reaches_the_generator(spresso, seeds: list[int], seed: int) -> None:
     assert spresso("generate", "rain", "--seed", seed).code == 0
