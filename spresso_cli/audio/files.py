@@ -150,6 +150,14 @@ def open_audio(
     return _FileSource(_Given(_spooled(source, max_seconds), own=True), max_seconds)
 
 
+def check_channels(source: AudioSource, mix: bool) -> None:
+    """Raises AudioError for more channels than a stream has, unless they are to be mixed."""
+    if source.channels > 2 and not mix:
+        raise AudioError(
+            f"{source.channels} channels: spresso codes one or two; --downmix makes it mono"
+        )
+
+
 def downmix(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields float32 [n, 1], the mean over the channels of float32 [n, C]."""
     for block in blocks:

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spresso_cli.audio.files import AudioSource, downmix
+from spresso_cli.audio.files import AudioSource, check_channels, downmix
 from spresso_cli.audio.level import NETWORK_PEAK, Level, gain_byte, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
 from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
-from spresso_cli.errors import AudioError, OutOfMemory, SpressoError
+from spresso_cli.errors import OutOfMemory, SpressoError
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
@@ -125,10 +125,7 @@ class SoundEncoder:
 
     def _open(self, key: Hashable, source: AudioSource, mix: bool, metadata: bool) -> Sound:
         """First pass: level and length."""
-        if source.channels > 2 and not mix:
-            raise AudioError(
-                f"{source.channels} channels: spresso codes one or two; --downmix makes it mono"
-            )
+        check_channels(source, mix)
         level = measure(self._blocks(source, mix))
         channels = 1 if mix else source.channels
         frames = code_frames(level.samples, source.rate, self.profile.pool)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from spresso_cli.audio.files import AudioSource, open_audio
+from spresso_cli.audio.files import AudioSource, check_channels, open_audio
 from spresso_cli.audio.sink import AudioFormat, AudioSink
 from spresso_cli.codec.protocol import CodecProtocol, Decoded, DecodeOptions
 from spresso_cli.container import spr
@@ -61,6 +61,7 @@ class _Compress:
         source = open_audio(origin, max_seconds=self.options.max_seconds)
         notes = source.notes
         try:
+            check_channels(source, self.parameters.downmix)
             if not self.options.dry_run:
                 source = loaded(source, metadata=self.parameters.metadata)
             return Taken(source, source.file_bytes, source.samples / source.rate, notes)
