@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from spresso_cli.audio.level import NETWORK_PEAK
 from spresso_cli.codec.device import resolve_device
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.weights import load_audio_ae
-from spresso_cli.errors import SpressoError
+from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.evaluation import metrics
 from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.tables import Column, Table
@@ -58,15 +57,14 @@ def linear_path() -> AudioAE:
     return model
 
 
-def candidates(options: argparse.Namespace) -> Iterator[tuple[str, AudioAE]]:
-    """Name and network of every row."""
-    yield "linear path, untrained", linear_path()
+def candidates(options: argparse.Namespace) -> list[tuple[str, AudioAE]]:
+    """Name and network of every row; whatever is missing is told before anything is measured."""
     info = find_pack(options.pack)
-    yield f"pack {info.name}", load_audio_ae(info)
+    found = [("linear path, untrained", linear_path()), (f"pack {info.name}", load_audio_ae(info))]
     if options.run is not None:
-        device = resolve_device("cpu")
-        workspace = Workspace(options.run, load(options.config), device)
-        yield f"{options.run.name} ({options.config})", workspace.audio_ae()
+        workspace = Workspace(options.run, load(options.config), resolve_device("cpu"))
+        found.append((f"{options.run.name} ({options.config})", workspace.audio_ae()))
+    return found
 
 
 def scores(model: AudioAE, clips: list[np.ndarray]) -> dict[str, float]:
@@ -96,13 +94,16 @@ def scores(model: AudioAE, clips: list[np.ndarray]) -> dict[str, float]:
 
 def main() -> None:
     options = _arguments()
+    models = candidates(options)
     found = support.load_clips(options.clips, 0.0, options.limit)
     found = {name: clip[: 5 * CLIP_RATE] for name, clip in found.items()}
     peaks = {name: float(np.abs(clip).max()) for name, clip in found.items()}
     clips = [clip * (NETWORK_PEAK / peaks[name]) for name, clip in found.items() if peaks[name] > 0]
+    if not clips:
+        raise UsageError(f"{options.clips}: all clips are silent: there is nothing to measure")
     device = resolve_device(options.device)
     rows = []
-    for name, model in candidates(options):
+    for name, model in models:
         count = sum(p.numel() for p in model.parameters()) / 1e6
         rows.append({"name": name, "parameters": count, **scores(model.to(device), clips)})
         print(f"{name} done", file=sys.stderr, flush=True)

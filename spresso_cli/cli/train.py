@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -91,7 +92,8 @@ Plot = Annotated[
     ),
 ]
 
-SEVERAL = "\nSeveral GPUs: torchrun --nproc-per-node 8 -m spresso_cli train ..."
+# Without the -- torchrun takes --run for an option of its own.
+SEVERAL = "\nSeveral GPUs: torchrun --nproc-per-node 8 -m -- spresso_cli train ..."
 
 
 def _examples(stage: str, more: str = "") -> str:
@@ -199,7 +201,7 @@ def export(
 ) -> None:
     """Write a pack that compress and decompress can use.
 
-    The credits in the corpus's manifest go into its ATTRIBUTION.csv.
+    The credits in the corpus's manifest, and those of --from, go into its ATTRIBUTION.csv.
     """
     from spresso_cli.codec.device import resolve_device
     from spresso_cli.errors import OutputError
@@ -209,7 +211,7 @@ def export(
     target = output_dir or run / "pack"
     if (target / "pack.json").exists() and not force:
         raise OutputError(f"{shown(target)} holds a pack already: -f replaces it")
-    workspace = _workspace(run, config, resolve_device("cpu"), origin)
+    workspace = _workspace(run, config, resolve_device("cpu"), origin, terminal.note)
     chosen = workspace.rates(rates or (), step_one_done=True)
     if not rates:
         chosen = tuple(sorted({*chosen, *workspace.rates_of_pack()}))
@@ -240,7 +242,7 @@ def keep_averages(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Keep of a stage what later ones need: its averaged weights, in small files.
+    """Keep of a stage what later ones need, above all its averaged weights, in small files.
 
     Copied into another model's folder, DIR/STAGE serves later stages like a checkpoint, and the
     stage itself goes on from there with fresh optimisers.
@@ -251,22 +253,23 @@ def keep_averages(
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     target = output_dir / stage
-    for path in stored.averages(target):
+    for path in stored.averages(target) + stored.beside(target):
         refuse_existing(path, force=False)
     try:
-        paths = stored.keep(run / stage, target, int(megabytes * 1e6))
+        paths = stored.keep(run / stage, target, int(megabytes * 1e6), terminal.note)
     except FileNotFoundError as error:
         raise UsageError(str(error)) from None
     total = sum(path.stat().st_size for path in paths)
     terminal.note(f"{shown(target)}: {len(paths)} files, {size(total)}")
 
 
-def _workspace(run: Path, config: str, device, origin: str | None):
+def _workspace(run: Path, config: str, device, origin: str | None, note: Callable[[str], None]):
     from spresso_cli.codec.packs import find_pack
     from spresso_cli.training.config import load
     from spresso_cli.training.workspace import Workspace
 
-    return Workspace(run, load(config), device, None if origin is None else find_pack(origin))
+    pack = None if origin is None else find_pack(origin)
+    return Workspace(run, load(config), device, pack, note)
 
 
 def _train(
@@ -296,8 +299,8 @@ def _train(
     with distributed.group(resolve_device(device)) as place:
         speaks = distributed.rank() == 0
         prepare(place)
-        workspace = _workspace(run, config, place, origin)
         with TrainingProgress(terminal if speaks else _mute(), stage, minutes) as progress:
+            workspace = _workspace(run, config, place, origin, progress.note)
             call = Call(
                 workspace=workspace,
                 corpus=corpus,

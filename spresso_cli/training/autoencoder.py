@@ -141,12 +141,12 @@ def mean_of(name: str, values: Tensor, rows: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def effective_dimensions(z: Tensor) -> Tensor:
-    """How many independent directions the channels of z `[..., D]` span, 1 to D.
+    """How many independent directions the channels of all processes' z `[B, ..., D]` span, 1 to D.
 
     Of the channels' correlation matrix R: (tr R)^2 / |R|^2. A z that has collapsed to a few is the
     first thing to look for in a run that stops improving.
     """
-    rows = z.detach().flatten(0, -2).double()
+    rows = distributed.everyones(z.detach()).flatten(0, -2).double()
     rows = rows - rows.mean(0)
     rows = rows / rows.square().mean(0).sqrt().clamp(min=1e-9)
     correlation = rows.T @ rows / len(rows)
@@ -300,7 +300,7 @@ def train(
         x0, mel = map(distributed.share, (crops.latents, crops.mel))
         with autocast(device):
             z = encoder(x0, mel).float()
-        losses = {f"dimensions_t{t}": distributed.mean(effective_dimensions(z))}
+        losses = {f"dimensions_t{t}": effective_dimensions(z)}
         total = torch.zeros((), device=device)
         if warming or training.envelope_weight:
             error = envelope.loss(z, mel)

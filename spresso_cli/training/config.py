@@ -8,6 +8,8 @@ default; nothing may be in it that no stage knows.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import tomllib
 import types
 import typing
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spresso_cli.codec.packs import KNOWN_FAMILIES, OperatingPoint
+from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAEConfig
 from spresso_cli.models.clap import CLAPConfig
@@ -35,6 +38,20 @@ from spresso_cli.training.quantizer import QuantizerTraining
 FOLDER = Path(__file__).parent / "configs"
 
 Value = TypeVar("Value")
+
+# Every number is finite, a whole one at least 1, another at least 0; but for these keys. A whole
+# one may be 0 where that means none of it.
+_OF_EITHER_SIGN = {"level", "p_mean"}
+_ABOVE_ZERO = {
+    "adversarial_rate", "adversarial_seconds", "clip_norm", "crops", "default_kbps",
+    "discriminator_clip_norm", "discriminator_rate", "ema_sigma", "hours", "level_floor", "rate",
+    "second_ema_sigma", "seconds", "sigma_max", "sigma_min", "z_distortion",
+}  # fmt: skip
+_FROM_ZERO = {
+    "adversarial_from", "bypass_frozen_steps", "deviations", "envelope_windows", "fine_bands",
+    "fluctuation", "high_bands", "initial_iterations", "lora_rank", "ramp_steps", "rank", "refiner",
+    "steps", "synthetic", "warmup_steps", "whitening_reach", "whitening_steps",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,10 @@ class RateSettings:
     envelope_windows: int = 20_000  # code frames that the read-out is fitted to; 0: none is
     fluctuation: int = 0  # width of the network beside it (models/envelope.py); 0: there is none
     fluctuation_steps: int = 6_000
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler {self.sampler!r}: use {', '.join(SAMPLERS)}")
 
     @property
     def whitening(self) -> WhiteningConfig | None:
@@ -120,10 +141,32 @@ class Settings:
         self._check_codebooks()
         if len({rate.encoder.fine_bands for rate in self.rates.values()} - {0}) > 1:
             raise ValueError("all rates with fine_bands have the same")  # one pool serves them
+        self._check_pack()
+
+    def _check_pack(self) -> None:
+        """What would otherwise be found out when somebody uses the pack."""
+        pack = self.pack
+        if not re.fullmatch(r"\w[\w.-]*", pack.name):
+            raise ValueError(
+                f"pack.name {pack.name!r}: use letters, digits, and . - _ behind the first of them"
+            )
+        if pack.sigma_min >= pack.sigma_max:
+            raise ValueError(
+                f"pack.sigma_min {pack.sigma_min:g} is not below sigma_max {pack.sigma_max:g}"
+            )
+        rates = sorted({point.kbps for point in self.points})
+        if not any(math.isclose(pack.default_kbps, kbps) for kbps in rates):
+            there = ", ".join(f"{kbps:g}" for kbps in rates)
+            raise ValueError(f"pack.default_kbps {pack.default_kbps:g}: the points have {there}")
 
     def _check_codebooks(self) -> None:
         """Nobody may ask a quantiser for more codebooks than it has."""
         have = {rate: own.qinco2.codebooks for rate, own in self.rates.items()}
+        for point in self.points:  # some may be of rates that this file leaves to others
+            try:
+                _ = point.profile
+            except UsageError as error:
+                raise ValueError(f"points: {error}") from None
         asked = [(f"points: {p.frame_rate} Hz", p.frame_rate, p.codebooks) for p in self.points]
         for pool, numbers in (self.finetune_training.codebooks or {}).items():
             where = f"finetune_training.codebooks.{pool}"
@@ -196,6 +239,8 @@ def _built(kind: type[Value], data: Any, file: str, where: str) -> Value:
     if origin is tuple:
         if not isinstance(data, list):
             raise wrong("expected a list")
+        if not data:
+            raise wrong("an empty list: at least one value")
         kinds = arguments[:1] * len(data) if arguments[1:] == (...,) else arguments
         if len(kinds) != len(data):
             raise wrong(f"expected {len(kinds)} values")
@@ -206,8 +251,25 @@ def _built(kind: type[Value], data: Any, file: str, where: str) -> Value:
         if arguments[0] is int and not all(key.isdecimal() for key in data):
             raise wrong("its keys are whole numbers")
         return {arguments[0](key): inner(arguments[1], value, key) for key, value in data.items()}
-    if kind is float and type(data) is int:
-        return float(data)
-    if type(data) is not kind:
+    whole = kind is float and type(data) is int
+    if type(data) is not kind and not whole:
         raise wrong(f"expected {kind.__name__}, got {data!r}")
-    return data
+    if kind in (int, float) and (rule := _broken_rule(kind, data, where)):
+        raise UsageError(f"{file}: {where} = {data}: {rule}")
+    return float(data) if whole else data
+
+
+def _broken_rule(kind: type, number: float, where: str) -> str | None:
+    """What a number of this kind has to be at its place in the file, if it is not."""
+    # The key itself: entries of lists and of tables by rate follow it.
+    key = next(part for part in reversed(where.split(".")) if not part.isdecimal())
+    if not math.isfinite(number):
+        return "a finite number"
+    if key in _OF_EITHER_SIGN:
+        return None
+    if kind is int:
+        least = 0 if key in _FROM_ZERO else 1
+        return f"at least {least}" if number < least else None
+    if key in _ABOVE_ZERO:
+        return "above 0" if number <= 0 else None
+    return "at least 0" if number < 0 else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,12 @@ def find_clips(root: Path, split: str | None = None) -> list[Clip]:
             if split is None or row.get("split", split) == split
         ]
         if not clips:
-            what = "has no rows" if split is None else f"no row has {split} in the column split"
+            what = "has no rows"
+            if split is not None:
+                what = (
+                    f"no row has {split} in the column split: write train or dev (validation) into "
+                    "every row, or leave the column out"
+                )
             raise UsageError(f"{manifest}: {what}")
     else:
         files = (p for p in root.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES)
@@ -86,9 +91,10 @@ def _rows(manifest: Path) -> list[dict[str, str]]:
         with open(manifest, newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle, restval="")
             rows = list(reader)
+            columns = reader.fieldnames or ()  # of an empty file looked for once more
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{manifest}: {error}: save it as CSV in UTF-8") from None
-    if "file" not in (reader.fieldnames or ()):
+    if "file" not in columns:
         raise UsageError(f"{manifest}: no column file: give every sound's path there")
     return rows
 
@@ -105,10 +111,36 @@ def read_mono(path: Path) -> np.ndarray:
     return np.rint(np.clip(mono, -1, 1) * 32767).astype(np.int16)
 
 
-def read_all(clips: Sequence[Clip]) -> list[np.ndarray]:
-    """`read_mono` of all clips, by threads."""
+def read_all(
+    clips: Sequence[Clip], failed: Callable[[AudioError], None] | None = None
+) -> list[np.ndarray]:
+    """`read_mono` of all clips, by threads.
+
+    Args:
+        failed: takes the error of every sound that cannot be read, which is then empty. None: the
+            first such error is raised.
+
+    Raises:
+        AudioError: nothing can be read.
+    """
+
+    def read(clip: Clip) -> np.ndarray | AudioError:
+        try:
+            return read_mono(clip.path)
+        except AudioError as error:
+            if failed is None:
+                raise
+            return error
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda clip: read_mono(clip.path), clips))
+        results = list(pool.map(read, clips))
+    errors = [result for result in results if isinstance(result, AudioError)]
+    if errors and len(errors) == len(clips):
+        raise errors[0]
+    for error in errors:
+        failed(error)
+    nothing = np.zeros(0, np.int16)
+    return [nothing if isinstance(result, AudioError) else result for result in results]
 
 
 class Corpus:
@@ -125,14 +157,15 @@ class Corpus:
         device: torch.device | str = "cpu",
         sounds: Sequence[np.ndarray] | None = None,
     ):
-        """`sounds`, int16 `[n]` each at 48 kHz, spare reading the files."""
+        """`sounds`, int16 `[n]` each at 48 kHz, spare reading the files; an empty one is never
+        drawn."""
         if sounds is None:
             sounds = read_all(clips)
         self.clips = list(clips)
         lengths = torch.tensor([len(s) for s in sounds])
         self.offsets = torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
         self.pcm = torch.from_numpy(np.concatenate(sounds)).to(device)
-        peaks = [max(int(np.abs(s.astype(np.int32)).max()), 1) for s in sounds]
+        peaks = [int(np.abs(s.astype(np.int32)).max(initial=1)) for s in sounds]
         self.peaks = torch.tensor(peaks) / 32767
         # sqrt: long ambiences are heard more often than clicks, but do not drown them.
         self._weights = lengths.double().sqrt()
@@ -150,8 +183,11 @@ class Corpus:
         return len(self.pcm) / SAMPLE_RATE
 
     def clip(self, index: int) -> Tensor:
-        """A whole clip at its peak-normalised level (peak 1.0), float32 `[n]`."""
+        """A whole clip at its peak-normalised level (peak 1.0), float32 `[n]`; of an empty one a
+        sample of silence."""
         start, end = self.offsets[index : index + 2]
+        if start == end:
+            return self.pcm.new_zeros(1, dtype=torch.float32)
         return self.pcm[start:end].float() / 32767 / self.peaks[index]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:

@@ -46,7 +46,9 @@ def draw_curves(out: BinaryIO, form: str, runs: Mapping[str, Mapping[str, Curve]
     for axis, name in zip(axes, names, strict=False):
         for run, curves in runs.items():
             if name in curves:
-                axis.plot(*_smoothed(curves[name]), label=run, linewidth=1)
+                steps, values = _smoothed(curves[name])
+                alone = "o" if len(steps) == 1 else None  # no line goes through one point
+                axis.plot(steps, values, label=run, linewidth=1, marker=alone, markersize=4)
         axis.set_title(name, loc="left", fontsize=9, fontweight="bold")
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=8)

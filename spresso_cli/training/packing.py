@@ -13,6 +13,7 @@ from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.export import Family, StoredFamily, export_pack
 from spresso_cli.training.workspace import Workspace, group_name
 
+_TARGET = "ATTRIBUTION.csv"
 _CREDITS = ("file", "source_repo", "source_path", "author", "licence")
 
 
@@ -28,11 +29,13 @@ def pack_workspace(
     A frame rate of the workspace's pack that nothing was trained for goes along as it is.
 
     Args:
-        corpus: where the weights' training sounds lie; the credits in its manifest go along.
+        corpus: where the weights' training sounds lie; the credits in its manifest go along, behind
+            those of the workspace's pack.
         finetuned: take step 3 where it was trained; False: step 1, for a rate where step 3 loses.
 
     Raises:
-        UsageError: a stage is missing, or rates without a pretrained DiT have different trunks.
+        UsageError: a stage is missing or unfinished, or rates without a pretrained DiT have
+            different trunks.
     """
     settings = workspace.settings
     models: dict[tuple[int, ...], StepOne] = {}
@@ -45,7 +48,11 @@ def pack_workspace(
         if untouched and (known := workspace.family_of_pack(rate)):
             families[known.pool] = StoredFamily(workspace.pack, known)
             continue
+        workspace.check_step_two(rate)
+        workspace.check_age(f"quantizer/{rate}hz", group)
         if group not in models:
+            if there:
+                workspace.check_age(f"finetune/{group_name(group)}", group)
             models[group] = workspace.step_one(group, "finetune" if there else "autoencoder")
         model, own = models[group], settings.rates[rate]
         t = own.encoder.pool
@@ -86,18 +93,43 @@ def pack_workspace(
         audio_ae_int8=lambda name: int8,
         text_base=workspace.text_base(),
     )
+    credited = []
+    if workspace.pack is not None and (workspace.pack.path / _TARGET).exists():
+        credited += _of_pack(workspace.pack.path / _TARGET)
     if corpus is not None and (corpus / "manifest.csv").exists():
-        _write_credits(corpus / "manifest.csv", folder / "ATTRIBUTION.csv")
+        credited += _of_manifest(corpus / "manifest.csv")
+    if credited:
+        _write_credits(credited, folder / _TARGET)
 
 
-def _write_credits(manifest: Path, target: Path) -> None:
+def _of_pack(table: Path) -> list[dict[str, str]]:
+    """All that a pack's credits say: its licences may ask for every column."""
+    return [
+        {"file" if name == "sound" else name: value for name, value in row.items()}
+        for row in _rows(table)
+    ]
+
+
+def _of_manifest(table: Path) -> list[dict[str, str]]:
     """The columns that say whose sound it was, of every training sound."""
-    with (
-        open(manifest, newline="", encoding="utf-8") as source,
-        open(target, "w", newline="", encoding="utf-8") as out,
-    ):
-        rows = csv.DictReader(source)
-        columns = [name for name in _CREDITS if name in (rows.fieldnames or ())]
-        writer = csv.DictWriter(out, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(row for row in rows if row.get("split", "train") == "train")
+    return [
+        {name: row[name] for name in _CREDITS if name in row}
+        for row in _rows(table)
+        if row.get("split", "train") == "train"
+    ]
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with open(table, newline="", encoding="utf-8-sig") as source:
+        rows = list(csv.DictReader(source, restval=""))
+    return [{name: value for name, value in row.items() if name} for row in rows]
+
+
+def _write_credits(rows: Sequence[dict[str, str]], target: Path) -> None:
+    """Every line once, in order, with the columns that any of them has."""
+    there = dict.fromkeys(name for row in rows for name in row)
+    columns = [name for name in _CREDITS if name in there]
+    columns += [name for name in there if name not in _CREDITS]
+    lines = dict.fromkeys(tuple(row.get(name, "") for name in columns) for row in rows)
+    with open(target, "w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([columns, *lines])

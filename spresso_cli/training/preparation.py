@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from spresso_cli.training import distributed
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.corpus import Clip
 from spresso_cli.training.latents import LatentPool, build_pool
-from spresso_cli.training.run import Report
+from spresso_cli.training.run import Report, alone
+from spresso_cli.training.stored import checkpoints, damage, newest
 from spresso_cli.training.streaming import CorpusWindows
 from spresso_cli.training.workspace import Workspace
 
@@ -74,6 +76,19 @@ class Call:
             return self
         return replace(self, minutes=self.minutes - self.minutes_left(1 - share))
 
+    @contextmanager
+    def training(self, stage: str) -> Iterator[Path]:
+        """The folder of a stage, such as `quantizer/11hz`, for this command alone.
+
+        Raises:
+            UsageError: another process is training there, or its checkpoints are damaged.
+        """
+        folder = self.workspace.folder / stage
+        with alone(folder):
+            if checkpoints(folder):
+                newest(folder, self.note)
+            yield folder
+
     def windows(self, clips: Sequence[Clip]) -> CorpusWindows:
         """These clips, streamed as the configuration says."""
         settings = self.workspace.settings.corpus
@@ -97,6 +112,10 @@ def fingerprint(audio_ae: AudioAE, *others: object) -> str:
     for name, tensor in sorted(audio_ae.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:8]
+
+
+def _is_whole(path: Path) -> bool:
+    return path.exists() and damage(path) is None
 
 
 def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool, TextBank]:
@@ -126,7 +145,7 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
         paths = [str(clip.path) for clip in own]
         mark = fingerprint(audio_ae, index, call.seed, paths, definition)
         path = workspace.folder / "latents" / f"{index}-{mark}.safetensors"
-        if not path.exists() and distributed.rank() == 0:
+        if distributed.rank() == 0 and not _is_whole(path):
             call.note(f"encoding {len(own)} sounds, pass {index + 1} of {passes}")
             pool = build_pool(
                 windows.window(index, ahead=index + 1 < passes),

@@ -184,6 +184,5 @@ def train(
             reset_dead(model, x, used, run.generator)
             used.zero_()
         errors = distributed.everyones(errors[None]).mean(0)
-        run.finish_step(
-            {"loss": distributed.mean(loss), "mse_all": errors[-1], "mse_8": errors[:8][-1]}
-        )
+        eight = {"mse_8": errors[7]} if len(errors) >= 8 else {}
+        run.finish_step({"loss": distributed.mean(loss), "mse_all": errors[-1]} | eight)

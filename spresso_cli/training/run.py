@@ -14,8 +14,12 @@ import csv
 import json
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,12 +27,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from spresso_cli.errors import UsageError
 from spresso_cli.training import distributed
 from spresso_cli.training.ema import PowerEMA
-from spresso_cli.training.stored import checkpoints, ema_key, part, read_averages
+from spresso_cli.training.stored import checkpoints, ema_key, fill, newest, part, read_averages
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 KEEP = 2  # checkpoints: the newest, and its predecessor in case a write was cut short
 LOG = "log.csv"
+_HEAD = ("step", "time", "name", "value")
 
 Report = Callable[[dict[str, float]], None]
 
@@ -41,8 +52,67 @@ def cosine_rate(progress: float, warmup: float, floor: float = 0.05) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * x))
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, which is created, against other processes; of several that train
+    together the first one does. Where a file system knows no locks, nothing is held.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None or distributed.rank() != 0:
+        yield
+        return
+    with open(folder / ".lock", "a") as handle:  # closing it lets go
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another process is training in {folder}") from None
+        except OSError:
+            pass
+        yield
+
+
+class _Interruption:
+    """Ctrl-C while a run takes its steps: the first waits for the step's end, a second does not.
+
+    Several processes do not stop at the same step, and would wait for each other: there it is left
+    as it is, and so it is for who handles it otherwise.
+    """
+
+    def __init__(self, run: Run):
+        self.asked = False
+        self._run = weakref.ref(run)  # gone, if a step failed
+        self._held = False
+
+    def hold(self) -> None:
+        """From now on, until `release`."""
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        here = threading.current_thread() is threading.main_thread()
+        if usual and here and distributed.size() == 1:
+            signal.signal(signal.SIGINT, self._take)
+            self._held = True
+
+    def release(self) -> None:
+        """As before; raises KeyboardInterrupt if there was one meanwhile."""
+        if self._held:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._held = False
+        if self.asked:
+            self.asked = False
+            raise KeyboardInterrupt
+
+    def _take(self, *_: object) -> None:
+        again, self.asked = self.asked, True
+        if again or self._run() is None:
+            self.release()
+
+
 class Run:
     """One stage's training state and its time box.
+
+    Ctrl-C ends it between two steps, with a checkpoint.
 
     Args:
         folder: where checkpoints and the log live; created.
@@ -57,6 +127,9 @@ class Run:
         more_optimizers: further optimisers by name.
         state: other tensors that a step depends on, by name; restored in place.
         report: called with a dict of numbers at every logged step.
+
+    Raises:
+        UsageError: what the folder holds is damaged, or was trained with other sizes.
     """
 
     def __init__(
@@ -102,7 +175,10 @@ class Run:
         self._save_every = 60 * save_minutes
         self._began = self._saved_at = time.monotonic()
         self._seen: dict[str, list[Tensor | float]] = {}
+        self._stored: tuple[int, int] | None = None  # where the newest checkpoint is
+        self._interruption = _Interruption(self)
         self._resume()
+        self._cut_log()
         self._from = (self.due, self.skipped)  # where this call begins
         distributed.align(_tensors(self.modules | self.companions).values())
 
@@ -126,7 +202,14 @@ class Run:
         return min(1.0, self.due / self.steps)
 
     def wants_more(self) -> bool:
-        """False once the schedule or the time box is over; then the last checkpoint is written."""
+        """False once the schedule or the time box is over; then the last checkpoint is written.
+
+        Raises:
+            KeyboardInterrupt: there was one since the last step; likewise.
+        """
+        if self._interruption.asked:
+            self._save_what_is_new()
+            self._interruption.release()
         over = self.due >= self.steps
         # Several processes have to agree, which makes them wait: not at every step.
         ask = distributed.size() == 1 or self.step % self.log_every == 0
@@ -137,9 +220,17 @@ class Run:
                 self._skip(1.0 if over else elapsed / self.box)
                 over = self.due >= self.steps
         if over:
-            self.save()
+            self._save_what_is_new()
             distributed.wait()  # what comes next reads what the first process wrote
+            self._interruption.release()
+        else:
+            self._interruption.hold()
         return not over
+
+    def _save_what_is_new(self) -> None:
+        """A checkpoint's time says when it was trained: none is written where nothing was."""
+        if self._stored != (self.step, self.skipped):
+            self.save()
 
     def _skip(self, share: float) -> None:
         """Let the schedule be at that share of what was left when this call began, or more."""
@@ -172,7 +263,7 @@ class Run:
         with open(path, "a", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
             if fresh:
-                writer.writerow(("step", "time", "name", "value"))
+                writer.writerow(_HEAD)
             now = f"{time.time():.1f}"
             writer.writerows((self.step, now, name, f"{v:.6g}") for name, v in numbers.items())
         if self.report:
@@ -181,6 +272,7 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint atomically and drop all but the newest `KEEP`."""
         self._saved_at = time.monotonic()
+        self._stored = (self.step, self.skipped)
         if distributed.rank() != 0:
             return
         networks = self.modules | self.companions
@@ -205,19 +297,22 @@ class Run:
         unshared = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         save_file(unshared, temporary, metadata={"run": json.dumps(meta)})
         os.replace(temporary, target)
-        for old in checkpoints(self.folder)[:-KEEP]:
-            old.unlink()
+        written = checkpoints(self.folder)
+        past = written.index(target) + 1
+        for other in written[: max(0, past - KEEP)] + written[past:]:  # later ones are damaged
+            other.unlink()
 
     def _resume(self) -> None:
         written = checkpoints(self.folder)
         if not written:
             self._start_from_averages()
             return
-        with safe_open(written[-1], "pt") as file:
+        whole = newest(self.folder)
+        with safe_open(whole, "pt") as file:
             meta = json.loads(file.metadata()["run"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         for prefix, module in (self.modules | self.companions).items():
-            module.load_state_dict(part(tensors, f"weights.{prefix}"))
+            fill(module, part(tensors, f"weights.{prefix}"), self.folder)
         for key, ema in self.emas.items():
             ema.step = meta["ema_step"]
             for name, average in ema.average.items():
@@ -234,8 +329,9 @@ class Run:
                 value.copy_(tensors[f"state.{name}"])
         self.generator.set_state(tensors["generator"])
         self.step, self.skipped = meta["step"], meta.get("skipped", 0)
+        if whole == written[-1]:
+            self._stored = (self.step, self.skipped)
         self._seen = {name: list(values) for name, values in meta.get("seen", {}).items()}
-        self._cut_log()
 
     def _start_from_averages(self) -> None:
         """Go on from what was kept of a run whose checkpoint is gone: at its place in the schedule,
@@ -244,9 +340,9 @@ class Run:
         if not tensors:
             return
         for prefix, module in self.modules.items():
-            module.load_state_dict(part(tensors, f"ema.{prefix}"))
+            fill(module, part(tensors, f"ema.{prefix}"), self.folder)
         for prefix, module in self.companions.items():
-            module.load_state_dict(part(tensors, f"weights.{prefix}"))
+            fill(module, part(tensors, f"weights.{prefix}"), self.folder)
         for ema in self.emas.values():
             ema.step = meta["ema_step"]
             for name, average in ema.average.items():
@@ -255,13 +351,24 @@ class Run:
         self.generator.manual_seed(self.generator.initial_seed() + self.step)
 
     def _cut_log(self) -> None:
-        """Drop what a run that was killed had logged after its last checkpoint."""
+        """Drop what a run that was killed had logged after its last checkpoint; all of a log whose
+        head or whose run is gone."""
         path = self.folder / LOG
-        if distributed.rank() == 0 and path.exists():
-            head, *rows = path.read_text("utf-8").splitlines(keepends=True)
-            kept = [row for row in rows if int(row.partition(",")[0]) <= self.step]
-            if len(kept) < len(rows):
-                path.write_text("".join((head, *kept)), "utf-8")
+        if distributed.rank() != 0 or not path.exists():
+            return
+        head, *rows = path.read_text("utf-8", "replace").splitlines(keepends=True) or [""]
+        if head.strip() != ",".join(_HEAD) or self.due == 0:
+            path.unlink()
+            return
+        kept = [row for row in rows if _whole(row) and int(row.partition(",")[0]) <= self.step]
+        if len(kept) < len(rows):
+            path.write_text("".join((head, *kept)), "utf-8")
+
+
+def _whole(row: str) -> bool:
+    """Whether a line of the log was written to its end."""
+    step, *others = row.split(",")
+    return step.isdecimal() and len(others) + 1 == len(_HEAD) and row.endswith("\n")
 
 
 def _tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

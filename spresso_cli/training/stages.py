@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -41,11 +42,12 @@ def train_audio_ae(call: Call) -> None:
         call.note(f"from pack {workspace.pack.name}: {taken}")
     network.to(workspace.device)
     accelerate(network, workspace.device, call.compiled)
-    with closing(call.windows(held_out(call.corpus)[0])) as windows:
+    clips = held_out(call.corpus)[0]
+    with call.training("audio-ae") as folder, closing(call.windows(clips)) as windows:
         audio_ae.train(
             windows,
             network,
-            workspace.folder / "audio-ae",
+            folder,
             settings.audio_ae_training,
             call.minutes_left(),
             call.report,
@@ -57,11 +59,12 @@ def train_audio_ae(call: Call) -> None:
 def train_clap(call: Call) -> None:
     """CLAP, on the corpus's captions."""
     workspace, settings = call.workspace, call.workspace.settings
-    with closing(call.windows(held_out(call.corpus)[0])) as windows:
+    clips = held_out(call.corpus)[0]
+    with call.training("clap") as folder, closing(call.windows(clips)) as windows:
         clap.train(
             windows,
             workspace.device,
-            workspace.folder / "clap",
+            folder,
             settings.clap,
             settings.clap_training,
             call.minutes_left(),
@@ -75,44 +78,46 @@ def train_dit(call: Call) -> None:
     """The base DiT, on latents and captions."""
     workspace, settings = call.workspace, call.workspace.settings
     trained_on, spared = held_out(call.corpus)
-    pool, bank = latents(call, trained_on, settings.corpus.passes)
-    validation = latents(call, spared, 1)
-    torch.manual_seed(call.seed)
-    network = DiT(settings.dit).to(workspace.device)
-    accelerate(network, workspace.device, call.compiled)
-    dit.train(
-        pool,
-        bank,
-        validation,
-        network,
-        workspace.folder / "dit",
-        settings.dit_training,
-        call.minutes_left(),
-        call.report,
-        call.seed,
-        call.finish,
-    )
+    with call.training("dit") as folder:
+        pool, bank = latents(call, trained_on, settings.corpus.passes)
+        validation = latents(call, spared, 1)
+        torch.manual_seed(call.seed)
+        network = DiT(settings.dit).to(workspace.device)
+        accelerate(network, workspace.device, call.compiled)
+        dit.train(
+            pool,
+            bank,
+            validation,
+            network,
+            folder,
+            settings.dit_training,
+            call.minutes_left(),
+            call.report,
+            call.seed,
+            call.finish,
+        )
 
 
 def train_autoencoder(call: Call) -> None:
     """Step 1, the chosen rates together on one trunk."""
     workspace, settings = call.workspace, call.workspace.settings
     rates = workspace.rates(call.rates, step_one_done=False)
-    pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
-    torch.manual_seed(call.seed)
-    model = workspace.fresh_step_one(rates)
-    accelerate(model, workspace.device, call.compiled)
-    autoencoder.train(
-        pool,
-        bank,
-        model,
-        workspace.folder / "autoencoder" / group_name(rates),
-        settings.autoencoder_training,
-        call.minutes_left(),
-        call.report,
-        call.seed,
-        call.finish,
-    )
+    with call.training(f"autoencoder/{group_name(rates)}") as folder:
+        pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
+        torch.manual_seed(call.seed)
+        model = workspace.fresh_step_one(rates)
+        accelerate(model, workspace.device, call.compiled)
+        autoencoder.train(
+            pool,
+            bank,
+            model,
+            folder,
+            settings.autoencoder_training,
+            call.minutes_left(),
+            call.report,
+            call.seed,
+            call.finish,
+        )
 
 
 def train_quantizer(call: Call) -> None:
@@ -132,47 +137,50 @@ def train_quantizer(call: Call) -> None:
     for index, rate in enumerate(rates):
         call.note(f"quantiser at {rate} Hz")
         boxed = call.part(1 / (len(rates) - index))
-        own = settings.rates[rate]
-        model = workspace.step_one(workspace.group_of(rate), "autoencoder")
-        encoder = model.encoders[str(own.encoder.pool)]
-        if validation is not None:
-            unseen = quantizer.draw_sequences(
-                validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
-            )
-        if own.quantizer_training.steps:
-            z = quantizer.draw_sequences(
-                pool, encoder, own.quantizer_training.vectors, own.vector_frames, call.seed
-            )
-            filters = _train_on(boxed, rate, z)
-            if filters is not None:
-                noise = whitening.noise_of(filters, workspace.quantizer(rate).qinco2, unseen)
-                whitening.complete(filters, z, noise)
-                workspace.keep_whitening(rate, filters)
-        if own.envelope_windows:
-            envelope = read_out.fit(
-                pool,
-                encoder,
-                own.envelope_windows,
-                own.vector_frames,
-                call.seed,
-                own.qinco2.codebooks,
-                own.fluctuation,
-            )
-            envelope.spread.copy_(read_out.left_open(workspace.quantizer(rate), unseen))
-            if own.fluctuation:
-                read_out.learn_fluctuation(
-                    envelope,
+        group = workspace.group_of(rate)
+        workspace.check_age(f"quantizer/{rate}hz", group)
+        with call.training(f"quantizer/{rate}hz") as folder:
+            own = settings.rates[rate]
+            model = workspace.step_one(group, "autoencoder")
+            encoder = model.encoders[str(own.encoder.pool)]
+            if validation is not None:
+                unseen = quantizer.draw_sequences(
+                    validation, encoder, _OPEN_VECTORS, own.vector_frames, call.seed
+                )
+            if own.quantizer_training.steps:
+                z = quantizer.draw_sequences(
+                    pool, encoder, own.quantizer_training.vectors, own.vector_frames, call.seed
+                )
+                filters = _train_on(boxed, folder, rate, z)
+                if filters is not None:
+                    noise = whitening.noise_of(filters, workspace.quantizer(rate).qinco2, unseen)
+                    whitening.complete(filters, z, noise)
+                    workspace.keep_whitening(rate, filters)
+            if own.envelope_windows:
+                envelope = read_out.fit(
                     pool,
                     encoder,
                     own.envelope_windows,
                     own.vector_frames,
-                    own.fluctuation_steps,
                     call.seed,
+                    own.qinco2.codebooks,
+                    own.fluctuation,
                 )
-            workspace.keep_envelope(rate, envelope)
+                envelope.spread.copy_(read_out.left_open(workspace.quantizer(rate), unseen))
+                if own.fluctuation:
+                    read_out.learn_fluctuation(
+                        envelope,
+                        pool,
+                        encoder,
+                        own.envelope_windows,
+                        own.vector_frames,
+                        own.fluctuation_steps,
+                        call.seed,
+                    )
+                workspace.keep_envelope(rate, envelope)
 
 
-def _train_on(call: Call, rate: int, z: Tensor) -> Whitening | None:
+def _train_on(call: Call, folder: Path, rate: int, z: Tensor) -> Whitening | None:
     """One rate's QINCo2 on sequences of z; returns the filter before it, if there is one.
 
     Goes on from the pack's, unless only one of the two has filters: its codebooks are then of no
@@ -192,7 +200,7 @@ def _train_on(call: Call, rate: int, z: Tensor) -> Whitening | None:
     seen = z if filters is None else filters.whiten(z)
     quantizer.train(
         quantizer.shuffled(seen, own.quantizer_training.vectors, call.seed),
-        workspace.folder / "quantizer" / f"{rate}hz",
+        folder,
         own.qinco2,
         own.quantizer_training,
         call.minutes_left(1 - _AFTERWARDS if own.whitening or own.envelope_windows else 1.0),
@@ -212,22 +220,28 @@ def train_finetune(call: Call) -> None:
     groups = sorted({workspace.group_of(rate) for rate in rates})
     pool, bank = latents(call, held_out(call.corpus)[0], settings.corpus.passes)
     for index, rates in enumerate(groups):
-        model = workspace.step_one(rates, "autoencoder")
-        workspace.extend_adapters(model)
-        accelerate(model, workspace.device, call.compiled)
-        pools = {settings.rates[rate].encoder.pool: rate for rate in rates}
-        finetune.train(
-            pool,
-            bank,
-            model,
-            {t: workspace.quantizer(rate) for t, rate in pools.items()},
-            workspace.folder / "finetune" / group_name(rates),
-            settings.finetune_training,
-            call.minutes_left(1 / (len(groups) - index)),
-            call.report,
-            call.seed,
-            call.finish,
-        )
+        stage = f"finetune/{group_name(rates)}"
+        workspace.check_age(stage, rates)
+        for rate in rates:
+            workspace.check_step_two(rate)
+            workspace.check_age(f"quantizer/{rate}hz", rates)
+        with call.training(stage) as folder:
+            model = workspace.step_one(rates, "autoencoder")
+            workspace.extend_adapters(model)
+            accelerate(model, workspace.device, call.compiled)
+            pools = {settings.rates[rate].encoder.pool: rate for rate in rates}
+            finetune.train(
+                pool,
+                bank,
+                model,
+                {t: workspace.quantizer(rate) for t, rate in pools.items()},
+                folder,
+                settings.finetune_training,
+                call.minutes_left(1 / (len(groups) - index)),
+                call.report,
+                call.seed,
+                call.finish,
+            )
 
 
 STAGES: dict[str, Callable[[Call], None]] = {

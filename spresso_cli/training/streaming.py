@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import soundfile
 import torch
 
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import AudioError, UsageError
 from spresso_cli.training.corpus import Clip, Corpus, read_all
 from spresso_cli.training.procedural import plan, rendered
 
@@ -45,9 +45,12 @@ class CorpusWindows:
         steps: training steps that a window serves.
         synthetic: procedural effects (procedural.py) that join every window.
         seed: of the dealing and of the synthesis.
+        note: takes a line for people on sounds whose header can be read, but not what follows; they
+            stay in their window as empty ones, which are never drawn. None: `window` and `at` raise
+            AudioError at the first, as they do where nothing of a window can be read.
 
     Raises:
-        UsageError: no clip can be read.
+        UsageError: no clip has a header that can be read.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class CorpusWindows:
         steps: int = 2000,
         synthetic: int = 0,
         seed: int = 0,
+        note: Callable[[str], None] | None = None,
     ):
         with ThreadPoolExecutor() as pool:
             seconds = list(pool.map(lambda clip: seconds_of(clip.path), clips))
@@ -71,6 +75,9 @@ class CorpusWindows:
         self._steps = steps
         self._synthetic = synthetic
         self._seed = seed
+        self._note = note
+        self._failed: dict[str, None] = {}  # errors of sounds, in the order in which they came
+        self._told = 0  # of them
         self._loading: dict[int, Future[Corpus]] = {}
         self._loader = ThreadPoolExecutor(1)
 
@@ -93,7 +100,9 @@ class CorpusWindows:
         for k in wanted:
             if k not in self._loading:
                 self._loading[k] = self._loader.submit(self._load, k)
-        return self._loading[index].result()
+        corpus = self._loading[index].result()
+        self._tell()
+        return corpus
 
     def close(self) -> None:
         """Let go of all windows; what is being decoded is not waited for, nor kept."""
@@ -109,8 +118,20 @@ class CorpusWindows:
     def _load(self, index: int) -> Corpus:
         real = self._real(index)
         effects = plan(self._synthetic, self._window_seed(index))
-        sounds = read_all(real) + rendered(effects, self._device)
+        failed = None if self._note is None else self._leave_out
+        sounds = read_all(real, failed) + rendered(effects, self._device)
         return Corpus(real + [effect.clip for effect in effects], self._device, sounds)
+
+    def _leave_out(self, error: AudioError) -> None:
+        self._failed[str(error)] = None
+
+    def _tell(self) -> None:
+        """Note the sounds that have been left out since the last time."""
+        fresh = list(self._failed)[self._told :]
+        self._told += len(fresh)
+        if fresh:
+            count = f"{len(fresh)} sounds, the first is " if len(fresh) > 1 else ""
+            self._note(f"left out: {count}{fresh[0]}")
 
     def _window_seed(self, index: int) -> int:
         return self._seed * 1_000_003 + index

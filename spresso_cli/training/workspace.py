@@ -14,13 +14,14 @@ whole frame rates, which step 2 and step 3 then go on from.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spresso_cli.codec.packs import FamilyInfo, PackInfo
@@ -47,7 +48,7 @@ from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import distributed
 from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.config import Settings
-from spresso_cli.training.stored import ema_weights, part, trained_at
+from spresso_cli.training.stored import ema_weights, fill, older, part, trained_at, whole_file
 
 Network = TypeVar("Network", bound=nn.Module)
 # What an adapter may have and another of the same form may lack.
@@ -61,12 +62,17 @@ def group_name(rates: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """One model's folder, its configuration, where it computes, and the pack it may build on."""
+    """One model's folder, its configuration, where it computes, and the pack it may build on.
+
+    `note` takes a line for people. What is asked for networks raises UsageError where their files
+    are damaged, or do not fit the configuration.
+    """
 
     folder: Path
     settings: Settings
     device: torch.device
     pack: PackInfo | None = None
+    note: Callable[[str], None] | None = None
 
     def trained(self, stage: str) -> bool:
         """Whether a stage, such as `quantizer/11hz`, has left weights here."""
@@ -79,7 +85,7 @@ class Workspace:
             UsageError: the stage was not trained here.
         """
         try:
-            return part(ema_weights(self.folder / stage), module)
+            return part(ema_weights(self.folder / stage, note=self.note), module)
         except FileNotFoundError as error:
             raise UsageError(str(error)) from None
 
@@ -87,8 +93,7 @@ class Workspace:
         """The AudioAE, frozen."""
         if self._from_pack("audio-ae"):
             return self._frozen(load_audio_ae(self.pack))
-        network = AudioAE(self.settings.audio_ae)
-        return self._frozen(network, self.weights("audio-ae", "audio_ae"))
+        return self._trained(AudioAE(self.settings.audio_ae), "audio-ae", "audio_ae")
 
     def audio_ae_int8(self) -> bool:
         """Whether the exported AudioAE's matrices become int8; a pack's stay as it stores them."""
@@ -99,13 +104,13 @@ class Workspace:
         """Both CLAP towers, frozen."""
         if self._from_pack("clap"):
             return self._frozen(load_clap(self.pack))
-        return self._frozen(CLAP(self.settings.clap), self.weights("clap", "clap"))
+        return self._trained(CLAP(self.settings.clap), "clap", "clap")
 
     def base_dit(self) -> DiT:
         """The DiT that was pretrained on text and audio alone, frozen."""
         if self._from_pack("dit"):
             return self._frozen(load_dit(self.pack, None)[0])
-        return self._frozen(DiT(self.settings.dit), self.weights("dit", "dit"))
+        return self._trained(DiT(self.settings.dit), "dit", "dit")
 
     def fresh_step_one(self, rates: Sequence[int]) -> StepOne:
         """Untrained encoders and adapters of some rates, on the pretrained trunk if there is one.
@@ -128,8 +133,8 @@ class Workspace:
         """The networks of `autoencoder` or `finetune` for rates that were trained together."""
         if stage == "autoencoder" and len(rates) == 1 and (family := self.family_of_pack(rates[0])):
             return self._step_one_of_pack(family).eval()
-        model = self.fresh_step_one(rates)
-        model.load_state_dict(self.weights(f"{stage}/{group_name(rates)}", "model"))
+        model, where = self.fresh_step_one(rates), f"{stage}/{group_name(rates)}"
+        fill(model, self.weights(where, "model"), self.folder / where)
         return model.eval()
 
     def family_of_pack(self, rate: int) -> FamilyInfo | None:
@@ -278,17 +283,27 @@ class Workspace:
             if (network.whitening and network.whitening.config) != own.whitening:
                 raise UsageError(f"pack {self.pack.name}: other filters than rates.{rate} names")
             return self._frozen(network)
-        weights = self.weights(f"quantizer/{rate}hz", "qinco2")
-        qinco2 = self._frozen(QINCo2(own.qinco2), weights)
+        qinco2 = self._trained(QINCo2(own.qinco2), f"quantizer/{rate}hz", "qinco2")
         return self._frozen(SequenceQuantizer(qinco2, self.whitening(rate)))
 
     def whitening(self, rate: int) -> Whitening | None:
-        """The filters around one rate's quantiser, as fitted here; None: there are none yet."""
+        """The filters around one rate's quantiser, as fitted here; None: there are none yet.
+
+        Raises:
+            UsageError: they are gone, and the quantiser that was trained with them is there.
+        """
         config = self.settings.rates[rate].whitening
         path = self._beside_quantizer(rate, "whitening")
-        if config is None or not path.exists():
+        if config is None:
             return None
-        return self._frozen(Whitening(config), load_file(path))
+        if path.exists():
+            return self._stored(Whitening(config), path)
+        if self.trained(f"quantizer/{rate}hz"):
+            raise UsageError(
+                f"{path}: missing, and its quantiser is of no use without it: copy it here, or"
+                f" delete {path.parent} and train it again"
+            )
+        return None
 
     def keep_whitening(self, rate: int, whitening: Whitening) -> None:
         """Store filters beside the rate's quantiser."""
@@ -299,26 +314,54 @@ class Workspace:
         read_out = self._beside_quantizer(rate, "envelope")
         return self.trained(f"quantizer/{rate}hz") or read_out.exists()
 
+    def check_step_two(self, rate: int) -> None:
+        """UsageError for a quantiser whose training here ended before all behind it was fitted."""
+        stage, filters = f"quantizer/{rate}hz", self.whitening(rate)
+        if not self.trained(stage):
+            return
+        unfitted = filters and Whitening(filters.config).behind
+        if filters and torch.equal(filters.behind.cpu(), unfitted):
+            raise self._killed(stage, "filters were")
+        self.envelope(rate)
+
     def envelope(self, rate: int) -> EnvelopeFilter | None:
-        """One rate's envelope filter; None where none was fitted."""
-        path = self._beside_quantizer(rate, "envelope")
+        """One rate's envelope filter; None where none was to be fitted.
+
+        Raises:
+            UsageError: it was, but the training of the quantiser was killed before.
+        """
+        path, own = self._beside_quantizer(rate, "envelope"), self.settings.rates[rate]
         if not path.exists():
-            family = self.family_of_pack(rate)
-            if family and family.envelope and not self.trained(f"quantizer/{rate}hz"):
+            here, family = self.trained(f"quantizer/{rate}hz"), self.family_of_pack(rate)
+            if here and own.envelope_windows:
+                raise self._killed(f"quantizer/{rate}hz", "envelope was")
+            if family and family.envelope and not here:
                 return self._frozen(load_envelope(self.pack, family))
             return None
-        own, stored = self.settings.rates[rate], load_file(path)
+        stored = whole_file(path)
         config = replace(
             own.encoder.envelope,
             codebooks=own.qinco2.codebooks,
             fluctuation=own.fluctuation,
             levels=len(stored.get("level_mean", ())) // own.encoder.pool,
         )
-        return self._frozen(EnvelopeFilter(config), stored)
+        return self._stored(EnvelopeFilter(config), path)
 
     def keep_envelope(self, rate: int, envelope: EnvelopeFilter) -> None:
         """Store what was fitted beside the rate's quantiser."""
         self._keep(self._beside_quantizer(rate, "envelope"), envelope)
+
+    def _killed(self, stage: str, what: str) -> UsageError:
+        return UsageError(
+            f"{self.folder / stage}: killed before its {what} fitted; that is done by spresso"
+            f" train quantizer CORPUS --run {self.folder} --minutes 0 (--config, --from as before)"
+        )
+
+    def check_age(self, stage: str, rates: Sequence[int]) -> None:
+        """Tell of a stage's weights that are older than step 1 of the rates they were made for."""
+        origin = f"autoencoder/{group_name(rates)}"
+        if self.note and older(self.folder / stage, self.folder / origin):
+            self.note(f"{stage} is older than {origin}: delete it and train it again")
 
     def _beside_quantizer(self, rate: int, what: str) -> Path:
         return self.folder / "quantizer" / f"{rate}hz" / f"{what}.safetensors"
@@ -327,15 +370,23 @@ class Workspace:
     def _keep(path: Path, network: nn.Module) -> None:
         if distributed.rank() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.cpu() for k, v in network.state_dict().items()}, path)
+            temporary = path.with_suffix(".tmp")
+            save_file({k: v.cpu() for k, v in network.state_dict().items()}, temporary)
+            os.replace(temporary, path)
         distributed.wait()  # all of them read it
 
     def _from_pack(self, stage: str) -> bool:
         return self.pack is not None and not self.trained(stage)
 
-    def _frozen(self, network: Network, weights: Mapping[str, Tensor] | None = None) -> Network:
-        if weights is not None:
-            network.load_state_dict(dict(weights))
+    def _trained(self, network: Network, stage: str, module: str) -> Network:
+        fill(network, self.weights(stage, module), self.folder / stage)
+        return self._frozen(network)
+
+    def _stored(self, network: Network, path: Path) -> Network:
+        fill(network, whole_file(path), path)
+        return self._frozen(network)
+
+    def _frozen(self, network: Network) -> Network:
         return network.eval().requires_grad_(False).to(self.device)
 
 

@@ -11,6 +11,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import soundfile
+
+from spresso_cli.errors import SpressoError
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_PACK = ROOT / "tests" / "data" / "tiny_pack"
@@ -45,6 +48,23 @@ def test_audio_ae_compares_the_pack_with_the_untrained_linear_path(
     # A low-pass keeps most of a dull sound; the untrained pack keeps nothing.
     assert float(linear["si_sdr_mean"]) > 3 > float(tiny["si_sdr_mean"])
     assert abs(float(linear["loudness_bias"])) < 3
+
+
+def test_audio_ae_names_a_missing_run_and_silence_before_it_measures(
+    script, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio_ae = script("audio_ae")
+    monkeypatch.setattr(audio_ae, "scores", lambda *_: pytest.fail("measured"))
+    (tmp_path / "quiet").mkdir()
+    soundfile.write(tmp_path / "quiet" / "silence.wav", np.zeros(4800), 48_000)
+    for clips, more, named in (
+        (corpus, ["--run", str(tmp_path / "none"), "--config", "tiny"], "none"),
+        (tmp_path / "quiet", [], "all clips are silent"),
+    ):
+        line = ["audio_ae", "--clips", str(clips), "--pack", str(TINY_PACK), *more]
+        monkeypatch.setattr("sys.argv", line)
+        with pytest.raises(SpressoError, match=named):
+            audio_ae.main()
 
 
 def test_clap_prints_recall_and_agreement_beside_chance(

@@ -256,6 +256,15 @@ def test_effective_dimensions_count_the_directions_that_z_uses(directions: int) 
     assert effective_dimensions(loud).item() == pytest.approx(directions, rel=0.1)
 
 
+def test_effective_dimensions_are_those_of_all_processes_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    z = torch.randn(4, 3, 64, generator=torch.Generator().manual_seed(0))
+    together = effective_dimensions(z)
+    monkeypatch.setattr(distributed, "everyones", lambda rows: torch.cat((rows, z[2:])))
+    torch.testing.assert_close(effective_dimensions(z[:2]), together)
+
+
 def test_text_is_kept_as_often_as_asked(bank: TextBank) -> None:
     generator = torch.Generator().manual_seed(0)
     clips = torch.zeros(20, dtype=torch.int64)

@@ -139,6 +139,68 @@ def test_mistakes_are_refused_and_named(tmp_path: Path, old: str, new: str, comp
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("hours = 0.5", "hours = 0", "corpus.hours = 0: above 0"),
+        ("window_steps = 50", "window_steps = 0", "corpus.window_steps = 0: at least 1"),
+        ("kernel = 3", "kernel = 0", "audio_ae.kernel = 0: at least 1"),
+        ("\nsteps = 50", "\nsteps = -5", "audio_ae_training.steps = -5: at least 0"),
+        ("rate = 4e-3", "rate = -1", "audio_ae_training.rate = -1: above 0"),
+        ("ema_sigma = 0.05", "ema_sigma = 0.0", "audio_ae_training.ema_sigma = 0.0: above 0"),
+        ("level = [-24.0,", "level = [nan,", "audio_ae_training.level.0 = nan: a finite number"),
+        ("mel_weight = 2.14", "mel_weight = inf", "mel_weight = inf: a finite number"),
+        ("weight_decay = 0.01", "weight_decay = -0.1", "weight_decay = -0.1: at least 0"),
+        ("latent_frames = 1000", "latent_frames = 0", "latent_frames = 0: at least 1"),
+        ("heads = 2", "heads = 0", "dit.heads = 0: at least 1"),
+        ("crops = [[100, 1.0]]", "crops = []", "autoencoder_training.crops: an empty list"),
+        ("crops = [[100, 1.0]]", "crops = [[100, 0]]", "crops.0.1 = 0: above 0"),
+        ("[0.003, 0.02]", "[0.0, 0.02]", "autoencoder_training.z_distortion.9.0 = 0.0: above 0"),
+        ("100 = [4]", "100 = []", "finetune_training.codebooks.100: an empty list"),
+        ("fluctuation_steps = 20", "fluctuation_steps = -1", "rates.11.fluctuation_steps = -1"),
+        ("beam = 2", "beam = 0", "finetune_training.beam = 0: at least 1"),
+    ],
+)
+def test_a_number_that_no_stage_can_use_is_refused_by_its_key(
+    tmp_path: Path, old: str, new: str, rule: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.load(written(tmp_path, old, new))
+    assert rule in str(caught.value)
+    assert "changed.toml: " in str(caught.value)
+
+
+def test_none_of_something_and_a_level_below_zero_are_numbers_to_use(tmp_path: Path) -> None:
+    read_out_alone = config.load(written(tmp_path, "\nsteps = 25", "\nsteps = 0"))
+    assert read_out_alone.rates[11].quantizer_training.steps == 0
+    assert config.load(written(tmp_path, "p_mean = 0.29", "p_mean = -1")).dit_training.p_mean == -1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('sampler = "heun"', 'sampler = "euler9"', "rates.11: sampler 'euler9': use heun, ipndm3"),
+        ("sampler_steps = 2", "sampler_steps = 0", "rates.11.sampler_steps = 0: at least 1"),
+        ("sigma_min = 0.01", "sigma_min = 80", "pack.sigma_min 80 is not below sigma_max 80"),
+        ("frame_rate = 1\n", "frame_rate = 7\n", "points: no profile has 7 frames a second"),
+        ("default_kbps = 0.44", "default_kbps = 0.4", "default_kbps 0.4: the points have 0.048, "),
+        ('name = "tiny"', 'name = "../x y"', "pack.name '../x y': use letters, digits"),
+        ('name = "tiny"', 'name = ".tiny"', "pack.name '.tiny'"),
+    ],
+)
+def test_what_only_the_packs_users_would_notice_is_refused_before_training(
+    tmp_path: Path, old: str, new: str, complaint: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.load(written(tmp_path, old, new))
+    assert complaint in str(caught.value)
+
+
+def test_points_may_be_of_rates_that_another_file_trains(tmp_path: Path) -> None:
+    settings = config.load(written(tmp_path, "frame_rate = 1\n", "frame_rate = 25\n"))
+    assert {point.frame_rate for point in settings.points} - set(settings.rates) == {25}
+
+
 def test_a_rate_that_the_format_does_not_know_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"rates\.12: the pooling factors belong to another rate"):
         config.load(written(tmp_path, "[rates.11", "[rates.12", times=-1))

@@ -45,10 +45,12 @@ def test_a_manifest_decides_what_is_in_and_what_it_is_called(tmp_path: Path) -> 
     [
         (b"path,caption\na.wav,a door\n", "no column file"),
         ("file,caption\na.wav,une fenêtre\n".encode("latin-1"), "save it as CSV in UTF-8"),
-        (b"file,split\na.wav,train\n", "no row has dev in the column split"),
+        (b"file,split\na.wav,train\n", "no row has dev in the column split: write train or dev"),
+        (b"file,split\na.wav,\n", "no row has train in the column split: .* leave the column out"),
         (b"file,caption\n", "has no rows"),
+        (b"", "no column file"),
     ],
-    ids=["other columns", "Latin-1", "no dev", "empty"],
+    ids=["other columns", "Latin-1", "no dev", "no train", "no rows", "empty"],
 )
 def test_a_manifest_that_cannot_serve_is_named(
     tmp_path: Path, table: bytes, complaint: str
@@ -171,6 +173,40 @@ def test_unreadable_files_are_left_out_and_told(tmp_path: Path) -> None:
     windows = CorpusWindows(find_clips(tmp_path))
     assert [path.name for path in windows.unreadable] == ["bad.wav"]
     assert len(windows.at(0)) == 1
+
+
+def broken_behind_its_header(path: Path) -> Path:
+    """A sound that says how long it is, and has no such samples."""
+    soundfile.write(path, np.full(100, np.nan, np.float32), 48_000, subtype="FLOAT")
+    return path
+
+
+def test_what_is_broken_behind_its_header_is_left_out_and_told_once(tmp_path: Path) -> None:
+    ramp(tmp_path / "a.wav", 100)
+    bad = broken_behind_its_header(tmp_path / "b.wav")
+    ramp(tmp_path / "c.wav", 100)
+    notes = []
+    windows = CorpusWindows(find_clips(tmp_path), note=notes.append)
+    corpus = windows.at(0)
+    windows.at(1)
+    assert [note.startswith(f"left out: {bad}: sample 0") for note in notes] == [True]
+    assert corpus.clips == windows.clips(0)  # captions go by the place in it
+    assert set(corpus.draw(100, generator()).tolist()) == {0, 2}
+    assert corpus.clip(1).tolist() == [0]
+
+
+def test_several_broken_sounds_are_one_note_and_nothing_else_is_an_error(tmp_path: Path) -> None:
+    bad = [broken_behind_its_header(tmp_path / f"{name}.wav") for name in "ab"]
+    with pytest.raises(AudioError, match=r"a\.wav"):
+        CorpusWindows(find_clips(tmp_path), note=lambda _: None).at(0)
+    ramp(tmp_path / "c.wav", 100)
+    with pytest.raises(AudioError, match=r"a\.wav"):
+        CorpusWindows(find_clips(tmp_path)).at(0)  # there is nobody to tell
+    notes = []
+    CorpusWindows(find_clips(tmp_path), note=notes.append).at(0)
+    assert [note.partition(": sample")[0] for note in notes] == [
+        f"left out: 2 sounds, the first is {bad[0]}"
+    ]
 
 
 def test_a_corpus_of_unreadable_files_is_refused(tmp_path: Path) -> None:

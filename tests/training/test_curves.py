@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,3 +111,14 @@ def test_runs_that_logged_nothing_are_left_out(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "log.csv").write_text(f"step,time,name,value\n{rows}")
     assert logs_under(tmp_path) == {"b": {"mel": ([25], [1.5])}}
+
+
+def test_a_single_value_is_a_dot_that_can_be_seen() -> None:
+    import numpy as np
+    from matplotlib.image import imread
+
+    out = io.BytesIO()
+    curves.draw_curves(out, "png", {"run": {"mel": ([25], [1.5])}})
+    out.seek(0)
+    red, _, blue = np.moveaxis(imread(out)[..., :3], -1, 0)
+    assert (blue - red > 0.4).any()  # the first line's colour; all else is grey

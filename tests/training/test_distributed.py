@@ -14,7 +14,9 @@ from unittest import mock
 
 import pytest
 import torch
+from torch.distributed.run import get_args_parser
 
+from spresso_cli.cli.train import SEVERAL
 from spresso_cli.errors import UsageError
 from spresso_cli.models.dit import TextCondition
 from spresso_cli.training import acceleration, distributed, run
@@ -145,6 +147,7 @@ def test_two_processes_have_the_losses_of_one(pair: Pair, sounds: Path, tmp_path
             one, two = (curve(where / stage / "log.csv", name) for where in (tmp_path, folder))
             assert one
             assert one == pytest.approx(two, rel=2e-3), (stage, name)
+    assert not curve(folder / "quantizer" / "log.csv", "mse_8")  # it has four codebooks
 
 
 def test_a_group_leaves_no_thread_behind(pair: Pair) -> None:
@@ -180,6 +183,13 @@ def test_the_same_command_trains_in_two_processes(sounds: Path, tmp_path: Path) 
     assert [path.name for path in checkpoints(tmp_path / "clap")] == [
         "checkpoint-00000050.safetensors"
     ]
+
+
+def test_the_command_in_the_help_is_one_for_torchrun() -> None:
+    words = SEVERAL.split("torchrun ")[1].replace("...", "clap sounds --run DIR").split()
+    parsed = get_args_parser().parse_args(words)
+    assert (parsed.module, parsed.training_script) == (True, "spresso_cli")
+    assert parsed.training_script_args == ["train", "clap", "sounds", "--run", "DIR"]
 
 
 def as_process(rank: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import torch
 from torch import nn
 
 from spresso_cli.errors import UsageError
-from spresso_cli.training.run import Run, cosine_rate
-from spresso_cli.training.stored import averages, checkpoints, ema_weights, keep, part
+from spresso_cli.training.run import Run, alone, cosine_rate
+from spresso_cli.training.stored import averages, checkpoints, ema_weights, keep, older, part
 
 from .conftest import curve
 
@@ -112,6 +114,128 @@ def test_few_checkpoints_are_kept_and_half_written_ones_are_ignored(tmp_path: Pa
     assert len(checkpoints(tmp_path)) == 2
     (tmp_path / "checkpoint-00009999.tmp").write_bytes(b"half")
     assert Toy(tmp_path).run.step == 60
+
+
+class TestADamagedCheckpoint:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """A run's, with a newest checkpoint that was cut short."""
+        Toy(tmp_path, save_minutes=0.0).train()
+        whole = checkpoints(tmp_path)[-1]
+        whole.write_bytes(whole.read_bytes()[:-5])
+        return tmp_path
+
+    def test_gives_way_to_its_predecessor(self, folder: Path) -> None:
+        assert Toy(folder).run.step == 59
+        notes: list[str] = []
+        assert ema_weights(folder, note=notes.append)
+        assert keep(folder, folder / "kept", 1 << 20, notes.append)
+        damaged = folder / "checkpoint-00000060.safetensors"
+        said = f"{damaged} is damaged: its predecessor checkpoint-00000059.safetensors is used"
+        assert notes == [said, said]
+
+    def test_is_dropped_when_the_run_has_gone_on(self, folder: Path) -> None:
+        toy = Toy(folder, steps=59)
+        assert not toy.run.wants_more()
+        assert [path.name for path in checkpoints(folder)] == ["checkpoint-00000059.safetensors"]
+
+    def test_is_named_where_there_is_no_other(self, folder: Path) -> None:
+        checkpoints(folder)[0].unlink()
+        for use in (Toy, ema_weights):
+            with pytest.raises(UsageError, match="60.safetensors damaged .* delete what is"):
+                use(folder)
+
+
+def test_a_run_of_other_sizes_is_refused_in_one_line(tmp_path: Path) -> None:
+    Toy(tmp_path, minutes=0.0).train()
+    other = nn.Linear(4, 2)
+    with pytest.raises(UsageError) as caught:
+        Run(tmp_path, {"net": other}, torch.optim.SGD(other.parameters(), 0.1), steps=60)
+    assert str(caught.value) == f"{tmp_path} was trained with other sizes: is --config as before?"
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["step,time,name,value\n25,0.0,loss,9\n50,0.0,loss,9\n", "", "25,0.0,loss,9\n", "step,ti"],
+    ids=["killed before its first checkpoint", "empty", "without a head", "torn"],
+)
+def test_a_log_that_belongs_to_no_checkpoint_is_begun_anew(tmp_path: Path, left: str) -> None:
+    (tmp_path / "log.csv").write_text(left)
+    Toy(tmp_path, steps=25).train()
+    steps, names, values = zip(*logged(tmp_path), strict=True)
+    assert (steps, names) == (("step", "25"), ("name", "loss"))
+    assert values[1] != "9"
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
+    Toy(tmp_path).train()
+    whole = logged(tmp_path)
+    with open(tmp_path / "log.csv", "a") as log:
+        log.write("50,0.0,lo")
+    Toy(tmp_path)
+    assert logged(tmp_path) == whole
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    refused = pytest.raises(UsageError, match="another process is training in .*clap")
+    with alone(tmp_path / "clap"), alone(tmp_path / "dit"), refused, alone(tmp_path / "clap"):
+        pass
+    with alone(tmp_path / "clap"):
+        pass
+
+
+class TestCtrlC:
+    @pytest.fixture(autouse=True)
+    def usual(self) -> object:
+        """As in a foreground process, whatever the tests are started by."""
+        former = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, former)
+
+    def test_ends_a_run_between_two_steps_with_a_checkpoint(self, tmp_path: Path) -> None:
+        Toy(tmp_path / "whole").train()
+        toy = Toy(tmp_path / "cut")
+        toy.run.report = lambda numbers: signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            toy.train()
+        assert [path.name for path in checkpoints(tmp_path / "cut")] == [
+            "checkpoint-00000025.safetensors"
+        ]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        Toy(tmp_path / "cut").train()
+        assert same(tmp_path / "whole", tmp_path / "cut")
+
+    def test_a_second_one_does_not_wait(self, tmp_path: Path) -> None:
+        toy = Toy(tmp_path)
+        assert toy.run.wants_more()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert not checkpoints(tmp_path)
+
+    def test_a_run_that_failed_does_not_swallow_it(self, tmp_path: Path) -> None:
+        assert Toy(tmp_path).run.wants_more()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_stage_is_older_than_what_it_came_from_if_that_was_trained_further(
+    tmp_path: Path,
+) -> None:
+    origin, stage = tmp_path / "autoencoder", tmp_path / "finetune"
+    for folder in (origin, stage):
+        Toy(folder, minutes=0.0).train()
+    assert not older(stage, origin)
+    before = checkpoints(origin)[0].stat().st_mtime - 600
+    for path in (*checkpoints(stage), *checkpoints(origin)):
+        os.utime(path, (before, before))
+    Toy(origin, minutes=0.0).train()  # nothing is: it keeps its time
+    assert not older(stage, origin)
+    Toy(origin, steps=1).train()
+    assert older(stage, origin)
+    keep(origin, tmp_path / "kept", 1 << 20)
+    assert not older(stage, tmp_path / "kept")  # it may have been copied here any time
 
 
 def test_a_time_box_ends_a_run_and_leaves_a_checkpoint(
@@ -234,6 +358,16 @@ class TestWhatIsKept:
     def test_companions_go_on_too(self, tmp_path: Path, kept: Path) -> None:
         judge = Toy(tmp_path / "whole", steps=30).judge
         torch.testing.assert_close(Toy(kept).judge.weight, judge.weight, rtol=1e-3, atol=1e-6)
+
+    def test_has_with_it_what_was_fitted_beside_the_networks(self, tmp_path: Path) -> None:
+        Toy(tmp_path, minutes=0.0).train()
+        for name in ("whitening.safetensors", "envelope.safetensors"):
+            (tmp_path / name).write_text(name)
+        paths = keep(tmp_path, tmp_path / "kept", 1 << 20)
+        assert {path.name: path.read_bytes() for path in paths[1:]} == {
+            name: name.encode() for name in ("whitening.safetensors", "envelope.safetensors")
+        }
+        assert averages(tmp_path / "kept") == paths[:1]
 
     def test_fits_files_of_a_given_size(self, tmp_path: Path, kept: Path) -> None:
         paths = keep(tmp_path / "whole", tmp_path / "small", 12)

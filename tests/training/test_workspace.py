@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import os
+import shutil
 import time
 from pathlib import Path
 
@@ -14,11 +16,15 @@ import torch
 from spresso_cli.codec.packs import read_pack
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.envelope import EnvelopeFilter
+from spresso_cli.models.qinco2 import QINCo2
+from spresso_cli.models.whitening import Whitening
 from spresso_cli.training.config import Settings
 from spresso_cli.training.corpus import find_clips
 from spresso_cli.training.curves import draw_curves, logs_under
-from spresso_cli.training.packing import _write_credits
+from spresso_cli.training.packing import _of_manifest, _write_credits, pack_workspace
 from spresso_cli.training.preparation import Call, fingerprint, latents
+from spresso_cli.training.run import Run
 from spresso_cli.training.workspace import Workspace, group_name
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_pack"
@@ -87,6 +93,35 @@ def test_latents_are_encoded_once(call: Call) -> None:
     assert len(bank.pooled) == len(clips)
 
 
+def test_a_stage_is_alone_in_its_folder_and_says_what_is_damaged_there(call: Call) -> None:
+    pytest.importorskip("fcntl")
+    told: list[str] = []
+    object.__setattr__(call, "note", told.append)
+    network = torch.nn.Linear(2, 2)
+    with call.training("clap") as folder:
+        run = Run(folder, {"net": network}, torch.optim.SGD(network.parameters(), 0.1), steps=1)
+        run.save()
+        (folder / "checkpoint-00000001.safetensors").write_bytes(b"half")
+        refused = pytest.raises(UsageError, match="another process is training")
+        with refused, call.training("clap"):
+            pass
+    assert not told
+    with call.training("clap"):
+        assert "00000001.safetensors is damaged" in told[-1]
+
+
+def test_damaged_latents_are_encoded_again(call: Call) -> None:
+    told: list[str] = []
+    object.__setattr__(call, "note", told.append)
+    clips = find_clips(call.corpus)
+    pool, _ = latents(call, clips, passes=1)
+    (path,) = (call.workspace.folder / "latents").iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+    again, _ = latents(call, clips, passes=1)
+    assert len(told) == 2
+    assert torch.equal(pool.latents, again.latents)
+
+
 def test_the_second_pass_is_augmented_and_the_first_is_not(call: Call) -> None:
     clips = find_clips(call.corpus)
     plain, _ = latents(call, clips, passes=1)
@@ -126,11 +161,12 @@ def test_a_part_of_a_command_has_its_share_of_the_time_that_is_left(call: Call) 
 
 def test_credits_name_every_training_sound(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
-    manifest.write_text(
-        "file,split,seconds,caption,source_repo,source_path,author,licence\n"
-        'a.ogg,train,1,door,x/y,a.wav,"Ann, Bo",CC0-1.0\nb.ogg,dev,1,cat,x/y,b.wav,Cy,CC0-1.0\n'
+    manifest.write_bytes(  # with the mark that spreadsheets put in front
+        b"\xef\xbb\xbf"
+        b"file,split,seconds,caption,source_repo,source_path,author,licence\n"
+        b'a.ogg,train,1,door,x/y,a.wav,"Ann, Bo",CC0-1.0\nb.ogg,dev,1,cat,x/y,b.wav,Cy,CC0-1.0\n'
     )
-    _write_credits(manifest, tmp_path / "ATTRIBUTION.csv")
+    _write_credits(_of_manifest(manifest), tmp_path / "ATTRIBUTION.csv")
     rows = list(csv.DictReader((tmp_path / "ATTRIBUTION.csv").open()))
     assert rows == [
         {
@@ -140,6 +176,74 @@ def test_credits_name_every_training_sound(tmp_path: Path) -> None:
             "author": "Ann, Bo",
             "licence": "CC0-1.0",
         }
+    ]
+
+
+def test_credits_of_the_pack_that_was_built_on_stay(call: Call, tmp_path: Path) -> None:
+    origin, corpus = tmp_path / "origin", tmp_path / "corpus"
+    shutil.copytree(TINY, origin)
+    (origin / "ATTRIBUTION.csv").write_text("sound,author,licence\nb.opus,Bo,CC0\na.wav,Ann,CC0\n")
+    corpus.mkdir()
+    (corpus / "manifest.csv").write_text("file,licence,author\na.wav,CC0,Ann\nc.wav,CC0,Cy\n")
+    workspace = dataclasses.replace(call.workspace, pack=read_pack(origin), folder=tmp_path / "run")
+    pack_workspace(workspace, [1, 11], tmp_path / "made", corpus)
+    assert (tmp_path / "made" / "ATTRIBUTION.csv").read_text().splitlines() == [
+        "file,author,licence", "b.opus,Bo,CC0", "a.wav,Ann,CC0", "c.wav,Cy,CC0",
+    ]  # fmt: skip
+
+
+class TestAQuantiserWhoseTrainingWasKilled:
+    @pytest.fixture
+    def workspace(self, tmp_path: Path, tiny: Settings) -> Workspace:
+        """With checkpoints of a quantiser and all that is fitted behind it."""
+        workspace = Workspace(tmp_path, tiny, torch.device("cpu"))
+        folder, own = tmp_path / "quantizer" / "11hz", tiny.rates[11]
+        network = QINCo2(own.qinco2)
+        Run(folder, {"qinco2": network}, torch.optim.SGD(network.parameters(), 0.1), steps=1).save()
+        whitening = Whitening(own.whitening)
+        whitening.behind += 0.1
+        workspace.keep_whitening(11, whitening)
+        config = dataclasses.replace(own.encoder.envelope, codebooks=own.qinco2.codebooks)
+        workspace.keep_envelope(11, EnvelopeFilter(config))
+        return workspace
+
+    def test_is_refused_without_its_envelope(self, workspace: Workspace) -> None:
+        workspace.check_step_two(11)
+        (workspace.folder / "quantizer" / "11hz" / "envelope.safetensors").unlink()
+        with pytest.raises(UsageError, match="before its envelope was fitted.*--minutes 0"):
+            workspace.check_step_two(11)
+
+    def test_is_refused_with_half_its_filters(self, workspace: Workspace) -> None:
+        workspace.keep_whitening(11, Whitening(workspace.settings.rates[11].whitening))
+        with pytest.raises(UsageError, match="before its filters were fitted.*--minutes 0"):
+            workspace.check_step_two(11)
+
+    def test_is_refused_without_its_filters(self, workspace: Workspace) -> None:
+        (workspace.folder / "quantizer" / "11hz" / "whitening.safetensors").unlink()
+        for use in (workspace.check_step_two, workspace.quantizer):
+            with pytest.raises(UsageError, match="whitening.safetensors: missing"):
+                use(11)
+
+    def test_is_refused_with_another_configuration(self, workspace: Workspace) -> None:
+        own = workspace.settings.rates[11]
+        other = dataclasses.replace(own, qinco2=dataclasses.replace(own.qinco2, embed=6))
+        settings = dataclasses.replace(workspace.settings, rates={11: other})
+        with pytest.raises(UsageError, match="11hz was trained with other sizes: is --config"):
+            dataclasses.replace(workspace, settings=settings).quantizer(11)
+
+
+def test_a_stage_that_is_older_than_step_one_is_told_of(tmp_path: Path, tiny: Settings) -> None:
+    notes: list[str] = []
+    workspace = Workspace(tmp_path, tiny, torch.device("cpu"), note=notes.append)
+    for name, age in (("finetune/1-11hz", 600), ("autoencoder/1-11hz", 0), ("quantizer/1hz", 0)):
+        (tmp_path / name).mkdir(parents=True)
+        path = tmp_path / name / "checkpoint-00000001.safetensors"
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    for stage in ("finetune/1-11hz", "quantizer/1hz", "quantizer/11hz"):
+        workspace.check_age(stage, (1, 11))
+    assert notes == [
+        "finetune/1-11hz is older than autoencoder/1-11hz: delete it and train it again"
     ]
 
 
