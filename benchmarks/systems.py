@@ -162,7 +162,7 @@ class NoiseCodec(ContinuousCodec):
         if stream.silent:
             return np.zeros(stream.samples, np.float32)
         family = self.pack.families[stream.profile.frame_rate]
-        decoder = LatentDecoder(self._decoder_models(self.pack, family))
+        decoder = LatentDecoder(self._networks.decoder(self.pack, family))
         codes, envelope = stream.codes(), decoder.models.envelope
         z = decoder.performed(codes, options.variety, options.seed)
         generator = torch.Generator().manual_seed(options.seed)

@@ -32,7 +32,11 @@ MAY_IMPORT = {
 }
 
 TORCH_FREE_ROOMS = {"cli", "library", "container", "audio", "errors"}
-TORCH_FREE_MODULES = {"spresso_cli.codec.packs", "spresso_cli.codec.protocol"}
+TORCH_FREE_MODULES = {
+    "spresso_cli.codec.in_order",
+    "spresso_cli.codec.packs",
+    "spresso_cli.codec.protocol",
+}
 
 RUN_TIME_DEPENDENCIES = {
     "torch",

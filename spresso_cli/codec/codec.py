@@ -8,9 +8,8 @@ take, rate = codec.decompress(data, seed=3)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,22 +17,15 @@ from torch import Tensor
 
 from spresso_cli.audio.files import ArraySource, AudioSource
 from spresso_cli.codec import arguments
-from spresso_cli.codec.decoder import DecoderModels, LatentDecoder, Piece, Solver
-from spresso_cli.codec.device import ROUND, Batches, resolve_device, within_memory
-from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
+from spresso_cli.codec.cores import Cores, Each
+from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver
+from spresso_cli.codec.device import ROUND, resolve_device, within_memory
+from spresso_cli.codec.encoder import SoundEncoder
 from spresso_cli.codec.envelope import Excerpts, held_to_envelope
+from spresso_cli.codec.networks import Networks
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.codec.protocol import VARIETY, Decoded, DecodeOptions
-from spresso_cli.codec.weights import (
-    family_digest,
-    load_audio_ae,
-    load_clap,
-    load_dit,
-    load_encoder,
-    load_envelope,
-    load_quantizer,
-)
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Header, Stream
@@ -45,12 +37,7 @@ from spresso_cli.errors import (
     SpressoError,
     UsageError,
 )
-from spresso_cli.models.audio_ae import AudioAE
-from spresso_cli.models.dit import AudioDown, DiT, TextCondition
-from spresso_cli.models.envelope import EnvelopeFilter
-from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-
-Network = TypeVar("Network")  # or several of them, loaded together
+from spresso_cli.models.dit import TextCondition
 
 
 @dataclass(frozen=True)
@@ -80,8 +67,7 @@ class Codec:
         self.pack = pack
         self.device = device
         self._explicit = explicit
-        self._batches = Batches(device)
-        self._loaded: dict[tuple[object, ...], object] = {}
+        self._networks = Networks(device)
 
     @classmethod
     def load(
@@ -194,13 +180,22 @@ class Codec:
         metadata: bool = False,
     ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
         """See `CodecProtocol.compress_many`."""
-        models = self._encoder_models(self.pack.families[profile.frame_rate])
-        yield from SoundEncoder(models, profile).run(items, downmix, metadata)
+        with Cores(self.device) as cores:
+            models = self._networks.encoder(self.pack, self.pack.families[profile.frame_rate])
+            encoder = SoundEncoder(models, profile, cores.each)
+            yield from cores.through(lambda some: encoder.run(some, downmix, metadata), items)
 
     def decompress_many(
         self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]]
     ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
-        """See `CodecProtocol.decompress_many`; sounds that agree in their options share batches."""
+        """See `CodecProtocol.decompress_many`."""
+        with Cores(self.device) as cores:
+            yield from cores.through(lambda some: self._decompressed(some, cores.each), items)
+
+    def _decompressed(
+        self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]], each: Each
+    ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
+        """Results in order; sounds that agree in their options share batches."""
         room = ROUND[self.device.type]
         waiting: list[_Job] = []
         load = 0  # windows in `waiting`, about
@@ -208,19 +203,19 @@ class Codec:
             try:
                 job = self._job(key, stream, options)
             except SpressoError as error:
-                yield from self._decode(waiting)
+                yield from self._decode(waiting, each)
                 waiting, load = [], 0
                 yield key, error
                 continue
             if waiting and waiting[0].together != job.together:
-                yield from self._decode(waiting)
+                yield from self._decode(waiting, each)
                 waiting, load = [], 0
             waiting.append(job)
             load += stream.coded_channels * (1 + stream.frames * stream.profile.pool // 400)
             if load >= room:
-                yield from self._decode(waiting)
+                yield from self._decode(waiting, each)
                 waiting, load = [], 0
-        yield from self._decode(waiting)
+        yield from self._decode(waiting, each)
 
     def _job(self, key: Hashable, stream: Stream, options: DecodeOptions) -> _Job:
         """Make every choice that decoding needs; raises the errors that decoding would."""
@@ -265,27 +260,29 @@ class Codec:
             )
         return pack_for_tag(tag, rate)
 
-    def _decode(self, jobs: list[_Job]) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
+    def _decode(
+        self, jobs: list[_Job], each: Each
+    ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
         """Results of jobs that agree in `together`, in order."""
         voiced = [job for job in jobs if not job.stream.silent]
         try:
             if voiced:
-                self._decoder_models(voiced[0].pack, voiced[0].family)
-                self._audio_ae(voiced[0].pack)
-                text = self._text(voiced[0].pack, voiced[0].prompt)
+                self._networks.decoder(voiced[0].pack, voiced[0].family)
+                self._networks.audio_ae(voiced[0].pack)
+                text = self._networks.text(voiced[0].pack, voiced[0].prompt)
         except (BadPack, OutOfMemory) as error:
             # Nothing can be decoded from this pack; each of its sounds says so.
             yield from ((job.key, error) for job in jobs)
             return
-        sampled = self._sampled(voiced, text) if voiced else iter(())
+        sampled = self._sampled(voiced, text, each) if voiced else iter(())
         for job in jobs:
             yield job.key, Silence(job.stream) if job.stream.silent else next(sampled)
 
     def _sampled(
-        self, jobs: list[_Job], text: TextCondition | None
+        self, jobs: list[_Job], text: TextCondition | None, each: Each
     ) -> Iterator[Performance | OutOfMemory]:
         """Decoded sounds: short ones in one trajectory each round, a long one by stretches."""
-        decoder = LatentDecoder(self._decoder_models(jobs[0].pack, jobs[0].family))
+        decoder = LatentDecoder(self._networks.decoder(jobs[0].pack, jobs[0].family), each)
         solver = jobs[0].solver
         short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
         pieces = [Piece(codes, job.seed) for job in short for codes in job.stream.codes()]
@@ -323,75 +320,8 @@ class Codec:
 
         Raises OutOfMemory, and OutputError where the temporary file cannot be written.
         """
-        sound = sound_of(latents, self._audio_ae(pack), seed)
+        sound = sound_of(latents, self._networks.audio_ae(pack), seed)
         if z is not None:
             sound = held_to_envelope(sound, z, decoder.models.envelope)
         with within_memory(self.device):
             return Performance(header, at_source_rate(sound, header))
-
-    # Networks, each loaded when first needed and kept.
-
-    def _kept(self, kind: str, where: object, build: Callable[[], Network]) -> Network:
-        if (kind, where) not in self._loaded:
-            with within_memory(self.device):
-                self._loaded[kind, where] = build()
-        return self._loaded[kind, where]
-
-    def _audio_ae(self, pack: PackInfo) -> AudioAE:
-        return self._kept("audio_ae", pack.path, lambda: load_audio_ae(pack).to(self.device))
-
-    def _quantizer(self, pack: PackInfo, family: FamilyInfo) -> SequenceQuantizer:
-        def build() -> SequenceQuantizer:
-            if family_digest(pack.path, family.folder) != family.digest:
-                raise BadPack(
-                    f"{pack.path}: the weights at {family.frame_rate} Hz are not the ones that "
-                    f"pack.json describes; reinstall the pack"
-                )
-            return load_quantizer(pack, family).to(self.device)
-
-        return self._kept("quantizer", (pack.path, family.frame_rate), build)
-
-    def _envelope(self, pack: PackInfo, family: FamilyInfo) -> EnvelopeFilter | None:
-        if family.envelope is None:
-            return None
-        where = (pack.path, family.frame_rate)
-        return self._kept("envelope", where, lambda: load_envelope(pack, family).to(self.device))
-
-    def _encoder_models(self, family: FamilyInfo) -> EncoderModels:
-        where = (self.pack.path, family.frame_rate)
-        encoder = self._kept(
-            "encoder", where, lambda: load_encoder(self.pack, family).to(self.device)
-        )
-        return EncoderModels(
-            self._audio_ae(self.pack),
-            encoder,
-            self._quantizer(self.pack, family),
-            family.tag,
-            self._batches,
-        )
-
-    def _decoder_models(self, pack: PackInfo, family: FamilyInfo) -> DecoderModels:
-        def build() -> tuple[DiT, AudioDown]:
-            dit, adapter = load_dit(pack, family)
-            return dit.to(self.device), adapter.to(self.device)
-
-        dit, adapter = self._kept("dit", (pack.path, family.frame_rate), build)
-        return DecoderModels(
-            dit,
-            adapter,
-            self._quantizer(pack, family),
-            self._envelope(pack, family),
-            pack.sigma_min,
-            pack.sigma_max,
-            self._batches,
-        )
-
-    def _text(self, pack: PackInfo, prompt: str | None) -> TextCondition | None:
-        """The text condition of a prompt; None: the learned null."""
-        if prompt is None:
-            return None
-        tower = self._kept("text", pack.path, lambda: load_clap(pack).text.to(self.device))
-        with torch.inference_mode(), within_memory(self.device):
-            tokens, mask, pooled = tower([prompt])
-        present = torch.ones(1, dtype=torch.bool, device=self.device)
-        return TextCondition(tokens, mask, pooled, present)

@@ -116,7 +116,7 @@ class ContinuousCodec(Codec):
         """
         profile = self.pack.choose(frame_rate=frame_rate, codebooks=1)
         family = self.pack.families[frame_rate]
-        encoder = _ToLatents(self._encoder_models(family), profile, family.digest)
+        encoder = _ToLatents(self._networks.encoder(self.pack, family), profile, family.digest)
         ((_, result),) = encoder.run([(None, source)], downmix)
         if isinstance(result, SpressoError):
             raise result
@@ -139,8 +139,8 @@ class ContinuousCodec(Codec):
         solver = Solver.of(options, family)
         if header.silent:
             return Silence(header)
-        decoder = _FromLatents(self._decoder_models(pack, family))
-        text = self._text(pack, options.prompt)
+        decoder = _FromLatents(self._networks.decoder(pack, family))
+        text = self._networks.text(pack, options.prompt)
         run = decoder.whole(latents.z, options.seed, solver, text)
         held = options.envelope and decoder.models.envelope is not None
         z = decoder.excerpts(latents.z) if held else None

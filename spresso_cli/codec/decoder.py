@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spresso_cli.audio.windows import Plan, window_weights
+from spresso_cli.codec.cores import Each
 from spresso_cli.codec.device import Batches
 from spresso_cli.codec.envelope import Excerpts, performed
 from spresso_cli.codec.packs import FamilyInfo
@@ -105,11 +106,24 @@ class _Window:
     weights: Tensor  # [length, 1]
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Windows of one length that run through the network together."""
+
+    length: int
+    windows: list[_Window]
+    padded: list[_Window]  # with the last one again, as often as it takes to fill a batch
+    down: DownCondition
+    levels: Tensor  # [batch, length, levels]
+
+
 class LatentDecoder:
     """Samples latents for codes of one family."""
 
-    def __init__(self, models: DecoderModels):
+    def __init__(self, models: DecoderModels, each: Each = map):
+        """`each` goes through the batches of windows that one evaluation needs."""
         self.models = models
+        self._each = each
         self.plan = Plan.of(models.adapter.config.pool, models.dit.config.patch)
 
     @torch.inference_mode()
@@ -257,7 +271,7 @@ class LatentDecoder:
         groups: dict[tuple[int, int], list[_Window]] = defaultdict(list)
         for window in windows:
             groups[window.length, len(window.tokens)].append(window)
-        batches = []
+        batches: list[_Batch] = []
         for (length, _), members in groups.items():
             for at in range(0, len(members), micro):
                 some = members[at : at + micro]
@@ -267,22 +281,26 @@ class LatentDecoder:
                     told = Told(*map(torch.stack, zip(*(w.told for w in padded), strict=True)))
                 down = (adapter.dropped if null else adapter.down)(tokens, told)
                 levels = torch.stack([window.levels for window in padded])
-                batches.append((length, some, padded, down, levels))
+                batches.append(_Batch(length, some, padded, down, levels))
         condition = _repeat(text, micro)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            out = torch.zeros_like(x)
-            for length, some, padded, down, levels in batches:
-                rows = torch.stack([x[0, w.begin : w.begin + length] for w in padded])
+            def estimate(batch: _Batch) -> Tensor:
+                """D of its windows, `[micro, length, 128]`."""
 
-                def network(y: Tensor, c_noise: Tensor, down: DownCondition = down) -> Tensor:
-                    return dit(y, c_noise, condition, down)
+                def network(y: Tensor, c_noise: Tensor) -> Tensor:
+                    return dit(y, c_noise, condition, batch.down)
 
-                estimate = precondition(network, 1.0)(rows, sigma.expand(micro))
+                rows = [x[0, w.begin : w.begin + batch.length] for w in batch.padded]
+                d = precondition(network, 1.0)(torch.stack(rows), sigma.expand(micro))
                 # What z tells is known, whatever the noise.
-                estimate[..., estimate.shape[2] - levels.shape[2] :] = levels
-                for window, row in zip(some, estimate, strict=False):
-                    out[0, window.begin : window.begin + length] += window.weights * row
+                d[..., d.shape[2] - batch.levels.shape[2] :] = batch.levels
+                return d
+
+            out = torch.zeros_like(x)
+            for batch, d in zip(batches, self._each(estimate, batches), strict=True):
+                for window, row in zip(batch.windows, d, strict=False):
+                    out[0, window.begin : window.begin + batch.length] += window.weights * row
             return out
 
         return denoise

@@ -19,6 +19,7 @@ from spresso_cli.audio.files import AudioSource, check_channels, downmix
 from spresso_cli.audio.level import NETWORK_PEAK, Level, gain_byte, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
+from spresso_cli.codec.cores import Each
 from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
@@ -75,9 +76,11 @@ class _Task:
 class SoundEncoder:
     """Runs sounds through the encoder of one profile."""
 
-    def __init__(self, models: EncoderModels, profile: Profile):
+    def __init__(self, models: EncoderModels, profile: Profile, each: Each = map):
+        """`each` goes through the parts of a sound that need not wait for each other."""
         self.models = models
         self.profile = profile
+        self._each = each
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
         self._bypass_alone = models.encoder.bypass_alone
@@ -258,6 +261,9 @@ class SoundEncoder:
         search = SEARCH_BATCH[self.models.device.type]
         with within_memory(self.models.device):
             codes = self.models.quantizer.encode(
-                z.to(self.models.device), self.profile.codebooks, micro_batch=search
+                z.to(self.models.device),
+                self.profile.codebooks,
+                micro_batch=search,
+                each=self._each,
             )
         return codes.cpu().numpy().astype(np.uint16)

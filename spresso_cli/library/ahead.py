@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 
 from spresso_cli.audio.files import ArraySource, AudioSource
+from spresso_cli.codec.in_order import in_order
 
 DEPTH = 32  # items prepared or in preparation
 HELD_BYTES = 8 << 20  # of float32 samples of one item: 43 s of mono at 48 kHz
@@ -27,27 +27,9 @@ def default_threads() -> int:
 def prepared(
     items: Iterable[Item], prepare: Callable[[Item], Ready], threads: int
 ) -> Iterator[Ready]:
-    """Yields `prepare(item)` of every item in order, at most `DEPTH` of them in advance.
-
-    `prepare` runs in threads; what it raises is raised here, in the place of its item. Closing the
-    iterator drops what has not begun and waits for what has; an interruption that is raised in it
-    does not wait, because a pipe may never say anything.
-    """
+    """`prepare(item)` of every item, `DEPTH` of them in advance; see `in_order`."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="spresso-ahead")
-    waiting: deque[Future[Ready]] = deque()
-    wait = True
-    try:
-        for item in items:
-            waiting.append(pool.submit(prepare, item))
-            if len(waiting) >= DEPTH:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except KeyboardInterrupt:
-        wait = False
-        raise
-    finally:
-        pool.shutdown(wait=wait, cancel_futures=True)
+    return in_order(pool, prepare, items, DEPTH)
 
 
 def loaded(source: AudioSource, *, metadata: bool) -> AudioSource:

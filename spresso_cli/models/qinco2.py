@@ -7,6 +7,7 @@ of a code is a valid code of a lower rate. Vallaeys et al. 2025, equations 3 to 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -134,6 +135,7 @@ class QINCo2(nn.Module):
         shortlist: int | None = None,
         beam: int | None = None,
         micro_batch: int = 64,
+        each: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
     ) -> Tensor:
         """Latents to codes.
 
@@ -144,6 +146,7 @@ class QINCo2(nn.Module):
             shortlist, beam: A and B (default: the config's).
             micro_batch: vectors a search call sees; the last call is padded to it, so that codes
                 do not depend on how many vectors arrive together.
+            each: `map`, or what does the same with several calls at a time.
 
         Returns:
             int64 `[N, M']`.
@@ -154,10 +157,11 @@ class QINCo2(nn.Module):
             raise ValueError(f"codebooks must be 1 to {config.codebooks}, not {m}")
         x = self.normalise(z)
         padded = F.pad(x, (0, 0, 0, -len(x) % micro_batch))
-        codes = [
-            self.search(part, m, shortlist or config.shortlist, beam or config.beam)[0]
-            for part in padded.split(micro_batch)
-        ]
+
+        def searched(part: Tensor) -> Tensor:
+            return self.search(part, m, shortlist or config.shortlist, beam or config.beam)[0]
+
+        codes = list(each(searched, padded.split(micro_batch)))
         if not codes:
             return torch.zeros(0, m, dtype=torch.int64, device=z.device)
         return torch.cat(codes)[: len(x)]

@@ -33,13 +33,32 @@ def check_sizes(latents: int, channels: int) -> None:
         )
 
 
+class Norm(nn.GroupNorm):
+    """Group normalisation, then a scale and a shift of each channel; the same bits from any number
+    of threads, which torch's own sums of channels-last tensors are not."""
+
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """`[B, C, T, places]` -> same; scale and shift `[B, C]`."""
+        y = x.float().permute(0, 2, 3, 1)  # [B, T, places, C], as it lies in memory
+        # The places first: threads divide what is left among them, not what is summed.
+        sums = torch.stack((y.sum(2), y.square().sum(2)), -1).sum(1)  # [B, C, 2]
+        count = y.shape[1] * y.shape[2] * y.shape[3] // self.num_groups
+        mean, power = (sums.unflatten(1, (self.num_groups, -1)).sum(2) / count).unbind(-1)
+        deviation = (power - mean.square() + self.eps).sqrt()  # [B, groups]
+        channels = y.shape[3] // self.num_groups
+        mean, deviation = (v.repeat_interleave(channels, 1) for v in (mean, deviation))
+        gain = scale * self.weight / deviation
+        offset = shift + scale * self.bias - mean * gain
+        return torch.addcmul(offset[:, None, None], y, gain[:, None, None]).permute(0, 3, 1, 2)
+
+
 class Block(nn.Module):
     """Two convolutions beside a shortcut, `[B, C, T, places]` -> same; the noise level scales and
     shifts what goes in. Says nothing at first."""
 
     def __init__(self, channels: int, dilation: tuple[int, int]):
         super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.norm = Norm(GROUPS, channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulation = nn.Linear(FOURIER, 2 * channels)
@@ -47,8 +66,8 @@ class Block(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        scale, shift = self.modulation(level)[:, :, None, None].chunk(2, 1)
-        h = F.silu(self.norm(x) * (1 + scale) + shift)
+        scale, shift = self.modulation(level).chunk(2, 1)
+        h = F.silu(self.norm(x, 1 + scale, shift))
         return x + self.second(F.silu(self.first(h)))
 
 

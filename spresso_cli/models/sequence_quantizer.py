@@ -8,6 +8,8 @@ as it is without filters, before that it has half the shortlist and half the bea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -36,12 +38,13 @@ class SequenceQuantizer(nn.Module):
         shortlist: int | None = None,
         beam: int | None = None,
         micro_batch: int = 64,
+        each: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
     ) -> Tensor:
         """z of whole sounds to codes.
 
         Args:
             z: float32 `[B, n, D]`.
-            codebooks, shortlist, beam, micro_batch: as in `QINCo2.encode`.
+            codebooks, shortlist, beam, micro_batch, each: as in `QINCo2.encode`.
 
         Returns:
             int64 `[B, n, M']`.
@@ -51,7 +54,7 @@ class SequenceQuantizer(nn.Module):
         narrow = (max(1, wide[0] // 2), max(1, wide[1] // 2))
 
         def search(x: Tensor, width: tuple[int, int]) -> Tensor:
-            codes = self.qinco2.encode(x.flatten(0, 1), codebooks, *width, micro_batch)
+            codes = self.qinco2.encode(x.flatten(0, 1), codebooks, *width, micro_batch, each)
             return codes.unflatten(0, x.shape[:2])
 
         if self.whitening is None:

@@ -30,7 +30,7 @@ def test_windows_of_a_long_sound_have_the_log_mels_of_the_whole(
         network = LatentEncoder(replace(network.config, fine_bands=fine)).requires_grad_(False)
         torch.nn.init.normal_(network.components, std=0.01)
     torch.nn.init.zeros_(network.out.weight)  # nothing but the bypass
-    monkeypatch.setattr("spresso_cli.codec.codec.load_encoder", lambda pack, family: network)
+    monkeypatch.setattr("spresso_cli.codec.networks.load_encoder", lambda pack, family: network)
     z = torch.from_numpy(codec.encode(ArraySource(x, 48_000), 11).z)
 
     frames = z.shape[1]
@@ -51,7 +51,7 @@ def test_what_a_bypass_says_alone_needs_no_latents(tiny_path, sound, monkeypatch
     torch.nn.init.zeros_(network.out.weight)
     torch.nn.init.zeros_(network.out.bias)
     assert network.bypass_alone
-    monkeypatch.setattr("spresso_cli.codec.codec.load_encoder", lambda pack, family: network)
+    monkeypatch.setattr("spresso_cli.codec.networks.load_encoder", lambda pack, family: network)
 
     def encoded():
         codec = ContinuousCodec.load(tiny_path, device="cpu")

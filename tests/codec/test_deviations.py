@@ -39,7 +39,7 @@ def telling(given: AudioDown, codec: Codec) -> AudioDown:
 @pytest.fixture
 def decoder(tiny_path: Path) -> LatentDecoder:
     codec = Codec.load(tiny_path, device="cpu")
-    models = codec._decoder_models(codec.pack, codec.pack.families[1])
+    models = codec._networks.decoder(codec.pack, codec.pack.families[1])
     return LatentDecoder(replace(models, adapter=telling(models.adapter, codec)))
 
 

@@ -22,7 +22,7 @@ LEVELS = 8
 def decoder(tiny_path) -> LatentDecoder:
     """Of 1 Hz, where the one number of z tells that levels rise within its second."""
     codec = Codec.load(tiny_path, device="cpu")
-    models = codec._decoder_models(codec.pack, codec.pack.families[1])
+    models = codec._networks.decoder(codec.pack, codec.pack.families[1])
     config = EnvelopeConfig(100, models.adapter.config.channels, levels=LEVELS)
     envelope = EnvelopeFilter(config)
     rise = torch.arange(100.0)[:, None].expand(100, LEVELS).flatten()

@@ -25,7 +25,7 @@ from spresso_cli.models.qinco2 import QINCo2
 def own(tiny_path) -> Codec:
     """A codec of this test alone, with batches of eight as if on a GPU."""
     codec = Codec.load(tiny_path, device="cpu")
-    codec._batches.size = 8
+    codec._networks.batches.size = 8
     return codec
 
 
@@ -64,7 +64,7 @@ def test_decoding_starts_its_trajectory_anew_with_half_the_windows(own, codec, r
     tried = room(DiT, 1)
     take, _ = own.decompress(data, seed=5)
     assert np.array_equal(take, expected)
-    assert tried[:4] == [8, 4, 2, 1] and set(tried[3:]) == {1}
+    assert list(dict.fromkeys(tried)) == [8, 4, 2, 1]  # two batches at once may have tried 2
 
 
 def test_a_sound_that_never_fits_gets_one_line_and_the_others_too(own, room, sound) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spresso_cli.models.dit import AudioDown, AudioDownConfig, DiT, DiTConfig
-from spresso_cli.models.refiner import DILATIONS, Refiner
+from spresso_cli.models.refiner import DILATIONS, GROUPS, Norm, Refiner
 
 CONFIG = DiTConfig(width=16, heads=2, joint_blocks=2, audio_blocks=1, text_width=8, patch=4)
 ADAPTER = AudioDownConfig(20, channels=2, deviations=120, refiner=8)
@@ -62,10 +62,41 @@ def test_it_looks_at_everything_that_it_is_given(refiner: Refiner, name: str) ->
     assert change.abs().amax((1, 2)).min() > 1e-3
 
 
+class TestNorm:
+    @pytest.fixture
+    def norm(self) -> Norm:
+        torch.manual_seed(2)
+        norm = Norm(GROUPS, 8).requires_grad_(False)
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+        return norm
+
+    def test_it_is_group_normalisation_and_a_change_of_each_channel(self, norm: Norm) -> None:
+        x, scale, shift = drawn(2, 8, 30, 6) + 3, drawn(2, 8, seed=1), drawn(2, 8, seed=2)
+        expected = torch.nn.GroupNorm.forward(norm.double(), x.double())
+        expected = expected * scale[..., None, None] + shift[..., None, None]
+        given = norm.float()(x.to(memory_format=torch.channels_last), scale, shift)
+        torch.testing.assert_close(given, expected.float())
+        assert given.is_contiguous(memory_format=torch.channels_last)
+
+    def test_the_number_of_threads_makes_no_difference(self, norm: Norm) -> None:
+        """It does to torch's, for large channels-last tensors."""
+        x = drawn(1, 8, 504, 30).to(memory_format=torch.channels_last)
+        before, found = torch.get_num_threads(), []
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                found.append(norm(x, torch.ones(1, 8), torch.zeros(1, 8)))
+        finally:
+            torch.set_num_threads(before)
+        assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
 def test_it_looks_at_neighbours_in_time_and_frequency_and_no_further(refiner: Refiner) -> None:
     """Group normalisation looks at the whole window; without it, reach is the convolutions'."""
     for block in refiner.blocks:
-        block.norm = torch.nn.Identity()
+        block.norm.forward = lambda x, scale, shift: (scale[..., None, None] * x
+                                                      + shift[..., None, None])  # fmt: skip
     given = inputs()
     there = given["x"].clone()
     there[:, 20, 60] += 5.0

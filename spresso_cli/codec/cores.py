@@ -1,0 +1,107 @@
+"""The cores of a CPU, each at work on something of its own: sounds side by side, windows of one.
+
+Threads that share an operation meet thousands of times a second. Where they sleep meanwhile they
+take long to wake; where they spin they keep the core from whoever else could use it. Sounds, and
+windows of one sound, meet once. So every worker here has torch for itself, which computes with one
+thread. Sums of products may come out otherwise from more of them; this way what comes out depends
+neither on how many cores there are nor on what else is at work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+import torch
+
+from spresso_cli.codec.in_order import in_order
+
+# Of a worker's time about a tenth is the interpreter's, which all of them share.
+MOST = 8
+
+Item = TypeVar("Item")
+Ready = TypeVar("Ready")
+# `map`, or a way to go through items that threads share.
+Each = Callable[[Callable[[Item], Ready], Iterable[Item]], Iterable[Ready]]
+
+
+class Cores:
+    """As many workers as torch may use threads where this is called, and no more than `MOST`.
+
+    A context: when it is left, what is still at work stops at its next part.
+    """
+
+    def __init__(self, device: torch.device):
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        self.workers = min(threads, MOST)
+        self._stopped = threading.Event()
+        self._parts = self._crew("part") if self.workers > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        if self._parts is not None:
+            self._parts.shutdown(wait=False, cancel_futures=True)
+
+    def through(
+        self, stage: Callable[[Iterable[Item]], Iterable[Ready]], items: Iterable[Item]
+    ) -> Iterator[Ready]:
+        """What a stage, which gives a result for every item, makes of them, in order: of all where
+        there is one worker, else of each by itself. It may use `each`."""
+        if self.workers == 1:
+            yield from stage(items)
+            return
+        crew = self._crew("sound")
+        sounds = in_order(crew, lambda item: list(stage([item])), items, 2 * self.workers)
+        try:
+            for results in sounds:
+                yield from results
+        except BaseException:
+            self._stopped.set()  # before the wait for what is inside
+            raise
+        finally:
+            sounds.close()
+
+    def each(self, work: Callable[[Item], Ready], items: Iterable[Item]) -> Iterable[Ready]:
+        """`map` for the parts of one sound, in inference mode."""
+        if self._parts is None:
+            return map(work, items)
+        some = list(items)
+        if len(some) < 2:
+            return map(work, some)
+
+        def one(item: Item) -> Ready:
+            if self._stopped.is_set():
+                raise InterruptedError("nobody waits for this any more")
+            with torch.inference_mode():
+                return work(item)
+
+        return self._parts.map(one, some)
+
+    def _crew(self, name: str) -> ThreadPoolExecutor:
+        """Threads in which torch uses one."""
+        started = threading.Barrier(self.workers + 1)
+        threads = torch.get_num_threads()
+
+        def begin() -> None:
+            torch.get_num_threads()  # else it would start with the number set last
+            torch.set_num_threads(1)
+            started.wait()
+
+        crew = ThreadPoolExecutor(self.workers, f"spresso-{name}", initializer=begin)
+        for _ in range(self.workers):
+            crew.submit(int)  # makes it start one
+        started.wait()
+        # What threads set for themselves, torch also sets for those that are still to come.
+        torch.set_num_threads(threads)
+        return crew

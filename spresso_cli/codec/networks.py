@@ -1,0 +1,111 @@
+"""The networks of packs on a device, each loaded when it is first needed and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+import torch
+
+from spresso_cli.codec.decoder import DecoderModels
+from spresso_cli.codec.device import Batches, within_memory
+from spresso_cli.codec.encoder import EncoderModels
+from spresso_cli.codec.packs import FamilyInfo, PackInfo
+from spresso_cli.codec.weights import (
+    family_digest,
+    load_audio_ae,
+    load_clap,
+    load_dit,
+    load_encoder,
+    load_envelope,
+    load_quantizer,
+)
+from spresso_cli.errors import BadPack
+from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.dit import AudioDown, DiT, TextCondition
+from spresso_cli.models.envelope import EnvelopeFilter
+from spresso_cli.models.sequence_quantizer import SequenceQuantizer
+
+Network = TypeVar("Network")  # or several of them, loaded together
+
+
+class Networks:
+    """What one codec has loaded; threads may ask at once."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.batches = Batches(device)
+        self._loaded: dict[tuple[object, ...], object] = {}
+        self._loading = Lock()
+
+    def audio_ae(self, pack: PackInfo) -> AudioAE:
+        """The autoencoder between sound and latents; raises BadPack, OutOfMemory."""
+        return self._kept("audio_ae", pack.path, lambda: load_audio_ae(pack).to(self.device))
+
+    def encoder(self, pack: PackInfo, family: FamilyInfo) -> EncoderModels:
+        """All that codes sounds at one frame rate; raises BadPack, OutOfMemory."""
+        encoder = self._kept(
+            "encoder",
+            (pack.path, family.frame_rate),
+            lambda: load_encoder(pack, family).to(self.device),
+        )
+        return EncoderModels(
+            self.audio_ae(pack),
+            encoder,
+            self._quantizer(pack, family),
+            family.tag,
+            self.batches,
+        )
+
+    def decoder(self, pack: PackInfo, family: FamilyInfo) -> DecoderModels:
+        """All that makes latents of codes; raises BadPack, OutOfMemory."""
+
+        def build() -> tuple[DiT, AudioDown]:
+            dit, adapter = load_dit(pack, family)
+            return dit.to(self.device), adapter.to(self.device)
+
+        dit, adapter = self._kept("dit", (pack.path, family.frame_rate), build)
+        return DecoderModels(
+            dit,
+            adapter,
+            self._quantizer(pack, family),
+            self._envelope(pack, family),
+            pack.sigma_min,
+            pack.sigma_max,
+            self.batches,
+        )
+
+    def text(self, pack: PackInfo, prompt: str | None) -> TextCondition | None:
+        """The text condition of a prompt; None: the learned null. Raises BadPack, OutOfMemory."""
+        if prompt is None:
+            return None
+        tower = self._kept("text", pack.path, lambda: load_clap(pack).text.to(self.device))
+        with torch.inference_mode(), within_memory(self.device):
+            tokens, mask, pooled = tower([prompt])
+        present = torch.ones(1, dtype=torch.bool, device=self.device)
+        return TextCondition(tokens, mask, pooled, present)
+
+    def _quantizer(self, pack: PackInfo, family: FamilyInfo) -> SequenceQuantizer:
+        def build() -> SequenceQuantizer:
+            if family_digest(pack.path, family.folder) != family.digest:
+                raise BadPack(
+                    f"{pack.path}: the weights at {family.frame_rate} Hz are not the ones that "
+                    f"pack.json describes; reinstall the pack"
+                )
+            return load_quantizer(pack, family).to(self.device)
+
+        return self._kept("quantizer", (pack.path, family.frame_rate), build)
+
+    def _envelope(self, pack: PackInfo, family: FamilyInfo) -> EnvelopeFilter | None:
+        if family.envelope is None:
+            return None
+        where = (pack.path, family.frame_rate)
+        return self._kept("envelope", where, lambda: load_envelope(pack, family).to(self.device))
+
+    def _kept(self, kind: str, where: object, build: Callable[[], Network]) -> Network:
+        with self._loading:
+            if (kind, where) not in self._loaded:
+                with within_memory(self.device):
+                    self._loaded[kind, where] = build()
+            return self._loaded[kind, where]
