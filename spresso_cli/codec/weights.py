@@ -6,7 +6,7 @@ as float16. Only safetensors are read: a weights file can carry numbers, never c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from spresso_cli.codec.packs import FamilyInfo, PackInfo
 from spresso_cli.codec.tags import weights_digest
@@ -114,8 +115,26 @@ def write_tensors(stored: Mapping[str, Tensor], path: Path) -> None:
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in stored.items()}))
 
 
-def _fill(network: Network, tensors: Mapping[str, Tensor], where: Path) -> Network:
-    """Load weights into a network for inference; BadPack where they do not fit."""
+class _Undrawn(TorchFunctionMode):
+    """Networks are built without drawing the weights that a file is about to replace: for large
+    ones that takes as long as reading it."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        if function in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0].zero_()
+        return function(*args, **(kwargs or {}))
+
+
+def _filled(build: Callable[[], Network], tensors: Mapping[str, Tensor], where: Path) -> Network:
+    """A network with weights, for inference; BadPack where they do not fit."""
+    with _Undrawn():
+        network = build()
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -128,7 +147,7 @@ def load_audio_ae(pack: PackInfo) -> AudioAE:
     """The AudioAE of a pack, float32 on the CPU."""
     path = pack.path / "core" / "audio_ae.safetensors"
     config = config_of(AudioAEConfig, pack.audio_ae, "audio_ae")
-    return _fill(AudioAE(config), dequantise(read_tensors(path)), path)
+    return _filled(lambda: AudioAE(config), dequantise(read_tensors(path)), path)
 
 
 def audio_ae_is_int8(pack: PackInfo) -> bool:
@@ -141,14 +160,14 @@ def load_clap(pack: PackInfo) -> CLAP:
     """Both CLAP towers of a pack, float32 on the CPU."""
     path = pack.path / "core" / "clap.safetensors"
     config = config_of(CLAPConfig, pack.clap, "clap")
-    return _fill(CLAP(config), dequantise(read_tensors(path)), path)
+    return _filled(lambda: CLAP(config), dequantise(read_tensors(path)), path)
 
 
 def load_encoder(pack: PackInfo, family: FamilyInfo) -> LatentEncoder:
     """The latent encoder of one family, float32 on the CPU."""
     path = pack.path / family.folder / "encoder.safetensors"
     config = config_of(LatentEncoderConfig, family.encoder, f"{family.folder} encoder")
-    return _fill(LatentEncoder(config), dequantise(read_tensors(path)), path)
+    return _filled(lambda: LatentEncoder(config), dequantise(read_tensors(path)), path)
 
 
 def fine_bands(pack: PackInfo) -> int:
@@ -164,12 +183,12 @@ def load_quantizer(pack: PackInfo, family: FamilyInfo) -> SequenceQuantizer:
     """The quantiser of one family, with the filters around it if it has any, float32 on the CPU."""
     path = pack.path / family.folder / "qinco2.safetensors"
     config = config_of(QINCo2Config, family.qinco2, f"{family.folder} qinco2")
-    qinco2 = _fill(QINCo2(config), dequantise(read_tensors(path)), path)
+    qinco2 = _filled(lambda: QINCo2(config), dequantise(read_tensors(path)), path)
     if family.whitening is None:
         return SequenceQuantizer(qinco2)
     path = pack.path / family.folder / "whitening.safetensors"
     config = config_of(WhiteningConfig, family.whitening, f"{family.folder} whitening")
-    whitening = _fill(Whitening(config), dequantise(read_tensors(path)), path)
+    whitening = _filled(lambda: Whitening(config), dequantise(read_tensors(path)), path)
     return SequenceQuantizer(qinco2, whitening)
 
 
@@ -177,7 +196,7 @@ def load_envelope(pack: PackInfo, family: FamilyInfo) -> EnvelopeFilter:
     """The envelope filter of one family that has one, float32 on the CPU."""
     path = pack.path / family.folder / "envelope.safetensors"
     config = config_of(EnvelopeConfig, family.envelope or {}, f"{family.folder} envelope")
-    return _fill(EnvelopeFilter(config), dequantise(read_tensors(path)), path)
+    return _filled(lambda: EnvelopeFilter(config), dequantise(read_tensors(path)), path)
 
 
 def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown | None]:
@@ -186,7 +205,7 @@ def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown 
     config = config_of(DiTConfig, pack.dit, "dit")
     base = dequantise(read_tensors(path))
     if family is None:
-        return _fill(DiT(config), base, path), None
+        return _filled(lambda: DiT(config), base, path), None
     where = _adapter_path(pack, family)
     lora, rest = _adapter_tensors(where)
     down_config = config_of(AudioDownConfig, family.adapter, f"{family.folder} adapter")
@@ -194,8 +213,8 @@ def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown 
         merged = merge_lora(base, lora, down_config.lora_alpha)
     except (KeyError, RuntimeError) as error:
         raise BadPack(f"{where}: adapters do not fit the base model ({error})") from None
-    adapter = _fill(AudioDown(down_config, config), rest, where)
-    return _fill(DiT(config), merged, path), adapter
+    adapter = _filled(lambda: AudioDown(down_config, config), rest, where)
+    return _filled(lambda: DiT(config), merged, path), adapter
 
 
 def load_lora_tensors(pack: PackInfo, family: FamilyInfo) -> dict[str, Tensor]:
