@@ -39,6 +39,13 @@ from spresso_cli.errors import (
 )
 from spresso_cli.models.dit import TextCondition
 
+LONG = 12  # windows; a sound of more is not decoded beside many others
+
+
+def _windows(stream: Stream) -> int:
+    """How many windows of the decoder a sound has, about."""
+    return stream.coded_channels * (1 + stream.frames * stream.profile.pool // 400)
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -190,7 +197,11 @@ class Codec:
     ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
         """See `CodecProtocol.decompress_many`."""
         with Cores(self.device) as cores:
-            yield from cores.through(lambda some: self._decompressed(some, cores.each), items)
+            yield from cores.through(
+                lambda some: self._decompressed(some, cores.each),
+                items,
+                lambda item: _windows(item[1]) > LONG,
+            )
 
     def _decompressed(
         self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]], each: Each
@@ -198,7 +209,7 @@ class Codec:
         """Results in order; sounds that agree in their options share batches."""
         room = ROUND[self.device.type]
         waiting: list[_Job] = []
-        load = 0  # windows in `waiting`, about
+        load = 0  # windows in `waiting`
         for key, stream, options in items:
             try:
                 job = self._job(key, stream, options)
@@ -211,7 +222,7 @@ class Codec:
                 yield from self._decode(waiting, each)
                 waiting, load = [], 0
             waiting.append(job)
-            load += stream.coded_channels * (1 + stream.frames * stream.profile.pool // 400)
+            load += _windows(stream)
             if load >= room:
                 yield from self._decode(waiting, each)
                 waiting, load = [], 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -21,6 +22,8 @@ from spresso_cli.codec.in_order import in_order
 
 # Of a worker's time about a tenth is the interpreter's, which all of them share.
 MOST = 8
+# Items that take much memory and are at work at once; their parts keep all workers busy.
+LARGE = 2
 
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")
@@ -38,6 +41,7 @@ class Cores:
         threads = torch.get_num_threads() if device.type == "cpu" else 1
         self.workers = min(threads, MOST)
         self._stopped = threading.Event()
+        self._large = threading.Semaphore(LARGE)
         self._parts = self._crew("part") if self.workers > 1 else None
 
     def __enter__(self) -> Self:
@@ -54,15 +58,23 @@ class Cores:
             self._parts.shutdown(wait=False, cancel_futures=True)
 
     def through(
-        self, stage: Callable[[Iterable[Item]], Iterable[Ready]], items: Iterable[Item]
+        self,
+        stage: Callable[[Iterable[Item]], Iterable[Ready]],
+        items: Iterable[Item],
+        large: Callable[[Item], bool] = lambda item: False,
     ) -> Iterator[Ready]:
         """What a stage, which gives a result for every item, makes of them, in order: of all where
-        there is one worker, else of each by itself. It may use `each`."""
+        there is one worker, else of each by itself, of large ones `LARGE` at a time. It may use
+        `each`."""
         if self.workers == 1:
             yield from stage(items)
             return
-        crew = self._crew("sound")
-        sounds = in_order(crew, lambda item: list(stage([item])), items, 2 * self.workers)
+
+        def alone(item: Item) -> list[Ready]:
+            with self._large if large(item) else nullcontext():
+                return list(stage([item]))
+
+        sounds = in_order(self._crew("sound"), alone, items, 2 * self.workers)
         try:
             for results in sounds:
                 yield from results

@@ -11,7 +11,7 @@ import torch
 
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.codec import Codec
-from spresso_cli.codec.cores import MOST, Cores
+from spresso_cli.codec.cores import LARGE, MOST, Cores
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
@@ -107,6 +107,23 @@ class TestSideBySide:
             assert [next(results), next(results)] == [0, 1]
             with pytest.raises(ValueError, match="two"):
                 next(results)
+
+    def test_two_large_ones_at_most_are_at_work_at_once(self) -> None:
+        lock, inside, most = threading.Lock(), [], []
+
+        def work(item: int) -> int:
+            with lock:
+                inside.append(item)
+                most.append(sum(other % 2 for other in inside))
+            threading.Event().wait(0.002)
+            with lock:
+                inside.remove(item)
+            return item
+
+        with Cores(CPU) as cores:
+            results = cores.through(lambda some: map(work, some), range(60), lambda item: item % 2)
+            assert list(results) == list(range(60))
+        assert max(most) == LARGE < cores.workers
 
     def test_what_nobody_waits_for_stops_at_its_next_part(self) -> None:
         parts, begun = [], threading.Semaphore(0)
