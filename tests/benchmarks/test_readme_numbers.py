@@ -107,3 +107,30 @@ def test_the_sizes_of_a_clip_by_way_of_keeping_it_are_in_the_csv() -> None:
     text = " ".join(RESULTS.split())
     assert f"costs {sizes['bundle']} bytes in a bundle, {tar} in a tar" in text
     assert f"{loose} as a loose file" in text
+
+
+def test_the_speed_table_is_the_csv() -> None:
+    rows = [row for row in results("speed.csv") if not row["what"].startswith("cold")]
+    assert sorted(table("what")) == sorted(
+        [
+            row["what"],
+            shown(row["kbps"], 3).rstrip("0"),
+            row["batch"],
+            shown(row["seconds"], 2),
+            shown(row["speed"], 1),
+            shown(row["ratio"], 1 if float(row["ratio"]) < 10 else 0),
+        ]
+        for row in rows
+    )
+
+
+def test_the_readme_tells_the_speed_of_the_csv() -> None:
+    speed = {
+        (row["what"], row["kbps"], row["batch"]): float(row["speed"])
+        for row in results("speed.csv")
+    }
+    many = [speed[key] for key in (("compress", "0.096", "8"), ("compress", "1.32", "8"))]
+    text = " ".join(README.split())
+    assert "compressed at {:.0f} times real time at 0.096 kbps and at {:.0f}".format(*many) in text
+    assert f"decompressed at {speed['decompress', '1.32', '8']:.0f} times" in text
+    assert f"{speed['decompress', '0.096', '8']:.0f}" == f"{speed['decompress', '1.32', '8']:.0f}"
