@@ -27,15 +27,17 @@ def test_items_are_taken_as_results_are_asked_for() -> None:
 
 
 def test_closing_drops_what_has_not_begun_and_waits_for_what_has() -> None:
-    done, go = [], threading.Event()
+    done, begun, go = [], threading.Event(), threading.Event()
 
     def work(item: int) -> None:
-        if item:
-            go.wait(10)
+        if item == 1:
+            begun.set()
+            assert go.wait(10)
         done.append(item)
 
     results = in_order(ThreadPoolExecutor(1), work, range(9), depth=5)
     next(results)
+    assert begun.wait(10)
     threading.Timer(0.05, go.set).start()
     results.close()
     assert done == [0, 1]
