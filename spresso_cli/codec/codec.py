@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,7 +188,7 @@ class Codec:
         metadata: bool = False,
     ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
         """See `CodecProtocol.compress_many`."""
-        with Cores(self.device) as cores:
+        with closing(Cores(self.device)) as cores:
             models = self._networks.encoder(self.pack, self.pack.families[profile.frame_rate])
             encoder = SoundEncoder(models, profile, cores.each)
             yield from cores.through(lambda some: encoder.run(some, downmix, metadata), items)
@@ -196,7 +197,7 @@ class Codec:
         self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]]
     ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
         """See `CodecProtocol.decompress_many`."""
-        with Cores(self.device) as cores:
+        with closing(Cores(self.device)) as cores:
             yield from cores.through(
                 lambda some: self._decompressed(some, cores.each),
                 items,

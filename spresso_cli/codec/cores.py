@@ -13,8 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -32,28 +31,16 @@ Each = Callable[[Callable[[Item], Ready], Iterable[Item]], Iterable[Ready]]
 
 
 class Cores:
-    """As many workers as torch may use threads where this is called, and no more than `MOST`.
-
-    A context: when it is left, what is still at work stops at its next part.
-    """
+    """As many workers as torch may use threads where this is called, and no more than `MOST`."""
 
     def __init__(self, device: torch.device):
         threads = torch.get_num_threads() if device.type == "cpu" else 1
         self.workers = min(threads, MOST)
-        self._stopped = threading.Event()
         self._large = threading.Semaphore(LARGE)
         self._parts = self._crew("part") if self.workers > 1 else None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stopped.set()
+    def close(self) -> None:
+        """What is still at work ends with the parts that have begun."""
         if self._parts is not None:
             self._parts.shutdown(wait=False, cancel_futures=True)
 
@@ -79,7 +66,7 @@ class Cores:
             for results in sounds:
                 yield from results
         except BaseException:
-            self._stopped.set()  # before the wait for what is inside
+            self.close()  # before the wait for what is inside
             raise
         finally:
             sounds.close()
@@ -93,8 +80,6 @@ class Cores:
             return map(work, some)
 
         def one(item: Item) -> Ready:
-            if self._stopped.is_set():
-                raise InterruptedError("nobody waits for this any more")
             with torch.inference_mode():
                 return work(item)
 

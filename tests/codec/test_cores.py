@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -45,21 +46,21 @@ def in_a_thread(work):
 
 class TestWorkers:
     def test_there_are_as_many_as_torch_may_use_threads(self) -> None:
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             assert cores.workers == 3
         torch.set_num_threads(MOST + 1)
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             assert cores.workers == MOST
 
     def test_a_gpu_has_one_and_so_has_a_single_core(self) -> None:
-        with Cores(torch.device("cuda")) as cores:
+        with closing(Cores(torch.device("cuda"))) as cores:
             assert cores.workers == 1
         torch.set_num_threads(1)
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             assert cores.workers == 1
 
     def test_torch_has_one_thread_in_each_and_as_many_as_before_everywhere_else(self) -> None:
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             inside = list(side_by_side(cores, lambda _: torch.get_num_threads(), range(9)))
             parts = list(cores.each(lambda _: torch.get_num_threads(), range(9)))
             assert set(inside + parts) == {1}
@@ -79,7 +80,7 @@ class TestSideBySide:
                 last.set()
             return item
 
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             assert list(side_by_side(cores, work, range(7))) == list(range(7))
 
     def test_it_takes_no_more_than_it_has_room_for(self) -> None:
@@ -90,7 +91,7 @@ class TestSideBySide:
                 taken.append(item)
                 yield item
 
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             results = side_by_side(cores, lambda item: item, items())
             assert next(results) == 0
             assert len(taken) <= 2 * cores.workers
@@ -102,7 +103,7 @@ class TestSideBySide:
                 raise ValueError("two")
             return item
 
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             results = side_by_side(cores, work, range(5))
             assert [next(results), next(results)] == [0, 1]
             with pytest.raises(ValueError, match="two"):
@@ -120,7 +121,7 @@ class TestSideBySide:
                 inside.remove(item)
             return item
 
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             results = cores.through(lambda some: map(work, some), range(60), lambda item: item % 2)
             assert list(results) == list(range(60))
         assert max(most) == LARGE < cores.workers
@@ -139,7 +140,7 @@ class TestSideBySide:
                     list(cores.each(part, range(2)))
             return item
 
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             results = side_by_side(cores, work, range(2))
             assert next(results) == 0
             assert begun.acquire(timeout=10)
@@ -149,19 +150,19 @@ class TestSideBySide:
 
 class TestParts:
     def test_each_keeps_the_order_and_raises_what_a_part_raises(self) -> None:
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             assert list(cores.each(lambda part: part + 1, range(9))) == list(range(1, 10))
             with pytest.raises(ZeroDivisionError):
                 list(cores.each(lambda part: 1 // part, [1, 0]))
 
     def test_nothing_is_recorded_for_gradients(self) -> None:
         weight = torch.ones(1, requires_grad=True)
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             assert not any(x.requires_grad for x in cores.each(lambda part: part * weight, [1, 2]))
 
     def test_a_single_part_stays_where_it_is(self) -> None:
         here = threading.get_ident()
-        with Cores(CPU) as cores:
+        with closing(Cores(CPU)) as cores:
             assert list(cores.each(lambda _: threading.get_ident(), [0])) == [here]
 
 
