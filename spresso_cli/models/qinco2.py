@@ -1,8 +1,10 @@
 """QINCo2: residual quantisation with codebooks adapted by small networks (S-PRESSO 2.6).
 
 xhat_1 = C_1[i_1]; xhat_m = xhat_{m-1} + f_m(C_m[i_m], xhat_{m-1}). Encoding keeps a beam of B
-hypotheses and sends only the A nearest entries of a shortlist codebook through f_m. Every prefix
-of a code is a valid code of a lower rate. Vallaeys et al. 2025, equations 3 to 8.
+hypotheses; of all entries that could follow any of them, it sends the A that are nearest by a
+shortlist codebook through f_m. Every prefix of a code is a valid code of a lower rate. Vallaeys et
+al. 2025, equations 3 to 8; there each hypothesis has A entries of its own, most of which lead
+nowhere: as many of all together find the same codes with a fraction of the work.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ class QINCo2Config:
     embed: int = 128  # d_e
     hidden: int = 256  # d_h
     blocks: int = 2  # L
-    shortlist: int = 16  # A
-    beam: int = 16  # B
+    shortlist: int = 48  # A, of all hypotheses together
+    beam: int = 32  # B
 
     @property
     def entries(self) -> int:
@@ -67,8 +69,12 @@ class Step(nn.Module):
 def nearest(x: Tensor, table: Tensor, count: int) -> Tensor:
     """Indices of the `count` rows of `table` `[K, D]` that are nearest to each `x` `[..., D]`,
     nearest first, `[..., count]`."""
-    distances = (table**2).sum(-1) - 2 * x @ table.T  # squared, but for |x|^2
-    return distances.topk(count, dim=-1, largest=False).indices
+    return _distances(x, table).topk(count, dim=-1, largest=False).indices
+
+
+def _distances(x: Tensor, table: Tensor) -> Tensor:
+    """Squared distances of `x` `[..., D]` to rows of `table` `[K, D]`, less |x|^2, `[..., K]`."""
+    return F.linear(-2 * x, table, table.square().sum(-1))
 
 
 class QINCo2(nn.Module):
@@ -101,30 +107,32 @@ class QINCo2(nn.Module):
         Args:
             x: `[N, D]` in normalised units.
             codebooks: M' <= M, the number of steps to run; the winner is the best M'-code.
-            shortlist: A, candidates per hypothesis that go through f_m.
+            shortlist: A, candidates of a vector's hypotheses that go through f_m at each step.
             beam: B, hypotheses kept between steps.
 
         Returns:
             codes int64 `[N, M']` and their reconstruction `[N, D]`, normalised.
         """
-        beam = min(beam, self.config.entries)
-        shortlist = min(shortlist, self.config.entries)
-        keep = beam if codebooks > 1 else 1
+        entries = self.config.entries
+        keep = min(beam, entries) if codebooks > 1 else 1
+        rows = torch.arange(len(x), device=x.device)[:, None]
         indices = nearest(x, self.first, keep)  # [N, F]
         codes, xhat = indices[..., None], self.first[indices]  # [N, F, 1], [N, F, D]
         for m in range(1, codebooks):
             step = self.steps[m - 1]
-            candidates = nearest(x[:, None] - xhat, step.shortlist, shortlist)  # [N, F, A]
-            base = xhat[:, :, None].expand(-1, -1, shortlist, -1)
-            options = base + step(step.codebook[candidates], base)  # [N, F, A, D]
-            distance = ((x[:, None, None] - options) ** 2).sum(-1).flatten(1)  # [N, F A]
+            residual = x[:, None] - xhat
+            near = _distances(residual, step.shortlist)  # [N, F, K]
+            near = (near + residual.square().sum(-1, keepdim=True)).flatten(1)
+            few = near.topk(min(shortlist, near.shape[1]), dim=-1, largest=False).indices  # [N, A]
+            parent, entry = few // entries, few % entries
+            base = xhat[rows, parent]
+            options = base + step(step.codebook[entry], base)  # [N, A, D]
+            distance = (x[:, None] - options).square().sum(-1)
             keep = 1 if m == codebooks - 1 else min(beam, distance.shape[1])
             best = distance.topk(keep, dim=-1, largest=False).indices  # [N, F']
-            hypothesis = best // shortlist
-            rows = torch.arange(x.shape[0], device=x.device)[:, None]
-            xhat = options.flatten(1, 2)[rows, best]
-            chosen = candidates.flatten(1)[rows, best]
-            codes = torch.cat((codes[rows, hypothesis], chosen[..., None]), -1)
+            xhat = options[rows, best]
+            longer = codes[rows, parent[rows, best]], entry[rows, best][..., None]
+            codes = torch.cat(longer, -1)
         return codes[:, 0], xhat[:, 0]
 
     @torch.inference_mode()

@@ -74,13 +74,22 @@ def test_a_full_beam_finds_the_best_of_all_codes(model: QINCo2, x: Tensor) -> No
     every = torch.tensor(list(product(range(entries), repeat=2)))  # [K^2, 2]
     options = model.decode_steps(every)[-1]
     best = (x[:, None] - options).square().sum(-1).min(1).values
-    _, xhat = model.search(x, 2, shortlist=entries, beam=entries)
+    _, xhat = model.search(x, 2, shortlist=entries**2, beam=entries)
     torch.testing.assert_close((x - xhat).square().sum(-1), best)
 
 
 def test_a_wider_beam_is_not_worse_on_average(model: QINCo2, x: Tensor) -> None:
     errors = [mse(model, x, beam=beam) for beam in (1, 2, 8)]
     assert errors[0] > errors[1] > errors[2]
+
+
+def test_candidates_go_to_the_hypotheses_that_they_bring_nearest(model: QINCo2, x: Tensor) -> None:
+    for step in model.steps:  # entries are what the shortlist says, so nearest is best
+        step.p_out.weight.zero_()
+        step.shortlist.copy_(step.codebook)
+    of_all = model.search(x, CONFIG.codebooks, shortlist=4, beam=4)
+    every = model.search(x, CONFIG.codebooks, shortlist=4 * CONFIG.entries, beam=4)
+    assert torch.equal(of_all[0], every[0])
 
 
 def test_a_longer_shortlist_is_not_worse_on_average(model: QINCo2, x: Tensor) -> None:
