@@ -33,7 +33,12 @@ FORMATS = {
 }
 
 # Names that people give to files of these formats, besides the formats' own.
-_SUFFIXES = {"wave": ("wav", None), "oga": ("ogg", None), "opus": ("ogg", "OPUS")}
+_SUFFIXES = {
+    "wave": ("wav", None),
+    "bwf": ("wav", None),
+    "oga": ("ogg", None),
+    "opus": ("ogg", "OPUS"),
+}
 _OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
 
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -65,20 +70,28 @@ class AudioFormat:
         return cls(name, subtype)
 
     @classmethod
-    def named(cls, file: str | PurePath, subtype: str | None = None) -> AudioFormat:
-        """Returns the format that a file's name asks for by its suffix, else WAV.
+    def named(
+        cls, file: str | PurePath, subtype: str | None = None, name: str | None = None
+    ) -> AudioFormat:
+        """Returns the format that a file's name asks for by its suffix, else `name`, else WAV.
 
         Raises:
-            UsageError: a format that is not written here; a subtype that the format does not have.
+            UsageError: a format that is not written here, a subtype that the format does not have,
+                a suffix that asks for something else than `name` or the subtype.
         """
+        wanted = None if name is None else cls.of(name).name
         suffix = PurePath(file).suffix.lower()
-        name, usual = _SUFFIXES.get(suffix[1:], (suffix[1:], None))
-        if name in FORMATS:
-            return cls.of(name, subtype or usual)
-        if suffix in SOUND_SUFFIXES:
+        if suffix not in SOUND_SUFFIXES:
+            return cls.of(wanted or "wav", subtype)
+        own, usual = _SUFFIXES.get(suffix[1:], (suffix[1:], None))
+        if wanted not in (None, own):
+            raise UsageError(f"--format {name} and the name {file} contradict each other")
+        if own not in FORMATS:
             known = ", ".join(f".{name}" for name in FORMATS)
             raise UsageError(f"{file}: {suffix} is not written here: use one of {known}")
-        return cls.of("wav", subtype)
+        if usual is not None and (subtype or usual).upper() != usual:
+            raise UsageError(f"--subtype {subtype} and the name {file} contradict each other")
+        return cls.of(own, subtype or usual)
 
     @property
     def suffix(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spresso_cli.cli.inputs import combined, read_names
 from spresso_cli.cli.progress import BatchProgress
+from spresso_cli.cli.remarks import Remarks
 from spresso_cli.cli.terminal import Terminal, binary_stdin, binary_stdout
 from spresso_cli.cli.text import clock, shown, size
 from spresso_cli.errors import UsageError
@@ -43,12 +44,15 @@ def plan_jobs(
         suffixes=suffixes,
         recursive=recursive,
         listed=read_names(files_from, null),
+        output_dir=output_dir,
     )
     jobs = plan.plan(found, suffix=output_suffix, output=output, output_dir=output_dir, seeds=seeds)
     return jobs if shard is None else Shard.parse(shard).select(jobs)
 
 
-def run_options(*, force: bool, resume: bool, dry_run: bool, max_duration: float) -> RunOptions:
+def run_options(
+    *, force: bool, resume: bool, dry_run: bool, report_path: str | None, max_duration: float
+) -> RunOptions:
     """How the library treats files; a `max_duration` of 0 seconds is no limit."""
     return RunOptions(
         stdin=binary_stdin,
@@ -56,6 +60,7 @@ def run_options(*, force: bool, resume: bool, dry_run: bool, max_duration: float
         force=force,
         resume=resume,
         dry_run=dry_run,
+        origin=report.origins(Path(report_path) if report_path else None),
         max_seconds=max_duration or None,
     )
 
@@ -87,12 +92,13 @@ def follow(
             else None
         )
         progress = stack.enter_context(BatchProgress(terminal, len(jobs), verb))
+        remarks = stack.enter_context(Remarks(terminal))
         for result in stack.enter_context(closing(results)):
             detail, extra = describe(result) if result.status == "done" else ("", {})
             line = _line(result, detail)
             progress.add(result, line)
             for note in result.notes:
-                terminal.note(f"{shown(result.job.source)}: {note}")
+                remarks.add(result.job.source, note)
             terminal.record(report.record(result) | extra)
             if result.status == "planned":
                 terminal.result(line)

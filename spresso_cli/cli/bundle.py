@@ -10,25 +10,37 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spresso_cli.cli.describe import clip_record
-from spresso_cli.cli.inputs import blamed_on, for_each, open_binary, read_names
+from spresso_cli.cli.destination import Destination
+from spresso_cli.cli.inputs import (
+    Name,
+    blamed_on,
+    combined,
+    for_each,
+    open_binary,
+    read_names,
+    told,
+)
 from spresso_cli.cli.options import (
     OUTPUT,
     FilesFrom,
     Force,
     Json,
     Null,
+    OutputDir,
     Quiet,
     Recursive,
     Verbose,
 )
-from spresso_cli.cli.terminal import binary_stdout
+from spresso_cli.cli.selection import selected
 from spresso_cli.cli.text import clock, kbps, printable, shown, size
 from spresso_cli.container import spr
 from spresso_cli.container.bundle import Bundle, write_bundle
-from spresso_cli.errors import OutputError, UsageError
+from spresso_cli.container.bundle_index import name_fault
+from spresso_cli.errors import OutputError, SpressoError, UsageError
 from spresso_cli.library import outputs, plan
 
 if TYPE_CHECKING:
+    from spresso_cli.cli.terminal import Terminal
     from spresso_cli.container.stream import Stream
 
 app = typer.Typer(add_completion=False)
@@ -47,6 +59,7 @@ Examples:
 
   spresso unbundle library.sprb --output-dir small
   spresso unbundle library.sprb doors/oak
+  spresso unbundle library.sprb doors '*/rain*'
 """
 
 LIST_EXAMPLES = """
@@ -90,35 +103,50 @@ def bundle(
     block of the disk. Every clip comes out again as the file that went in.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
-    if json and output == plan.STDIN:
-        raise UsageError("--json and the bundle both want stdout: give the bundle a name with -o")
-    target = None if output == plan.STDIN else outputs.named(output)
     found = plan.find(
         inputs or [],
         suffixes=plan.STREAM_SUFFIXES,
         recursive=recursive,
         listed=read_names(files_from, null),
     )
-    if target is not None:
-        plan.refuse_input(target, found)
-    plan.refuse_another_kind(output, ".sprb")
-    if target is None:
-        total = write_bundle(_clips(found), binary_stdout())
-    else:
-        with outputs.replacing(target, force=force) as file:
-            total = write_bundle(_clips(found), file)
-    terminal.record({"file": output, "clips": len(found), "bytes": total})
-    name = "stdout" if target is None else shown(output)
-    terminal.note(f"{name}: {len(found):,} clips, {size(total)}")
+    target = Destination.of(terminal, output, suffix=".sprb", force=force, inputs=found)
+    codes: list[int] = []
+    with target.opened() as file:
+        total = write_bundle(_clips(terminal, found, codes), file)
+    terminal.record({"file": output, "clips": codes.count(0), "bytes": total})
+    terminal.note(f"{target}: {codes.count(0):,} clips, {size(total)}")
+    raise typer.Exit(combined(codes))
 
 
-def _clips(found: Iterable[plan.Found]) -> Iterator[tuple[str, Stream]]:
+def _clips(
+    terminal: Terminal, found: Iterable[plan.Found], codes: list[int]
+) -> Iterator[tuple[str, Stream]]:
+    """Names and streams of the files that can be bundled, with an exit code for every file.
+
+    Raises:
+        typer.Exit: there is none, so there is nothing to make a bundle of.
+    """
     for item in found:
         source = item.source or plan.STDIN
-        with blamed_on(source), open_binary(source) as file:
-            stream = spr.load(file, max_seconds=None)
-        name, suffix = os.path.splitext(item.relative)
-        yield name if suffix.lower() == ".spr" else item.relative, stream
+        try:
+            clip = _clip(item.relative, source)
+        except (SpressoError, OSError) as error:
+            codes.append(told(terminal, source, error, {"file": os.fspath(source)}))
+        else:
+            codes.append(0)
+            yield clip
+    if 0 not in codes:
+        raise typer.Exit(combined(codes))
+
+
+def _clip(relative: str, source: Name) -> tuple[str, Stream]:
+    """The name and the stream of a file; UsageError for a name that no clip can have."""
+    name, suffix = os.path.splitext(relative)
+    name = name if suffix.lower() == ".spr" else relative
+    if fault := name_fault(os.fsencode(name)):
+        raise UsageError(f"the name {fault}: rename it to bundle it")
+    with open_binary(source) as file:
+        return name, spr.load(file, max_seconds=None)
 
 
 @app.command(epilog=UNBUNDLE_EXAMPLES)
@@ -126,12 +154,14 @@ def unbundle(
     ctx: typer.Context,
     source: BundleFile,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Clips to take; default: all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Clips to take, with or without .spr, folders of them, or patterns such as "
+            "'doors/*'; default: all.",
+        ),
     ] = None,
-    output_dir: Annotated[
-        Path,
-        typer.Option("--output-dir", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT),
-    ] = Path(),
+    output_dir: OutputDir = None,
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -139,20 +169,20 @@ def unbundle(
 ) -> None:
     """Take .spr files out of a .sprb bundle.
 
-    Reads the index and the clips asked for, nothing else.
+    Reads the index and the clips asked for, nothing else. In patterns, * stands for folders too.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    folder = Path(output_dir or "")
     with open_binary(source) as file:
         with blamed_on(source):
             clips = Bundle.open(file)
-            wanted = {name: output_dir / f"{name}.spr" for name in names or clips.names}
-            for name in wanted:
-                clips.clip(name)
+            chosen = selected(clips.names, names) if names else clips.names
+            wanted = {name: folder / f"{name}.spr" for name in chosen}
             _refuse_collisions(wanted)
         for path in wanted.values():
             outputs.refuse_existing(path, force)
 
-        home, made = output_dir.resolve(), 0
+        home, made = folder.resolve(), 0
 
         def extract(name: str) -> int:
             _refuse_escape(wanted[name], name, home)
@@ -170,7 +200,7 @@ def unbundle(
             terminal.detail(f"{shown(wanted[name])}: {size(count)}")
 
         code = for_each(terminal, list(wanted), extract, tell, identify)
-    terminal.note(f"{shown(source)}: {made:,} clips to {shown(output_dir)}")
+    terminal.note(f"{shown(source)}: {made:,} clips to {shown(folder)}")
     raise typer.Exit(code)
 
 

@@ -138,7 +138,13 @@ def compress(
         jobs,
         loading.codec_factory(pack, device),
         StreamParameters(profile, tag, downmix=downmix, metadata=keep_metadata),
-        batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
+        batch.run_options(
+            force=force,
+            resume=resume,
+            dry_run=dry_run,
+            report_path=report,
+            max_duration=max_duration,
+        ),
     )
     code = batch.follow(
         terminal, "compress", jobs, results, _described, report_path=None if dry_run else report

@@ -161,9 +161,7 @@ def decompress(
     from spresso_cli.library.run import decompress_library
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
-    audio_format = (
-        AudioFormat.of(format, subtype) if format else AudioFormat.named(output or "", subtype)
-    )
+    audio_format = AudioFormat.named(output or "", subtype, format)
     first = chosen_seed(terminal, seed or "0")
     if first + variations - 1 > MAX_SEED:
         raise UsageError("--variations counts beyond the largest seed, 2^64 - 1: lower --seed")
@@ -196,7 +194,13 @@ def decompress(
         loading.codec_factory(pack, device),
         decode,
         audio_format,
-        batch.run_options(force=force, resume=resume, dry_run=dry_run, max_duration=max_duration),
+        batch.run_options(
+            force=force,
+            resume=resume,
+            dry_run=dry_run,
+            report_path=report,
+            max_duration=max_duration,
+        ),
     )
     code = batch.follow(
         terminal, "decompress", jobs, results, report_path=None if dry_run else report

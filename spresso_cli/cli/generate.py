@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Sampler, Verbose
 from spresso_cli.cli.seeds import checked_seed, chosen_seed
-from spresso_cli.cli.terminal import binary_stdout
-from spresso_cli.cli.text import shown
 from spresso_cli.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -67,18 +65,14 @@ def generate(
     from spresso_cli.codec.decoder import Solver
     from spresso_cli.codec.generator import Generator
     from spresso_cli.codec.packs import find_pack
-    from spresso_cli.library.outputs import Unseekable, named, refuse_existing, replacing
-    from spresso_cli.library.writable import Folders
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     if not caption.strip():
         raise UsageError("the caption is empty: say what is to be heard")
     solver = Solver(sampler.value, steps, guidance)
-    path = named(output) if output not in (None, "-") else Path(output or _file_name(caption))
-    audio_format = AudioFormat.named(path)
-    if output != "-":
-        refuse_existing(path, force)
-        Folders().refuse_unwritable(path)
+    name = output or _file_name(caption)
+    audio_format = AudioFormat.named(name)
+    target = Destination.of(terminal, name, suffix=audio_format.suffix, force=force)
     chosen = chosen_seed(terminal, seed)
     generator = Generator.load(find_pack(pack), device)
 
@@ -87,16 +81,12 @@ def generate(
 
     sound = generator.generate(caption, seconds, chosen, solver, progress)
 
-    def write(file) -> None:
-        with AudioSink(file, audio_format, rate=RATE, channels=1, samples=len(sound)) as sink:
-            sink.write(sound)
-
-    if output == "-":
-        write(Unseekable(binary_stdout()))
-        return
-    with replacing(path, force=force) as file:
-        write(file)
-    terminal.note(f"{shown(path)}: {len(sound) / RATE:.2f} s, seed {chosen}")
+    with (
+        target.opened() as file,
+        AudioSink(file, audio_format, rate=RATE, channels=1, samples=len(sound)) as sink,
+    ):
+        sink.write(sound)
+    terminal.note(f"{target}: {len(sound) / RATE:.2f} s, seed {chosen}")
 
 
 def _file_name(caption: str) -> str:

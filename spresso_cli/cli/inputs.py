@@ -40,15 +40,21 @@ def for_each(
         try:
             result = work(name)
         except (SpressoError, OSError) as error:
-            failure = error if isinstance(error, SpressoError) else unreadable(error)
-            terminal.error(f"{shown(name)}: {failure}")
-            fields = {"error": str(failure), "exit_code": failure.exit_code}
-            terminal.record({**identify(name), **fields})
-            codes.append(failure.exit_code)
+            codes.append(told(terminal, name, error, identify(name)))
         else:
             tell(name, result)
             codes.append(0)
     return combined(codes)
+
+
+def told(
+    terminal: Terminal, name: Name, error: SpressoError | OSError, fields: Mapping[str, object]
+) -> int:
+    """Tell of a failure in a line and a record, which begins with `fields`; returns its code."""
+    failure = error if isinstance(error, SpressoError) else unreadable(error)
+    terminal.error(f"{shown(name)}: {failure}")
+    terminal.record({**fields, "error": str(failure), "exit_code": failure.exit_code})
+    return failure.exit_code
 
 
 def combined(codes: Iterable[int]) -> int:

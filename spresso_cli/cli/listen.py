@@ -11,20 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spresso_cli.cli import takes
+from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.options import Device, Force, Pack, Quiet, Verbose, finite_seconds
-from spresso_cli.cli.terminal import Terminal, binary_stdout
+from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
-from spresso_cli.library.outputs import named, refuse_existing, replacing
-from spresso_cli.library.plan import (
-    STDIN,
-    STREAM_SUFFIXES,
-    Found,
-    refuse_another_kind,
-    refuse_input,
-)
+from spresso_cli.library.plan import STREAM_SUFFIXES, Found
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,13 +98,9 @@ def listen(
     from spresso_cli.evaluation.page import write_page
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
-    target = None if output == STDIN else named(output)
-    if target is not None:
-        refuse_existing(target, force)
     files = _expanded(inputs)
-    if target is not None:
-        refuse_input(target, (Found(file.path, file.name) for file in files))
-    refuse_another_kind(output, ".html")
+    sources = (Found(file.path, file.name) for file in files)
+    target = Destination.of(terminal, output, suffix=".html", force=force, inputs=sources)
     coded_only = all(_is_coded(file.path) for file in files)
     if any(_is_coded(file.path) for file in files) and (rates or peers or others):
         terminal.note(".spr files are decoded as they are: -b, --peer and --with are for sounds")
@@ -128,13 +118,10 @@ def listen(
     )
     failures: list[_Input] = []
     sounds = _sounds(terminal, files, plan, seconds, failures)
-    if target is None:
-        write_page(binary_stdout(), title, sounds, audio.value)
-    else:
-        with replacing(target, force=force) as out:
-            write_page(out, title, sounds, audio.value)
-        made = len(files) - len(failures)
-        terminal.note(f"{shown(target)}: {made} sounds, {size(target.stat().st_size)}")
+    with target.opened() as out:
+        write_page(out, title, sounds, audio.value)
+        count = out.tell()
+    terminal.note(f"{target}: {len(files) - len(failures)} sounds, {size(count)}")
     raise typer.Exit(1 if failures else 0)
 
 

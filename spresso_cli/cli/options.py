@@ -93,7 +93,7 @@ OutputDir = Annotated[
     typer.Option(
         "--output-dir",
         metavar="DIR",
-        help="Output folder; subfolders are mirrored.",
+        help="Output folder; subfolders are mirrored. It is not searched for inputs.",
         callback=_checked_name,
         rich_help_panel=OUTPUT,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as encoder
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,14 @@ import typer
 from spresso_cli.cli.describe import aligned
 from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
 from spresso_cli.cli.terminal import binary_stdin
-from spresso_cli.cli.text import clock, printable, shown, size
+from spresso_cli.cli.text import clock, common, kind_of, printable, shown, size
 from spresso_cli.errors import UsageError
 from spresso_cli.library import outputs
 from spresso_cli.library.report import Record, Summary, merge, summarise
 
 app = typer.Typer(add_completion=False)
+
+_NAMED = 3  # files that failed for one reason
 
 EXAMPLES = """
 Examples:
@@ -74,7 +77,7 @@ def report(
     if not records:
         raise typer.Exit(1)
     summary = summarise(records)
-    text = _text(summary, damaged)
+    text = _text(summary, damaged, in_full=verbose)
     if output == "-":
         typer.echo(_lines(records), nl=False)
         terminal.note(text)
@@ -82,7 +85,13 @@ def report(
         if output is not None:
             with outputs.replacing(outputs.named(output), force=force) as file:
                 file.write(_lines(records))
-        terminal.record(dataclasses.asdict(summary) | {"damaged_lines": damaged})
+        reasons = [
+            {"error": reason, "count": len(alike), "examples": _examples(alike)}
+            for reason, alike in _reasons(summary.failures)
+        ]
+        terminal.record(
+            dataclasses.asdict(summary) | {"reasons": reasons, "damaged_lines": damaged}
+        )
         terminal.result(text)
     raise typer.Exit(1 if summary.failed or barren else 0)
 
@@ -94,7 +103,36 @@ def _lines(records: list[Record]) -> bytes:
     )
 
 
-def _text(summary: Summary, damaged: int) -> str:
+def _reasons(failures: list[Record]) -> list[tuple[str, list[Record]]]:
+    """Failures by what went wrong, whatever their files are called; the most frequent first."""
+    kinds: dict[str, list[Record]] = {}
+    for fields in failures:
+        kind = kind_of(str(fields.get("error")), fields.get("output"), fields["path"])
+        kinds.setdefault(kind, []).append(fields)
+    reasons = [
+        (common(kind, (str(fields.get("error")) for fields in alike)), alike)
+        for kind, alike in kinds.items()
+    ]
+    return sorted(reasons, key=lambda reason: -len(reason[1]))
+
+
+def _examples(alike: list[Record]) -> list[str]:
+    return [fields["path"] for fields in alike[:_NAMED]]
+
+
+def _failures(summary: Summary, *, in_full: bool) -> Iterator[str]:
+    """A line for every file that failed, or for all that failed for one reason."""
+    for reason, alike in _reasons(summary.failures):
+        if in_full or len(alike) == 1:
+            yield from (f"failed  {fields['path']}: {fields.get('error')}" for fields in alike)
+        else:
+            names = _examples(alike)
+            more = f" and {len(alike) - _NAMED:,} more" if len(alike) > _NAMED else ""
+            yield f"failed  {len(alike):,} outputs: {reason}"
+            yield f"        {', '.join(names)}{more}"
+
+
+def _text(summary: Summary, damaged: int, *, in_full: bool) -> str:
     sizes = f"{size(summary.source_bytes)} -> {size(summary.output_bytes)}"
     if summary.source_bytes > summary.output_bytes > 0:
         sizes += f" ({summary.source_bytes / summary.output_bytes:,.0f}x smaller)"
@@ -107,5 +145,4 @@ def _text(summary: Summary, damaged: int) -> str:
     }
     if damaged:
         lines["damaged"] = f"{damaged:,} lines passed over"
-    failures = (f"failed  {fields['path']}: {fields.get('error')}" for fields in summary.failures)
-    return "\n".join([aligned(lines), *map(printable, failures)])
+    return "\n".join([aligned(lines), *map(printable, _failures(summary, in_full=in_full))])

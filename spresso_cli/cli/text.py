@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from os import PathLike
+
+_GAP = "…"  # stands for what differs between texts of one kind
+_NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:[.,]\d+)*")
 
 
 def printable(text: str) -> str:
@@ -52,3 +57,19 @@ def payload(total: float, coded_channels: int) -> str:
     if coded_channels == 1:
         return kbps(total)
     return f"{kbps(total)} ({kbps(total / coded_channels)} per channel)"
+
+
+def kind_of(text: str, *names: str | None) -> str:
+    """What texts have in common that differ in numbers and in names of files alone.
+
+    `ends after 0.21 s` becomes `ends after … s`, and with its name `a.spr exists` `… exists`.
+    """
+    for name in sorted(filter(None, names), key=len, reverse=True):  # one may begin another
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", _GAP, text)
+    return _NUMBER.sub(_GAP, text)
+
+
+def common(kind: str, texts: Iterable[str]) -> str:
+    """One text for all of a kind: their own where they are the same, else what they share."""
+    alike = set(texts)
+    return alike.pop() if len(alike) == 1 else kind

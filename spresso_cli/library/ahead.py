@@ -50,4 +50,5 @@ def loaded(source: AudioSource, *, metadata: bool) -> AudioSource:
     source.close()
     short = ArraySource(np.concatenate(blocks), source.rate, records)
     short.file_bytes = source.file_bytes
+    short.notes = source.notes
     return short

@@ -20,6 +20,7 @@ from spresso_cli.errors import AudioError, OutputError, SpressoError
 from spresso_cli.library import outputs
 from spresso_cli.library.ahead import default_threads, prepared
 from spresso_cli.library.plan import Job
+from spresso_cli.library.report import Origin
 from spresso_cli.library.resume import Existing
 from spresso_cli.library.shares import Shares
 from spresso_cli.library.writable import Folders
@@ -40,6 +41,7 @@ class FileResult:
     error: SpressoError | None = None  # of a failed one
     stream: Stream | None = None  # that was written or read, of one that is done
     notes: tuple[str, ...] = ()  # what the user should know of the input, one line each
+    origin: Origin | None = None  # what the input was like, where it has a name
     kept: bool = False  # failed, but only because this run's output is there already
 
 
@@ -55,6 +57,7 @@ class RunOptions:
     force: bool = False  # existing outputs are replaced
     resume: bool = False  # existing outputs that this run would make again are skipped
     dry_run: bool = False  # everything is looked at, nothing is written, no codec is loaded
+    origin: Callable[[Job], Origin | None] = lambda job: None  # of its output, if that is known
     max_seconds: float | None = 3600.0  # longer sounds are refused
     threads: int = field(default_factory=default_threads)  # that read ahead
 
@@ -70,7 +73,6 @@ class Taken(Generic[Work]):
     work: Work
     source_bytes: int
     duration: float  # seconds of sound
-    notes: tuple[str, ...] = ()  # what its user should know, one line each
 
 
 class Direction(Protocol[Work, Product]):
@@ -97,6 +99,10 @@ class Direction(Protocol[Work, Product]):
         """
         ...
 
+    def notes(self, work: Work) -> tuple[str, ...]:
+        """What the user should know of an input, one line each; after the codec has had it, all."""
+        ...
+
     def release(self, work: Work) -> None:
         """Closes an input, whether it was used or not."""
         ...
@@ -114,6 +120,7 @@ class _Task(Generic[Work]):
     taken: Taken[Work] | None = None
     result: FileResult | None = None
     waited: float = 0.0  # seconds that nothing else could be done in
+    origin: Origin | None = None
 
 
 def run(
@@ -214,28 +221,31 @@ def _look_at(
 ) -> _Task[Work]:
     """Everything that can be done for a job before the codec has it; runs in a thread."""
 
+    origin = None
+
     def result(status: Status, **details) -> _Task[Work]:
-        return _Task(job, result=FileResult(job, status, **details))
+        return _Task(job, result=FileResult(job, status, origin=origin, **details))
 
     try:
-        if options.resume and job.source is not None and job.output is not None:
-            existing = _existing(job.source, job.output, direction)
+        if job.source is not None:
+            origin = Origin.of(job.source)  # a mistyped name is the first thing to say
+        if options.resume and origin is not None and job.output is not None:
+            existing = _existing(job, origin, direction, options)
             if existing is not None and existing.fault is None:
                 return result(
                     "skipped",
-                    source_bytes=os.stat(job.source).st_size,
+                    source_bytes=origin.size,
                     output_bytes=os.stat(job.output).st_size,
                     duration=existing.duration,
                 )
             if existing is not None and not options.force:
                 raise OutputError(f"{job.output} exists and {existing.fault}: -f replaces it")
-        if job.source is not None:
-            os.stat(job.source)  # a mistyped name is the first thing to say
         if job.output is not None:
             try:
                 outputs.refuse_existing(job.output, options.force)
             except OutputError as error:
-                return result("failed", error=error, kept=_would_repeat(job, direction))
+                kept = origin is not None and _would_repeat(job, origin, direction, options)
+                return result("failed", error=error, kept=kept)
             if not options.dry_run:
                 folders.refuse_unwritable(job.output)
         taken = direction.take(job)
@@ -249,20 +259,29 @@ def _look_at(
             "planned",
             source_bytes=taken.source_bytes,
             duration=taken.duration,
-            notes=taken.notes,
+            notes=direction.notes(taken.work),
         )
-    return _Task(job, taken=taken)
+    return _Task(job, taken=taken, origin=origin)
 
 
-def _existing(source: Path, output: Path, direction: Direction[Work, Product]) -> Existing | None:
-    """An earlier run's output, judged; None if there is none or the source is out of reach."""
-    return direction.compare(source, output) if output.is_file() and source.is_file() else None
+def _existing(
+    job: Job, origin: Origin, direction: Direction[Work, Product], options: RunOptions
+) -> Existing | None:
+    """An earlier run's output, judged; None if there is none or the source is no file."""
+    if not (job.output.is_file() and job.source.is_file()):
+        return None
+    existing = direction.compare(job.source, job.output)
+    if existing.fault is None and options.origin(job) not in (None, origin):
+        return Existing("was made of another source")
+    return existing
 
 
-def _would_repeat(job: Job, direction: Direction[Work, Product]) -> bool:
+def _would_repeat(
+    job: Job, origin: Origin, direction: Direction[Work, Product], options: RunOptions
+) -> bool:
     """Whether the output that is there is the one that this run would make."""
     with suppress(SpressoError, OSError):
-        existing = _existing(job.source, job.output, direction) if job.source else None
+        existing = _existing(job, origin, direction, options)
         return existing is not None and existing.fault is None
     return False
 
@@ -296,7 +315,8 @@ def _finish(
         duration=taken.duration,
         error=error,
         stream=stream,
-        notes=taken.notes,
+        notes=direction.notes(taken.work),
+        origin=task.origin,
     )
 
 

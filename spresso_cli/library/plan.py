@@ -13,6 +13,7 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -60,6 +61,7 @@ def find(
     suffixes: frozenset[str],
     recursive: bool = False,
     listed: Iterable[str] = (),
+    output_dir: str | None = None,
 ) -> list[Found]:
     """Returns the inputs in the order they are named, folders in sorted order.
 
@@ -68,17 +70,21 @@ def find(
         suffixes: of the files that folders are searched for; upper and lower case are one.
         recursive: folders are entered, with all folders in them.
         listed: further names, from a list.
+        output_dir: of the run; where a folder has it inside, it is not entered: what an earlier run
+            left there is no input of the next.
 
     Raises:
         UsageError: a folder without `recursive`, `-` beside other names, nothing to do.
     """
     found: list[Found] = []
+    expand = partial(_expand, suffixes=suffixes, recursive=recursive, output_dir=output_dir)
     for name in names:
-        found += [Found(None, STDIN)] if name == STDIN else _expand(name, suffixes, recursive, "")
+        found += [Found(None, STDIN)] if name == STDIN else expand(name, "")
     for name in listed:
-        found += _expand(name, suffixes, recursive, _tree(name))
+        found += expand(name, _tree(name))
     if not found:
-        raise UsageError("there is nothing to do: no file was named and none was found")
+        elsewhere = "" if output_dir is None else f" outside the output folder {output_dir}"
+        raise UsageError(f"there is nothing to do: no file was named and none was found{elsewhere}")
     if len(found) > 1 and any(item.source is None for item in found):
         raise UsageError("- (stdin) cannot stand beside other inputs")
     return found
@@ -183,7 +189,9 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> list[Found]:
+def _expand(
+    name: str, tree: str, *, suffixes: frozenset[str], recursive: bool, output_dir: str | None
+) -> list[Found]:
     """One name as inputs; `tree` is where it belongs under an output folder."""
     if not name:
         raise UsageError("an input has an empty name")
@@ -194,21 +202,31 @@ def _expand(name: str, suffixes: frozenset[str], recursive: bool, tree: str) -> 
         raise UsageError(f"{name} is a folder: add -r to enter it")
     return [
         Found(path / inner, os.path.join(tree, inner).replace(os.sep, "/"))
-        for inner in _walk(path, suffixes)
+        for inner in _walk(path, suffixes, _inside(path, output_dir))
     ]
 
 
-def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
-    """Paths within a folder, sorted, links to folders not followed.
+def _inside(folder: Path, output_dir: str | None) -> str | None:
+    """The output folder as a search of `folder` comes across it; None where it does not."""
+    if not output_dir:
+        return None
+    outer, inner = Path(os.path.realpath(folder)), Path(os.path.realpath(output_dir))
+    inside = inner != outer and inner.is_relative_to(outer)
+    return os.path.join(folder, inner.relative_to(outer)) if inside else None
 
-    Pipes and devices are left out, since they may never end; a link to nowhere fails later alone.
+
+def _walk(folder: Path, suffixes: frozenset[str], left_out: str | None) -> Iterator[str]:
+    """Paths within a folder, sorted; one of the folders in it can be left out.
+
+    Links to folders are not followed. Pipes and devices are left out, since they may never end; a
+    link to nowhere fails later alone.
     """
 
     def refuse(error: OSError) -> None:
         raise UsageError(f"{error.filename}: the folder cannot be read: {error.strerror}")
 
     for place, folders, files in os.walk(folder, onerror=refuse):
-        folders.sort()
+        folders[:] = sorted(f for f in folders if os.path.join(place, f) != left_out)
         for file in sorted(files):
             path = os.path.join(place, file)
             wanted = PurePath(file).suffix.lower() in suffixes and not is_companion(file)

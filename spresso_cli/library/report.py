@@ -2,6 +2,7 @@
 
 A line is written by one call, so shards and reruns may share a file on a local disk, and a run that
 was killed leaves at most one damaged line. Names that are not UTF-8 keep their bytes as `\\udcXX`.
+A report also remembers what each output was made of, which neither `.spr` files nor sounds do.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +19,25 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from spresso_cli.errors import OutputError, SpressoError
 
 if TYPE_CHECKING:
+    from spresso_cli.library.plan import Job
     from spresso_cli.library.run import FileResult
 
 Record = dict[str, Any]
 _Key = tuple[str, str | None, int | None]  # an output: its place, its name, its seed
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What tells a source from another one of the same name, without reading it."""
+
+    size: int  # bytes
+    mtime: float  # seconds, to the microsecond: jq keeps no more digits of a number
+
+    @classmethod
+    def of(cls, source: Path) -> Origin:
+        """Returns that of a file; raises OSError where there is none."""
+        status = os.stat(source)
+        return cls(status.st_size, round(status.st_mtime, 6))
 
 
 def record(result: FileResult) -> Record:
@@ -36,6 +52,8 @@ def record(result: FileResult) -> Record:
         "duration": round(result.duration, 6),
         "seconds": round(result.seconds, 6),
     }
+    if result.origin is not None:
+        fields["source_mtime"] = result.origin.mtime
     if result.job.seed is not None:
         fields["seed"] = result.job.seed
     if result.error is not None:
@@ -43,6 +61,8 @@ def record(result: FileResult) -> Record:
         fields["exit_code"] = result.error.exit_code
     if result.kept:
         fields["kept"] = True
+    if result.notes:
+        fields["notes"] = list(result.notes)
     return fields
 
 
@@ -159,15 +179,36 @@ def merge(
     return list(records.values()), damaged
 
 
+def origins(path: Path | None) -> Callable[[Job], Origin | None]:
+    """Returns what a report tells of the source that a job's output was made of.
+
+    No report knows nothing, nor does one that is yet to come; one that cannot be read is for its
+    writer to tell.
+    """
+    known: dict[_Key, Origin] = {}
+    with suppress(OSError, ValueError), open(path or os.devnull, "rb") as file:
+        for fields in filter(None, map(_parsed, file)):
+            key, mtime = _key(fields), fields.get("source_mtime")
+            # What a run skipped, it has judged by nothing but these same records.
+            new = fields["status"] == "done" or (fields["status"] == "skipped" and key not in known)
+            if new and _is_number(mtime):
+                known[key] = Origin(fields["source_bytes"], mtime)
+    return lambda job: known.get((job.relative, _text(job.output), job.seed))
+
+
 def _take(new: Record, records: dict[_Key, Record], whole: dict[_Key, Record]) -> None:
     """Puts a record into its place beside earlier ones."""
-    key = (new["path"], new.get("output"), new.get("seed"))
+    key = _key(new)
     before = whole.get(key)
     made = before is not None and before["status"] == "done"
     if new["status"] == "failed":
         records[key] = before if before is not None and new.get("kept") is True else new
     else:
         records[key] = whole[key] = before if made and new["status"] == "skipped" else new
+
+
+def _key(fields: Record) -> _Key:
+    return fields["path"], fields.get("output"), fields.get("seed")
 
 
 def summarise(records: Iterable[Record]) -> Summary:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from spresso_cli.audio.files import AudioSource, check_channels, open_audio
+from spresso_cli.audio.full_scale import PeakSource, level_notes
 from spresso_cli.audio.sink import AudioFormat, AudioSink
 from spresso_cli.codec.protocol import CodecProtocol, Decoded, DecodeOptions
 from spresso_cli.container import spr
@@ -58,13 +59,13 @@ class _Compress:
 
     def take(self, job: Job) -> Taken[AudioSource]:
         origin = self.options.stdin() if job.source is None else job.source
-        source = open_audio(origin, max_seconds=self.options.max_seconds)
-        notes = source.notes
+        opened = open_audio(origin, max_seconds=self.options.max_seconds)
+        source: AudioSource = PeakSource(opened, mix=self.parameters.downmix)
         try:
             check_channels(source, self.parameters.downmix)
             if not self.options.dry_run:
                 source = loaded(source, metadata=self.parameters.metadata)
-            return Taken(source, source.file_bytes, source.samples / source.rate, notes)
+            return Taken(source, source.file_bytes, source.samples / source.rate)
         except BaseException:
             source.close()
             raise
@@ -85,6 +86,9 @@ class _Compress:
     def write(self, work: AudioSource, product: Stream, file: BinaryIO) -> Stream:
         file.write(spr.write(product))
         return product
+
+    def notes(self, work: AudioSource) -> tuple[str, ...]:
+        return work.notes
 
     def release(self, work: AudioSource) -> None:
         work.close()
@@ -112,8 +116,7 @@ class _Decompress:
         except (OSError, ValueError) as error:
             raise AudioError(getattr(error, "strerror", None) or str(error)) from None
         self.format.check(stream.source_rate, stream.channels)
-        notes = self.format.notes(stream.metadata) if self.metadata else ()
-        return Taken(stream, len(spr.write(stream)), stream.seconds, notes)
+        return Taken(stream, len(spr.write(stream)), stream.seconds)
 
     def compare(self, source: Path, output: Path) -> Existing:
         return resume.compare_sound(source, output, self.format)
@@ -137,6 +140,10 @@ class _Decompress:
             for block in product.blocks():
                 sink.write(block)
         return work
+
+    def notes(self, work: Stream) -> tuple[str, ...]:
+        lost = self.format.notes(work.metadata) if self.metadata else ()
+        return (*lost, *level_notes(work))
 
     def release(self, work: Stream) -> None:
         pass

@@ -158,7 +158,7 @@ def test_the_highest_rates_of_a_format_are_written(name: str, rate: int) -> None
 @pytest.mark.parametrize(
     ("name", "format"),
     [("a.WAVE", ("wav", "PCM_16")), ("a.oga", ("ogg", "VORBIS")), ("a.opus", ("ogg", "OPUS")),
-     ("a.take3", ("wav", "PCM_16"))],
+     ("a.take3", ("wav", "PCM_16")), ("a.BWF", ("wav", "PCM_16"))],
 )  # fmt: skip
 def test_a_name_asks_for_a_format(name: str, format: tuple[str, str]) -> None:
     assert AudioFormat.named(name) == AudioFormat(*format)
@@ -167,6 +167,29 @@ def test_a_name_asks_for_a_format(name: str, format: tuple[str, str]) -> None:
 def test_a_name_that_asks_for_a_format_that_is_not_written_is_refused() -> None:
     with pytest.raises(UsageError, match=r"take.mp3: .mp3 is not written here: use one of .wav"):
         AudioFormat.named("take.mp3")
+
+
+@pytest.mark.parametrize(
+    ("file", "subtype", "name", "told"),
+    [
+        ("x.wav", None, "flac", "--format flac and the name x.wav contradict each other"),
+        ("x.ogg", "PCM_24", "WAV", "--format WAV and the name x.ogg contradict"),
+        ("x.mp3", None, "wav", "--format wav and the name x.mp3 contradict"),
+        ("x.opus", "vorbis", None, "--subtype vorbis and the name x.opus contradict"),
+        ("x.wav", None, "mp4", "unknown format 'mp4'"),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused(
+    file: str, subtype: str | None, name: str | None, told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        AudioFormat.named(file, subtype, name)
+
+
+def test_a_name_and_a_format_that_agree_are_one_wish() -> None:
+    assert AudioFormat.named("x.opus", name="ogg") == AudioFormat("ogg", "OPUS")
+    assert AudioFormat.named("x.WAVE", "pcm_24", "wav") == AudioFormat("wav", "PCM_24")
+    assert AudioFormat.named("x.take", name="flac") == AudioFormat("flac", "PCM_16")
 
 
 def test_a_sink_insists_on_the_samples_it_was_promised() -> None:

@@ -69,7 +69,7 @@ def make_stream(samples: int = 240_000, rate: int = 48_000, channels: int = 1, *
             source_rate=rate,
             samples=samples,
             channels=channels,
-            levels=(201, 195) if coded == 2 else None,
+            levels=fields.pop("levels", (201, 195) if coded == 2 else None),
             **fields,
         ),
         codes.reshape(coded, frames, profile.codebooks),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from .conftest import Bench, write_sound
+from spresso_cli.container import spr, tlv
+
+from .conftest import Bench, make_stream, write_sound
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +52,91 @@ def test_a_folder_that_cannot_be_written_into_is_one_line_a_file_before_any_work
     assert lines[0].startswith("spresso: 0.wav: file/inside/0.spr cannot be written: ")
     assert lines[2] == "2 files: 2 failed"
     assert bench.loads == []
+
+
+# Notes.
+
+
+def write_cut_off(count: int) -> list[Path]:
+    """So many sounds, of which less and less is there."""
+    paths = [write_sound(Path(f"{number}.wav")) for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(path.read_bytes()[: 4000 - 500 * number])
+    return paths
+
+
+def test_a_note_of_a_kind_is_said_once_and_then_counted(spresso, bench: Bench) -> None:
+    paths = write_cut_off(4)
+    *_, count, total = lines = spresso("compress", *paths).stderr.splitlines()
+    assert [line for line in lines if "cut off?" in line] == [
+        "0.wav: ends after 0.04 of 0.10 s: cut off?",
+        "4 files: ends after … of … s: cut off? (-v names them)",
+    ]
+    assert count.startswith("4 files: ends") and total.startswith("4 files: 4 done")
+
+
+def test_every_note_is_told_in_full_to_those_who_ask(spresso, bench: Bench) -> None:
+    paths = write_cut_off(3)
+    verbose = spresso("compress", "-v", *paths, "--report", "log.jsonl").stderr
+    assert verbose.count("cut off?") == 3 and "files: ends" not in verbose
+    assert spresso("compress", "-q", "-f", *paths).stderr == ""
+    told = [record["notes"] for record in spresso("compress", "-f", *paths, "--json").records]
+    assert told == [[f"ends after {s} of 0.10 s: cut off?"] for s in ("0.04", "0.04", "0.03")]
+    logged = [json.loads(line)["notes"] for line in Path("log.jsonl").read_text().splitlines()]
+    assert logged == told
+
+
+def test_a_note_about_one_file_is_not_counted(spresso, bench: Bench) -> None:
+    """However many takes of it there are."""
+    stream = make_stream(100, metadata=((tlv.CUE, b"1234"),))
+    Path("door.spr").write_bytes(spr.write(stream))
+    shown = spresso("decompress", "door.spr", "--variations", 3, "--format", "flac")
+    assert shown.stderr.count("door.spr: flac cannot hold cue: wav can\n") == 1
+    assert "files: flac" not in shown.stderr
+
+
+# Sounds beyond full scale.
+
+LOUD = "peaks at +9.5 dBFS, which no decoded sound does: turn it down to keep them\n"
+
+
+def write_float(name: str, *samples: tuple[float, ...]) -> str:
+    soundfile.write(name, np.array(samples, np.float32), 48_000, subtype="FLOAT")
+    return name
+
+
+@pytest.mark.parametrize("held", [1 << 23, 1], ids=["short", "long"])
+def test_peaks_that_will_be_lost_are_told(
+    spresso, bench: Bench, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr("spresso_cli.library.ahead.HELD_BYTES", held)
+    loud = write_float("loud.wav", (0.1, 0), (-3, 0), (0.2, 0))
+    assert f"loud.wav: {LOUD}" in spresso("compress", loud).stderr
+    mixed = write_float("mixed.wav", (6, 0), (0, 0))
+    assert f"mixed.wav: {LOUD}" in spresso("compress", "--downmix", mixed).stderr
+
+
+@pytest.mark.parametrize("arguments", [("full.wav",), ("--downmix", "wide.wav")])
+def test_where_no_peak_is_lost_nothing_is_said(spresso, bench: Bench, arguments: tuple) -> None:
+    """Less than a step of the gain is nothing; and channels may exceed what their mean does not."""
+    write_float("full.wav", (-1.0,), (1.05,))
+    write_float("wide.wav", (1.9, -1.9), (2.0, 0.0))
+    assert "dBFS" not in spresso("compress", *arguments).stderr
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"gain": 241}, None),
+        ({"gain": 247}, "+3 dBFS"),
+        ({"channels": 2, "gain": 242, "levels": (200, 248)}, "+3.5 dBFS"),
+        ({"channels": 2, "dual_mono": True, "gain": 242}, "+0.5 dBFS"),
+    ],
+)
+def test_a_level_that_no_sound_can_have_is_told(
+    spresso, bench: Bench, fields: dict, told: str | None, subtype: str
+) -> None:
+    Path("door.spr").write_bytes(spr.write(make_stream(100, **fields)))
+    shown = spresso("decompress", "door.spr", "--subtype", subtype).stderr
+    assert (f"its level of {told} is above full scale" in shown) if told else ("dBFS" not in shown)

@@ -55,6 +55,50 @@ def test_one_clip_can_be_taken_by_name(spresso, library: Path) -> None:
     assert [str(path) for path in Path("back").rglob("*.spr")] == ["back/doors/steel.spr"]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "taken"),
+    [
+        (["doors/oak.spr"], ["doors/oak"]),
+        (["doors"], ["doors/oak", "doors/steel"]),
+        (["doors/"], ["doors/oak", "doors/steel"]),
+        (["doors/*"], ["doors/oak", "doors/steel"]),
+        (["*a*"], ["doors/oak", "rain"]),
+        (["*.spr"], ["doors/oak", "doors/steel", "rain"]),
+        (["rain", "r*", "rain.spr"], ["rain"]),
+        (["[dr]*/[!o]*", "rai?"], ["doors/steel", "rain"]),
+    ],
+)
+def test_clips_are_chosen_as_with_unzip_and_tar(
+    spresso, library: Path, wanted: list[str], taken: list[str]
+) -> None:
+    records = spresso("unbundle", library, *wanted, "--output-dir", "back", "--json").records
+    assert [record["name"] for record in records] == taken
+
+
+def test_the_name_of_a_clip_is_no_pattern_and_no_folder(spresso) -> None:
+    with open("x.sprb", "wb") as file:
+        names = ("[ab]", "a", "a/b", "a.spr")
+        write_bundle(((name, make_stream()) for name in names), file)
+    for want, taken in {"[ab]": "[ab]", "a": "a", "a/": "a/b", "a.spr": "a.spr"}.items():
+        records = spresso("unbundle", "x.sprb", want, "--output-dir", "b", "-f", "--json").records
+        assert [record["name"] for record in records] == [taken]
+
+
+@pytest.mark.parametrize("wanted", ["door", "doors/o", "*.wav", "/", "", "Rain"])
+def test_what_chooses_no_clip_is_misuse(spresso, library: Path, wanted: str) -> None:
+    shown = spresso("unbundle", library, "rain", wanted, "--output-dir", "back")
+    assert shown.code == 2
+    assert f"the bundle has no sound called {wanted!r}" in shown.stderr
+    assert not Path("back").exists()
+
+
+def test_an_output_folder_without_a_name_is_misuse(spresso, library: Path) -> None:
+    shown = spresso("unbundle", library, "--output-dir", "")
+    assert shown.code == 2
+    assert "the name is empty" in shown.stderr
+    assert not Path("rain.spr").exists()
+
+
 def test_an_unknown_name_is_refused_before_any_work(spresso, library: Path) -> None:
     shown = spresso("unbundle", library, "rain", "doors/glass", "--output-dir", "back")
     assert shown.code == 2
@@ -78,9 +122,32 @@ def test_an_existing_bundle_is_kept_without_force(spresso, library: Path, small:
     assert spresso("bundle", "-f", small / "rain.spr", "-o", library).code == 0
 
 
-def test_a_damaged_input_makes_no_bundle(spresso, small: Path) -> None:
+def test_a_file_that_cannot_be_bundled_does_not_keep_the_others(spresso, small: Path) -> None:
+    """Neither a damaged one nor one whose name no clip can have, which is UTF-8."""
     (small / "rain.spr").write_bytes(b"damaged")
+    os.rename(small / "doors" / "oak.spr", os.fsencode(small / "doors") + b"/\xff.spr")
     shown = spresso("bundle", small, "-r", "-o", "library.sprb")
+    assert shown.code == 1
+    assert shown.stderr.splitlines() == [
+        "spresso: small/rain.spr: this is not a .spr file: it starts with other bytes",
+        r"spresso: small/doors/\udcff.spr: the name is not UTF-8: rename it to bundle it",
+        "library.sprb: 1 clips, 58 B",
+    ]
+    assert [record["name"] for record in spresso("list", "library.sprb", "--json").records] == [
+        "doors/steel"
+    ]
+
+
+def test_every_file_that_cannot_be_bundled_has_a_record(spresso, small: Path) -> None:
+    (small / "rain.spr").write_bytes(b"damaged")
+    broken, made = spresso("bundle", small, "-r", "-o", "library.sprb", "--json").records
+    assert (broken["file"], broken["exit_code"]) == ("small/rain.spr", 3)
+    assert (made["file"], made["clips"]) == ("library.sprb", 2)
+
+
+def test_without_a_file_that_can_be_bundled_there_is_no_bundle(spresso, small: Path) -> None:
+    (small / "rain.spr").write_bytes(b"damaged")
+    shown = spresso("bundle", small / "rain.spr", "-o", "library.sprb")
     assert shown.code == 3
     assert "rain.spr" in shown.stderr
     assert shown.stderr.count("\n") == 1

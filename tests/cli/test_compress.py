@@ -73,6 +73,7 @@ def test_json_has_one_record_a_file_and_nothing_else_on_stdout(
         "output_bytes",
         "duration",
         "seconds",
+        "source_mtime",
         "payload_kbps",
         "payload_kbps_per_channel",
         "file_kbps",

@@ -152,6 +152,15 @@ def test_an_impossible_format_names_the_possible_ones(
     assert "choose" in shown.stderr
 
 
+def test_a_format_and_a_name_that_contradict_each_other_are_misuse(
+    spresso, bench: Bench, door: Path
+) -> None:
+    shown = spresso("decompress", door, "--format", "flac", "-o", "x.wav")
+    assert shown.code == 2
+    assert shown.stderr == "spresso: --format flac and the name x.wav contradict each other\n"
+    assert not Path("x.wav").exists() and bench.loads == []
+
+
 def test_stdin_goes_to_stdout_as_wav(spresso, bench: Bench, door: Path) -> None:
     piped = spresso("decompress", "-", stdin=door.read_bytes())
     spresso("decompress", door)

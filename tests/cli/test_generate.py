@@ -80,3 +80,17 @@ def test_a_folder_that_cannot_be_written_into_is_found_before_the_work(
     assert shown.code == 1
     assert "cannot be written" in shown.stderr
     assert not seeds
+
+
+def test_a_sound_is_not_named_like_another_kind_of_file(spresso, seeds: list[int]) -> None:
+    shown = spresso("generate", "rain", "-o", "rain.spr")
+    assert shown.code == 2
+    assert shown.stderr == "spresso: rain.spr would be no .spr file: name it .wav\n"
+    assert not seeds and not Path("rain.spr").exists()
+
+
+def test_a_sound_goes_to_stdout(spresso, seeds: list[int]) -> None:
+    shown = spresso("generate", "rain", "-o", "-")
+    spresso("generate", "rain")
+    assert shown.data == Path("rain.wav").read_bytes()
+    assert shown.stderr == "stdout: 0.10 s, seed 0\n"

@@ -48,6 +48,39 @@ def test_a_failure_is_named_and_is_exit_1(spresso, logs: list[Path]) -> None:
     assert "failed  c: no samples" in shown.stdout
 
 
+@pytest.fixture
+def failing(logs: list[Path]) -> list[Path]:
+    """Five files that failed for one reason, two for another, and one."""
+    full = [(f"{n}.wav", f"{n}.wav.spr exists already: -f replaces it") for n in range(5)]
+    nan = [(name, f"sample {7 * ord(name)} of channel 1 is nan") for name in "xy"]
+    lines = [line(name, "failed", error=text) for name, text in [*nan, *full, ("z", "no sound")]]
+    logs[1].write_text("\n".join(lines))
+    return logs
+
+
+def test_failures_are_grouped_by_what_went_wrong(spresso, failing: list[Path]) -> None:
+    shown = spresso("report", *failing)
+    assert shown.code == 1
+    assert shown.stdout.splitlines()[-5:] == [
+        "failed  5 outputs: … exists already: -f replaces it",
+        "        0.wav, 1.wav, 2.wav and 2 more",
+        "failed  2 outputs: sample … of channel … is nan",
+        "        x, y",
+        "failed  z: no sound",
+    ]
+    assert spresso("report", "-v", *failing).stdout.count("failed  ") == 8
+
+
+def test_json_has_every_failure_and_every_reason(spresso, failing: list[Path]) -> None:
+    (record,) = spresso("report", "--json", *failing).records
+    assert len(record["failures"]) == 8
+    assert [(reason["count"], reason["examples"]) for reason in record["reasons"]] == [
+        (5, ["0.wav", "1.wav", "2.wav"]),
+        (2, ["x", "y"]),
+        (1, ["z"]),
+    ]
+
+
 def test_json_gives_the_sums_and_the_failures(spresso, logs: list[Path]) -> None:
     (record,) = spresso("report", "--json", *logs).records
     assert (record["outputs"], record["done"], record["failures"]) == (3, 3, [])

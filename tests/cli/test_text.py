@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spresso_cli.cli.text import clock, kbps, printable, shown, size
+from spresso_cli.cli.text import clock, common, kbps, kind_of, printable, shown, size
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,25 @@ def test_a_name_in_any_script_is_shown_as_it_is() -> None:
 def test_a_dash_is_called_stdin_and_a_file_of_that_name_is_not() -> None:
     assert shown("-") == shown(None) == "stdin"
     assert shown(Path("-")) == "-"
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "kind"),
+    [
+        ("ends after 0.21 of 0.50 s: cut off?", (), "ends after … of … s: cut off?"),
+        ("peaks at +9.5 dBFS", (), "peaks at … dBFS"),
+        ("x/a 1.spr exists", ("x/a 1.spr", None), "… exists"),
+        ("a.spr.spr is a.spr", ("a.spr", "a.spr.spr"), "… is …"),
+        ("a sample of data", ("a",), "… sample of data"),
+        ("ogg PCM_16 has 2", (), "ogg PCM_16 has …"),
+    ],
+)
+def test_texts_of_a_kind_differ_in_numbers_and_names_of_files(
+    text: str, names: tuple, kind: str
+) -> None:
+    assert kind_of(text, *names) == kind
+
+
+def test_what_is_the_same_for_all_of_a_kind_is_said_in_full() -> None:
+    assert common("ends after … s", ["ends after 2 s", "ends after 2 s"]) == "ends after 2 s"
+    assert common("ends after … s", ["ends after 2 s", "ends after 3 s"]) == "ends after … s"

@@ -376,6 +376,26 @@ def test_a_pipe_in_a_folder_is_not_taken_and_a_link_to_nowhere_is(tmp_path: Path
     assert len(named(str(tmp_path / "b.wav"))) == 1
 
 
+@pytest.mark.parametrize("out", ["in/out", "in/x/out", "in/./x/../out/"])
+def test_an_output_folder_inside_a_folder_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    """What a run wrote there is no input of the next."""
+    monkeypatch.chdir(tmp_path)
+    touch(Path("in/a.wav"), Path("in/x/b.wav"), Path("in/x/output.wav"), Path(out, "a.wav"))
+
+    def found(*names: str, **how) -> list[str]:
+        inputs = find(names, suffixes=SOUND_SUFFIXES, recursive=True, **how)
+        return [item.relative for item in inputs]
+
+    rest = ["a.wav", "x/b.wav", "x/output.wav"]
+    assert found("in", output_dir=out) == found(str(tmp_path / "in"), output_dir=out) == rest
+    assert found(".", output_dir=str(tmp_path / out)) == [f"in/{name}" for name in rest]
+    assert len(found("in")) == len(found("in", output_dir="in")) == 4
+    assert len(found("in", output_dir=".")) == 4
+    assert found(out, output_dir=out) == found(f"{out}/a.wav", output_dir=out) == ["a.wav"]
+
+
 def test_a_folder_needs_recursive(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="add -r"):
         named(str(tmp_path))
@@ -384,6 +404,10 @@ def test_a_folder_needs_recursive(tmp_path: Path) -> None:
 def test_nothing_to_do_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to do"):
         find([str(tmp_path)], suffixes=SOUND_SUFFIXES, recursive=True)
+    touch(tmp_path / "out/a.wav")
+    how = {"suffixes": SOUND_SUFFIXES, "recursive": True, "output_dir": str(tmp_path / "out")}
+    with pytest.raises(UsageError, match="none was found outside the output folder .*out$"):
+        find([str(tmp_path)], **how)
 
 
 def test_options_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from spresso_cli.container.profile import Profile
 from spresso_cli.errors import AudioError, MissingPack, OutputError, SpressoError
 from spresso_cli.library.engine import FileResult
 from spresso_cli.library.plan import STREAM_SUFFIXES, Job, find, plan
+from spresso_cli.library.report import ReportWriter, origins
 from spresso_cli.library.resume import StreamParameters
 from spresso_cli.library.run import compress_library, decompress_library
 from spresso_cli.library.shards import Shard
@@ -579,3 +580,91 @@ def test_a_mistyped_name_is_said_before_an_output_that_exists(tmp_path: Path, co
     job = Job(tmp_path / "nosuch.wav", tmp_path / "nosuch.spr", "nosuch.wav")
     (result,) = compress([job])
     assert "No such file" in str(result.error)
+
+
+# Sources that took each other's place.
+
+
+@pytest.fixture
+def pair(tmp_path: Path, compress) -> list[Job]:
+    """Two sounds of one length, made long ago, and what they were compressed to a second later."""
+    for name, level in (("a", 0.1), ("b", 0.4)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(100, level), 48_000)
+    jobs = compress_jobs(tmp_path)
+    compress(jobs)
+    age(jobs)
+    return jobs
+
+
+def age(jobs: list[Job]) -> None:
+    """As in a copy that keeps the times of files: their inodes are new."""
+    for number, job in enumerate(jobs):
+        os.utime(job.source, (number, number))
+        os.utime(job.output, (1000, 1000))
+
+
+def swap(one: Path, other: Path) -> None:
+    """As `mv` does it: each file keeps its age."""
+    between = one.with_name("between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+def test_resume_notices_by_their_levels_that_two_sounds_swapped_places(pair, compress) -> None:
+    before = pair[0].output.read_bytes()
+    swap(pair[0].source, pair[1].source)
+    results = compress(pair, resume=True)
+    assert statuses(results) == ["failed"] * 2
+    assert "exists and was made of a sound of another level" in str(results[0].error)
+    assert pair[0].output.read_bytes() == before
+    assert statuses(compress(pair, resume=True, force=True)) == ["done"] * 2
+
+
+def test_resume_takes_a_copy_of_a_library_for_that_library(
+    tmp_path: Path, make_sound, compress
+) -> None:
+    for channels in (1, 2, 6):
+        make_sound(tmp_path / f"{channels}.wav", channels=channels)
+    soundfile.write(tmp_path / "3 twins.wav", np.ones((9, 2)) / 2, 48_000)
+    soundfile.write(tmp_path / "4 silent.wav", np.zeros((9, 2)), 48_000)
+    mixed = StreamParameters(LOW.profile, LOW.weights_tag, downmix=True)
+    for parameters, count in ((LOW, 4), (mixed, 5)):
+        jobs = compress_jobs(tmp_path)[:count]
+        compress(jobs, parameters, force=True)
+        age(jobs)
+        assert statuses(compress(jobs, parameters, resume=True)) == ["skipped"] * count
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Callable[..., list[str]]:
+    """Runs with a report, of which a later run learns; returns what became of every job."""
+    log = tmp_path / "log.jsonl"
+
+    def run(direction: Callable[..., list[FileResult]], jobs: list[Job], **how) -> list[str]:
+        results = direction(jobs, origin=origins(log), **how)
+        with ReportWriter(log) as report:
+            for result in results:
+                report.add(result)
+        return [str(result.error).split(" exists and ")[-1] for result in results]
+
+    return run
+
+
+def test_resume_notices_by_a_report_that_any_two_sources_swapped_places(
+    tmp_path: Path, pair, compress, decompress, recorded
+) -> None:
+    for number, job in enumerate(pair):
+        soundfile.write(job.source, np.full(100, (-1) ** number / 2), 48_000)
+        os.utime(job.source, (number, number))
+    back = decompress_jobs(tmp_path, output_dir=str(tmp_path / "back"))
+    for direction, jobs in ((compress, pair), (decompress, back)):
+        assert recorded(direction, jobs, force=True) == ["None"] * 2
+        assert recorded(direction, jobs, resume=True) == ["None"] * 2
+        swap(jobs[0].source, jobs[1].source)
+        for _ in range(2):
+            told = recorded(direction, jobs, resume=True)
+            assert told == ["was made of another source: -f replaces it"] * 2
+        assert statuses(direction(jobs, resume=True)) == ["skipped"] * 2  # without it, nobody knows
+        assert recorded(direction, jobs, resume=True, force=True) == ["None"] * 2
+        assert recorded(direction, jobs, resume=True) == ["None"] * 2
