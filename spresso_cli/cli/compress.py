@@ -109,7 +109,8 @@ def compress(
     """Compress sounds to .spr files.
 
     Any length from one sample to an hour, mono or stereo, every rate and format that libsndfile
-    reads. door.wav becomes door.spr beside it, or under --output-dir.
+    reads. door.wav becomes door.spr beside it, or under --output-dir. An output folder inside a
+    folder that is searched (-r) is left out.
     """
     from spresso_cli.audio.suffixes import SOUND_SUFFIXES
     from spresso_cli.cli import batch, loading

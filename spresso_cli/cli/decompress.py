@@ -152,7 +152,8 @@ def decompress(
     """Decompress .spr files to sounds.
 
     Gives back exactly the source's length, rate and channels, and its level. The same file and
-    seed give the same sound on the same machine; another seed gives another take of it.
+    seed give the same sound on the same machine; another seed gives another take of it. An output
+    folder inside a folder that is searched (-r) is left out.
     """
     from spresso_cli.audio.sink import AudioFormat
     from spresso_cli.cli import batch, loading

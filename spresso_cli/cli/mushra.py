@@ -12,7 +12,7 @@ import typer
 
 from spresso_cli.cli import takes
 from spresso_cli.cli.inputs import blamed_on
-from spresso_cli.cli.options import Device, Force, Json, Pack, Quiet, Verbose
+from spresso_cli.cli.options import Device, Force, Json, Pack, Quiet, Verbose, folder_name
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import printable, shown
 from spresso_cli.errors import OutputError, UsageError
@@ -60,7 +60,10 @@ def export(
     output_dir: Annotated[
         Path,
         typer.Option(
-            "--output-dir", metavar="DIR", help="A new folder; its name is the test's id."
+            "--output-dir",
+            metavar="DIR",
+            help="A new folder; its name is the test's id.",
+            parser=folder_name,
         ),
     ],
     rates: takes.Rates = None,

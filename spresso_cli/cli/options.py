@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,11 @@ def _checked_name(value: str | None) -> str | None:
     if value == "":  # as an unset variable of the shell makes it
         raise typer.BadParameter("the name is empty")
     return value
+
+
+def folder_name(value: str) -> Path:
+    """Parser of the name of a folder; a BadParameter if it is empty, and not the current one."""
+    return Path(_checked_name(value))
 
 
 def _checked_seconds(value: float) -> float:
@@ -93,7 +99,7 @@ OutputDir = Annotated[
     typer.Option(
         "--output-dir",
         metavar="DIR",
-        help="Output folder; subfolders are mirrored. It is not searched for inputs.",
+        help="Output folder; subfolders are mirrored.",
         callback=_checked_name,
         rich_help_panel=OUTPUT,
     ),
@@ -192,7 +198,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.jsonl",
-        help="Append one JSON line per file.",
+        help="Append one JSON line per file; --resume learns from it which sources changed.",
         callback=_checked_name,
         rich_help_panel=BATCH,
     ),

@@ -41,7 +41,7 @@ class FileResult:
     error: SpressoError | None = None  # of a failed one
     stream: Stream | None = None  # that was written or read, of one that is done
     notes: tuple[str, ...] = ()  # what the user should know of the input, one line each
-    origin: Origin | None = None  # what the input was like, where it has a name
+    origin: Origin | None = None  # what the input was like; None for stdin
     kept: bool = False  # failed, but only because this run's output is there already
 
 
@@ -57,7 +57,7 @@ class RunOptions:
     force: bool = False  # existing outputs are replaced
     resume: bool = False  # existing outputs that this run would make again are skipped
     dry_run: bool = False  # everything is looked at, nothing is written, no codec is loaded
-    origin: Callable[[Job], Origin | None] = lambda job: None  # of its output, if that is known
+    origin: Callable[[Job], Origin | None] = lambda job: None  # of which its output was made
     max_seconds: float | None = 3600.0  # longer sounds are refused
     threads: int = field(default_factory=default_threads)  # that read ahead
 
@@ -220,8 +220,7 @@ def _look_at(
     job: Job, direction: Direction[Work, Product], options: RunOptions, folders: Folders
 ) -> _Task[Work]:
     """Everything that can be done for a job before the codec has it; runs in a thread."""
-
-    origin = None
+    origin: Origin | None = None
 
     def result(status: Status, **details) -> _Task[Work]:
         return _Task(job, result=FileResult(job, status, origin=origin, **details))

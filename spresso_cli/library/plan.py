@@ -56,11 +56,11 @@ class Found:
 
 
 def find(
-    names: Iterable[str],
+    names: Sequence[str],
     *,
     suffixes: frozenset[str],
     recursive: bool = False,
-    listed: Iterable[str] = (),
+    listed: Sequence[str] = (),
     output_dir: str | None = None,
 ) -> list[Found]:
     """Returns the inputs in the order they are named, folders in sorted order.
@@ -70,8 +70,8 @@ def find(
         suffixes: of the files that folders are searched for; upper and lower case are one.
         recursive: folders are entered, with all folders in them.
         listed: further names, from a list.
-        output_dir: of the run; where a folder has it inside, it is not entered: what an earlier run
-            left there is no input of the next.
+        output_dir: of the run; a folder that has it inside is searched without it, because what an
+            earlier run left there is no input of the next.
 
     Raises:
         UsageError: a folder without `recursive`, `-` beside other names, nothing to do.
@@ -83,7 +83,8 @@ def find(
     for name in listed:
         found += expand(name, _tree(name))
     if not found:
-        elsewhere = "" if output_dir is None else f" outside the output folder {output_dir}"
+        inside = any(_inside(Path(name), output_dir) for name in (*names, *listed))
+        elsewhere = f" outside the output folder {output_dir}" if inside else ""
         raise UsageError(f"there is nothing to do: no file was named and none was found{elsewhere}")
     if len(found) > 1 and any(item.source is None for item in found):
         raise UsageError("- (stdin) cannot stand beside other inputs")

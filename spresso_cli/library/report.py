@@ -189,7 +189,7 @@ def origins(path: Path | None) -> Callable[[Job], Origin | None]:
     with suppress(OSError, ValueError), open(path or os.devnull, "rb") as file:
         for fields in filter(None, map(_parsed, file)):
             key, mtime = _key(fields), fields.get("source_mtime")
-            # What a run skipped, it has judged by nothing but these same records.
+            # What was skipped was made of what an older record says, if there is one.
             new = fields["status"] == "done" or (fields["status"] == "skipped" and key not in known)
             if new and _is_number(mtime):
                 known[key] = Origin(fields["source_bytes"], mtime)

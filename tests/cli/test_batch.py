@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,38 @@ def test_a_folder_that_cannot_be_written_into_is_one_line_a_file_before_any_work
     assert lines[0].startswith("spresso: 0.wav: file/inside/0.spr cannot be written: ")
     assert lines[2] == "2 files: 2 failed"
     assert bench.loads == []
+
+
+def test_what_went_into_the_output_folder_is_no_input_of_the_next_run(
+    spresso, bench: Bench
+) -> None:
+    """There and back into one folder inside the library, and there again."""
+    write_sound(Path("lib/door.wav"))
+    into = ("-r", "lib", "--output-dir", "lib/out")
+    assert spresso("compress", *into).code == 0
+    assert spresso("decompress", "-r", "lib/out").code == 0
+    (again,) = spresso("compress", *into, "--resume", "--json").records
+    assert (again["path"], again["status"]) == ("door.wav", "skipped")
+    shown = spresso("decompress", *into)
+    assert shown.code == 2
+    assert "none was found outside the output folder lib/out" in shown.stderr
+
+
+def test_resume_learns_from_the_report_that_two_sources_swapped_places(
+    spresso, bench: Bench
+) -> None:
+    run = ("compress", "a.wav", "b.wav", "--resume", "--report", "log.jsonl")
+    for age, name in enumerate(("a.wav", "b.wav")):
+        soundfile.write(name, np.full(100, (-1) ** age / 2), 48_000)  # of one level
+        os.utime(name, (age, age))
+    assert spresso(*run).code == spresso(*run).code == 0
+    os.rename("a.wav", "c.wav")
+    os.rename("b.wav", "a.wav")
+    os.rename("c.wav", "b.wav")
+    shown = spresso(*run)
+    assert shown.code == 1
+    assert "a.spr exists and was made of another source: -f replaces it" in shown.stderr
+    assert spresso(*run, "-f").code == spresso(*run).code == 0
 
 
 # Notes.

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from spresso_cli.cli import destination
 from spresso_cli.codec import generator, packs
+from spresso_cli.errors import UsageError
 
 
 class FakeGenerator:
@@ -94,3 +96,14 @@ def test_a_sound_goes_to_stdout(spresso, seeds: list[int]) -> None:
     spresso("generate", "rain")
     assert shown.data == Path("rain.wav").read_bytes()
     assert shown.stderr == "stdout: 0.10 s, seed 0\n"
+
+
+def test_a_screen_is_refused_before_the_work(
+    spresso, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def screen():
+        raise UsageError("refusing to write binary data to a terminal")
+
+    monkeypatch.setattr(destination, "binary_stdout", screen)
+    assert spresso("generate", "rain", "-o", "-").code == 2
+    assert not seeds

@@ -26,6 +26,12 @@ def test_an_empty_name_is_misuse(spresso, bench: Bench, folder: Path, option: st
     assert [path.name for path in folder.iterdir()] == ["door.wav"]
 
 
+def test_a_listening_test_is_not_written_into_the_current_folder(spresso) -> None:
+    shown = spresso("mushra", "export", "door.wav", "--output-dir", "")
+    assert shown.code == 2
+    assert "the name is empty" in shown.stderr
+
+
 def test_a_sound_from_words_is_not_named_by_default_where_a_name_was_meant(spresso) -> None:
     shown = spresso("generate", "rain", "-o", "")
     assert shown.code == 2
