@@ -91,6 +91,12 @@ class RateSettings:
             raise ValueError(f"sampler {self.sampler!r}: use {', '.join(SAMPLERS)}")
 
     @property
+    def fits_behind(self) -> bool:
+        """Whether step 2 fits anything behind its QINCo2."""
+        filtered = self.whitening_reach and self.quantizer_training.steps
+        return bool(self.envelope_windows or filtered)
+
+    @property
     def whitening(self) -> WhiteningConfig | None:
         """The filters around the quantiser; None: there are none."""
         if not self.whitening_reach:

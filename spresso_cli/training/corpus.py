@@ -75,9 +75,22 @@ def held_out(root: Path) -> tuple[list[Clip], list[Clip]]:
     A manifest with a split column decides by `train` and `dev`. Otherwise every fiftieth clip by
     a hash of its name is held out; a corpus too small for that validates on what it trains on.
     """
-    manifest = root / "manifest.csv"
-    if manifest.exists() and any("split" in row for row in _rows(manifest)):
+    if _has_splits(root):
         return find_clips(root, "train"), find_clips(root, "dev")
+    return _dealt(root)
+
+
+def for_training(root: Path) -> list[Clip]:
+    """The first of `held_out`, for stages that validate nothing: there need be no `dev`."""
+    return find_clips(root, "train") if _has_splits(root) else _dealt(root)[0]
+
+
+def _has_splits(root: Path) -> bool:
+    manifest = root / "manifest.csv"
+    return manifest.exists() and any("split" in row for row in _rows(manifest))
+
+
+def _dealt(root: Path) -> tuple[list[Clip], list[Clip]]:
     clips = find_clips(root)
     spared = [c for c in clips if zlib.crc32(os.fsencode(c.path.relative_to(root))) % 50 == 0]
     held = set(spared)

@@ -135,6 +135,15 @@ def wait() -> None:
         dist.barrier()
 
 
+def anyone(asks: bool, device: torch.device) -> bool:
+    """Whether any process asks for it; all of them have to come here."""
+    if size() == 1:
+        return asks
+    asked = torch.tensor(float(asks), device=device)
+    dist.all_reduce(asked, dist.ReduceOp.MAX)
+    return bool(asked)
+
+
 def agreed(number: float, device: torch.device) -> float:
     """The first process's number, for all."""
     if size() == 1:

@@ -136,7 +136,7 @@ def train(
         finish=finish,
         seed=seed,
         ema_sigma=training.ema_sigma,
-        more_emas=(training.second_ema_sigma,),
+        more_emas={"second_ema_sigma": training.second_ema_sigma},
         companions={"uncertainty": uncertainty},
         report=report,
     )

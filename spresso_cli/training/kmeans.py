@@ -55,9 +55,16 @@ def residual_kmeans(
     x: Tensor, count: int, stages: int, iterations: int, generator: torch.Generator
 ) -> Tensor:
     """Codebooks `[stages, count, D]` of plain residual quantisation of `x` `[N, D]`."""
-    residual, codebooks = x.clone(), []
+    residual, codebooks = x, []
     for _ in range(stages):
-        codebook = kmeans(residual, count, iterations, generator)
-        residual = residual - codebook[nearest_centroids(residual, codebook)[0]]
+        codebook, residual = residual_stage(residual, count, iterations, generator)
         codebooks.append(codebook)
     return torch.stack(codebooks)
+
+
+def residual_stage(
+    residual: Tensor, count: int, iterations: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The next codebook `[count, D]` for residuals `[N, D]`, and what it leaves of them."""
+    codebook = kmeans(residual, count, iterations, generator)
+    return codebook, residual - codebook[nearest_centroids(residual, codebook)[0]]

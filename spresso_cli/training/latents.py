@@ -6,6 +6,7 @@ pass over the corpus draws new augmentation; a clip's latents end in silence, as
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,17 @@ from spresso_cli.models.log_mel import FLOOR, LogMel
 from spresso_cli.training.augment import change_speed, random_eq, set_peak
 from spresso_cli.training.corpus import Corpus
 
+TOGETHER = 32  # crops that are drawn and encoded at a time
 TAIL_FRAMES = 20  # zeros encoded behind a clip, so that its end sounds like a file's end
+
+
+def mark_of(rows: Tensor, *others: object) -> str:
+    """Eight hex digits that change with a table `[N, ...]`, of which a thousand rows are looked at,
+    or anything else given."""
+    digest = hashlib.sha256(repr((rows.shape, others)).encode())
+    some = rows[:: len(rows) // 1000 + 1]
+    digest.update(some.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 class Crops(NamedTuple):
@@ -101,6 +112,10 @@ class LatentPool:
         moved = {name: getattr(self, name).to(device) for name in ("latents", "mel", "silence")}
         return replace(self, **moved)
 
+    def mark(self) -> str:
+        """Changes with the sounds, and with the AudioAE that they were encoded by."""
+        return mark_of(self.latents, self.offsets.tolist(), self.silence.tolist())
+
     def save(self, path: Path) -> None:
         """Write as safetensors."""
         save_file({name: getattr(self, name).cpu() for name in self.__annotations__}, path)
@@ -120,7 +135,8 @@ def build_pool(
     report: Callable[[int, int], None] | None = None,
     fine: int = 0,
 ) -> LatentPool:
-    """Encode every clip once, plain or augmented; join the pools of several passes.
+    """Encode every clip that is not empty once, plain or augmented; join the pools of several
+    passes.
 
     Args:
         fine: how many fine bands the log-mels have as well.
@@ -132,6 +148,8 @@ def build_pool(
     log_mel = LogMel(hop, fine).to(device)
     pieces, mels, lengths, owners = [], [], [], []
     for index in range(len(corpus)):
+        if corpus.offsets[index] == corpus.offsets[index + 1]:
+            continue  # left out: a caption of silence would be learnt
         sound = corpus.clip(index)[None]
         if augment:
             sound = augmented(corpus, sound, generator)
@@ -155,17 +173,39 @@ def build_pool(
 
 @torch.no_grad()
 def encoded(
-    pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
+    pool: LatentPool,
+    encoder: LatentEncoder,
+    windows: int,
+    frames: int,
+    seed: int,
+    known: Sequence[Tensor] | Tensor = (),
 ) -> Iterator[tuple[Crops, Tensor]]:
-    """32 random crops of n windows and their z `[32, n, channels]`, until there are `windows`."""
+    """`TOGETHER` random crops of n windows and their z `[TOGETHER, n, channels]`, until there are
+    `windows`.
+
+    Args:
+        frames: latent frames of a crop, at most.
+        known: z `[n, channels]` of the first crops, which spare the encoder.
+    """
     generator = torch.Generator().manual_seed(seed)
+    for first in range(0, sequences(encoder, windows, frames), TOGETHER):
+        crops = whole_windows(pool, encoder, frames, generator)
+        z = known[first : first + TOGETHER]
+        yield crops, z if len(z) else encoder(crops.latents, crops.mel).float()
+
+
+def whole_windows(
+    pool: LatentPool, encoder: LatentEncoder, frames: int, generator: torch.Generator
+) -> Crops:
+    """`TOGETHER` random crops of up to `frames`, which hold whole windows of an encoder."""
     t = encoder.config.pool
-    seen = 0
-    while seen < windows:
-        crops = pool.crops(32, max(1, frames // t) * t, generator)
-        z = encoder(crops.latents, crops.mel).float()
-        yield crops, z
-        seen += z.shape[0] * z.shape[1]
+    return pool.crops(TOGETHER, max(1, frames // t) * t, generator)
+
+
+def sequences(encoder: LatentEncoder, windows: int, frames: int) -> int:
+    """How many such crops hold so many windows or more, by whole batches."""
+    each = max(1, frames // encoder.config.pool)
+    return -(-windows // (TOGETHER * each)) * TOGETHER
 
 
 def augmented(corpus: Corpus, sound: Tensor, generator: torch.Generator) -> Tensor:

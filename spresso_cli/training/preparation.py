@@ -15,18 +15,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from spresso_cli.errors import UsageError
-from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.log_mel import DEFINITION
 from spresso_cli.training import distributed
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.corpus import Clip
 from spresso_cli.training.latents import LatentPool, build_pool
-from spresso_cli.training.run import Report, alone
+from spresso_cli.training.lock import alone
+from spresso_cli.training.run import Report
 from spresso_cli.training.stored import checkpoints, damage, newest
 from spresso_cli.training.streaming import CorpusWindows
 from spresso_cli.training.workspace import Workspace
+
+
+class TimeIsOver(Exception):
+    """A time box ended before a stage could begin to train; the next call goes on from what is
+    done, which the text says."""
+
+    def __str__(self) -> str:
+        return f"the time is over: {super().__str__()}; the same command goes on from there"
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,13 @@ class Call:
             return None
         return share * max(0.0, self.minutes - (time.monotonic() - self.began) / 60)
 
+    def over(self, minutes: float = 0.0) -> bool:
+        """Whether so many minutes are more than the time box leaves, for all processes."""
+        left = self.minutes_left()
+        if left is None:
+            return False
+        return distributed.agreed(left - minutes, self.workspace.device) <= 0
+
     def part(self, share: float) -> Call:
         """The same with a share of what is left of the time box."""
         if self.minutes is None:
@@ -99,6 +115,7 @@ class Call:
             steps=settings.window_steps,
             synthetic=settings.synthetic,
             seed=self.seed,
+            note=self.note,
         )
         if windows.unreadable:
             first = windows.unreadable[0]
@@ -106,10 +123,10 @@ class Call:
         return windows
 
 
-def fingerprint(audio_ae: AudioAE, *others: object) -> str:
-    """Eight hex digits that change with the AudioAE's weights or anything else given."""
+def fingerprint(network: nn.Module, *others: object) -> str:
+    """Eight hex digits that change with a network's weights or anything else given."""
     digest = hashlib.sha256(repr(others).encode())
-    for name, tensor in sorted(audio_ae.state_dict().items()):
+    for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:8]
 
@@ -125,7 +142,9 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
     memory is one pass. A pass takes 138 MB for an hour of sound, with fine bands 323 MB.
 
     Raises:
-        UsageError: the AudioAE's latents have not been measured: its training was killed.
+        UsageError: the AudioAE's latents have not been measured: its training was killed; or there
+            is no CLAP.
+        TimeIsOver: the time box ended between two passes that had to be encoded.
     """
     workspace = call.workspace
     fine = workspace.settings.fine_bands
@@ -137,15 +156,21 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
             f" done by spresso train audio-ae {call.corpus} --run {workspace.folder} --minutes 0"
             " (--config as before)"
         )
+    tower = workspace.clap().text  # before hours of sound are encoded: it may be missing
     windows = call.windows(clips)
     captions: dict[str, int] = {}
-    pools = []
+    pools, encoded = [], 0
     for index in range(passes):
         own = windows.clips(index)
         paths = [str(clip.path) for clip in own]
         mark = fingerprint(audio_ae, index, call.seed, paths, definition)
         path = workspace.folder / "latents" / f"{index}-{mark}.safetensors"
-        if distributed.rank() == 0 and not _is_whole(path):
+        missing = distributed.anyone(not _is_whole(path), workspace.device)
+        if missing and encoded and call.over():
+            windows.close()
+            raise TimeIsOver(f"pass {index + 1} of {passes} over the sounds is next")
+        encoded += missing
+        if distributed.rank() == 0 and missing:
             call.note(f"encoding {len(own)} sounds, pass {index + 1} of {passes}")
             pool = build_pool(
                 windows.window(index, ahead=index + 1 < passes),
@@ -165,4 +190,4 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
         pools.append(pool)
     windows.close()
     pool = LatentPool.join(pools).to(workspace.device)
-    return pool, TextBank.of(workspace.clap().text, list(captions))
+    return pool, TextBank.of(tower, list(captions))

@@ -7,6 +7,7 @@ codebooks a start, then codebooks and step networks train on the winning paths o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,8 @@ class QuantizerTraining:
     batch: int = 4096  # paper: 8000
     rate: float = 8e-4
     weight_decay: float = 0.1
-    shortlist: int = 8  # A in training; QINCo2: 16
-    beam: int = 8  # B in training; QINCo2: 32
+    shortlist: int = 24  # A in training; QINCo2: 16 of each hypothesis
+    beam: int = 16  # B in training; QINCo2: 32
     reset_every: int = 250  # steps between resets of dead codes; QINCo2: an epoch
     codebook_noise: float = 0.1  # of the codebook's std, at the start
 
@@ -60,12 +61,26 @@ def initialise(model: QINCo2, z: Tensor, training: QuantizerTraining, seed: int 
     noise (QINCo2: on all)."""
     generator = torch.Generator().manual_seed(seed)
     config = model.config
-    model.mean.copy_(z.mean(0))
-    model.std.copy_((z - model.mean).std())
-    x = model.normalise(z[: training.initial_vectors])
+    x = standardised(model, z, training)
     books = residual_kmeans(
         x, config.entries, config.codebooks, training.initial_iterations, generator
     )
+    fill(model, books, training, generator)
+
+
+@torch.no_grad()
+def standardised(model: QINCo2, z: Tensor, training: QuantizerTraining) -> Tensor:
+    """Normalisation from the data; those vectors, normalised, that residual k-means is to see."""
+    model.mean.copy_(z.mean(0))
+    model.std.copy_((z - model.mean).std())
+    return model.normalise(z[: training.initial_vectors])
+
+
+@torch.no_grad()
+def fill(
+    model: QINCo2, books: Sequence[Tensor], training: QuantizerTraining, generator: torch.Generator
+) -> None:
+    """Codebooks `[K, D]` of all steps, with the noise of `initialise`."""
     model.first.copy_(books[0])
     for step, book in zip(model.steps, books[1:], strict=True):
         noise = torch.randn(book.shape, generator=generator).to(book)

@@ -8,6 +8,7 @@ minute.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -36,12 +37,14 @@ def fit(
     seed: int = 0,
     codebooks: int = 0,
     fluctuation: int = 0,
+    known: Sequence[Tensor] | Tensor = (),
 ) -> EnvelopeFilter:
     """The read-out for one encoder.
 
     Args:
         windows: how many code frames to look at, at least.
         frames: latent frames of the crops that they come from.
+        known: see `encoded`.
         codebooks: for how many `left_open` will say what they miss.
         fluctuation: width of the network that `learn_fluctuation` will train.
 
@@ -56,7 +59,7 @@ def fit(
     )
     wanted = config.inputs + config.pool * config.levels
     fitted = LeastSquares(config.channels, wanted, pool.latents.device)
-    for crops, z in encoded(pool, encoder, windows, frames, seed):
+    for crops, z in encoded(pool, encoder, windows, frames, seed, known):
         levels = pool.high_bands(crops.latents).unflatten(1, (-1, config.pool)).flatten(2)
         told = torch.cat((config.windows(crops.mel), levels), 2)
         fitted.add(z.flatten(0, 1), told.flatten(0, 1))
@@ -83,6 +86,7 @@ def learn_fluctuation(
     frames: int,
     steps: int,
     seed: int = 0,
+    known: Sequence[Tensor] | Tensor = (),
 ) -> float:
     """Train a fitted filter's network, by the likelihood of Gaussian fluctuation.
 
@@ -92,11 +96,12 @@ def learn_fluctuation(
     Args:
         windows: how many code frames to look at, at least.
         frames: latent frames of the crops that they come from.
+        known: see `encoded`.
 
     Returns:
         The loss in the end, a negative log-likelihood in nats.
     """
-    z, mean_square = _fluctuations(envelope, pool, encoder, windows, frames, seed)
+    z, mean_square = _fluctuations(envelope, pool, encoder, windows, frames, seed, known)
     device = z.device
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -137,11 +142,12 @@ def _fluctuations(
     windows: int,
     frames: int,
     seed: int,
+    known: Sequence[Tensor] | Tensor,
 ) -> tuple[Tensor, Tensor]:
     """z `[n, channels]`, and the mean square of what it does not describe, `[n, spells x 64]`."""
     spells = envelope.config.pool // envelope.config.spell
     vectors, squares = [], []
-    for crops, z in encoded(pool, encoder, windows, frames, seed):
+    for crops, z in encoded(pool, encoder, windows, frames, seed, known):
         square = envelope.mean_square(envelope.unheld(crops.mel))
         vectors.append(z.flatten(0, 1))
         squares.append(square.unflatten(1, (-1, spells)).flatten(2).flatten(0, 1))

@@ -13,31 +13,30 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import signal
-import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spresso_cli.errors import UsageError
 from spresso_cli.training import distributed
 from spresso_cli.training.ema import PowerEMA
-from spresso_cli.training.stored import checkpoints, ema_key, fill, newest, part, read_averages
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from spresso_cli.training.interruption import Interruption
+from spresso_cli.training.stored import (
+    checkpoints,
+    ema_key,
+    fill,
+    newest,
+    part,
+    read_averages,
+    write,
+)
 
 KEEP = 2  # checkpoints: the newest, and its predecessor in case a write was cut short
+_BROKEN = 3  # losses in a row that are not finite: one bad batch alone ends no run (gradients.py)
 LOG = "log.csv"
 _HEAD = ("step", "time", "name", "value")
 
@@ -52,67 +51,11 @@ def cosine_rate(progress: float, warmup: float, floor: float = 0.05) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * x))
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, which is created, against other processes; of several that train
-    together the first one does. Where a file system knows no locks, nothing is held.
-
-    Raises:
-        UsageError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None or distributed.rank() != 0:
-        yield
-        return
-    with open(folder / ".lock", "a") as handle:  # closing it lets go
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another process is training in {folder}") from None
-        except OSError:
-            pass
-        yield
-
-
-class _Interruption:
-    """Ctrl-C while a run takes its steps: the first waits for the step's end, a second does not.
-
-    Several processes do not stop at the same step, and would wait for each other: there it is left
-    as it is, and so it is for who handles it otherwise.
-    """
-
-    def __init__(self, run: Run):
-        self.asked = False
-        self._run = weakref.ref(run)  # gone, if a step failed
-        self._held = False
-
-    def hold(self) -> None:
-        """From now on, until `release`."""
-        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        here = threading.current_thread() is threading.main_thread()
-        if usual and here and distributed.size() == 1:
-            signal.signal(signal.SIGINT, self._take)
-            self._held = True
-
-    def release(self) -> None:
-        """As before; raises KeyboardInterrupt if there was one meanwhile."""
-        if self._held:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._held = False
-        if self.asked:
-            self.asked = False
-            raise KeyboardInterrupt
-
-    def _take(self, *_: object) -> None:
-        again, self.asked = self.asked, True
-        if again or self._run() is None:
-            self.release()
-
-
 class Run:
     """One stage's training state and its time box.
 
-    Ctrl-C ends it between two steps, with a checkpoint.
+    Ctrl-C ends it between two steps, with a checkpoint; several processes, of which one may have
+    heard it alone, between two that are logged.
 
     Args:
         folder: where checkpoints and the log live; created.
@@ -122,7 +65,7 @@ class Run:
         steps: total steps of the schedule.
         finish: bring the schedule to its end with the time box.
         ema_sigma: relative width of the power EMA.
-        more_emas: relative widths of further EMAs, kept beside it.
+        more_emas: relative widths of further EMAs, kept beside it, by the names of their settings.
         companions: networks that serve the training alone and are not averaged.
         more_optimizers: further optimisers by name.
         state: other tensors that a step depends on, by name; restored in place.
@@ -143,7 +86,7 @@ class Run:
         finish: bool = False,
         seed: int = 0,
         ema_sigma: float = 0.10,
-        more_emas: Sequence[float] = (),
+        more_emas: Mapping[str, float] | None = None,
         companions: Mapping[str, nn.Module] | None = None,
         more_optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
         state: Mapping[str, Tensor] | None = None,
@@ -167,8 +110,9 @@ class Run:
         self.skipped = 0  # steps of the schedule
         weights, learned = self.tensors(), _learned(self.modules)
         self.ema = PowerEMA(weights, ema_sigma, learned)
+        self._widths = dict(more_emas or {})
         self.emas = {"ema": self.ema} | {
-            ema_key(sigma): PowerEMA(weights, sigma, learned) for sigma in more_emas
+            ema_key(sigma): PowerEMA(weights, sigma, learned) for sigma in self._widths.values()
         }
         self.report = report
         self.log_every = log_every
@@ -176,7 +120,7 @@ class Run:
         self._began = self._saved_at = time.monotonic()
         self._seen: dict[str, list[Tensor | float]] = {}
         self._stored: tuple[int, int] | None = None  # where the newest checkpoint is
-        self._interruption = _Interruption(self)
+        self._interruption = Interruption(self)
         self._resume()
         self._cut_log()
         self._from = (self.due, self.skipped)  # where this call begins
@@ -207,9 +151,6 @@ class Run:
         Raises:
             KeyboardInterrupt: there was one since the last step; likewise.
         """
-        if self._interruption.asked:
-            self._save_what_is_new()
-            self._interruption.release()
         over = self.due >= self.steps
         # Several processes have to agree, which makes them wait: not at every step.
         ask = distributed.size() == 1 or self.step % self.log_every == 0
@@ -219,6 +160,8 @@ class Run:
             if self.finish:
                 self._skip(1.0 if over else elapsed / self.box)
                 over = self.due >= self.steps
+        if (ask or over) and distributed.anyone(self._interruption.asked, self.device):
+            self._interruption.asked = over = True
         if over:
             self._save_what_is_new()
             distributed.wait()  # what comes next reads what the first process wrote
@@ -248,9 +191,9 @@ class Run:
             self._seen.setdefault(name, []).append(value)
         if self.step % self.log_every == 0:
             # Only here are losses read back: a GPU would have to be waited for at every step.
-            means = {name: _mean(values) for name, values in self._seen.items()}
-            self._seen = {}
-            self.log(means)
+            seen, self._seen = _read_back(self._seen), {}
+            self._check_losses(seen)
+            self.log({name: sum(values) / len(values) for name, values in seen.items()})
         if time.monotonic() - self._saved_at > self._save_every:
             self.save()
 
@@ -270,9 +213,15 @@ class Run:
             self.report({"step": self.step, "steps": self.steps, **numbers})
 
     def save(self) -> None:
-        """Write a checkpoint atomically and drop all but the newest `KEEP`."""
+        """Write a checkpoint atomically and drop all but the newest `KEEP`.
+
+        Raises:
+            UsageError: losses or weights are no longer finite. Nothing is written then.
+        """
         self._saved_at = time.monotonic()
         self._stored = (self.step, self.skipped)
+        seen = _read_back(self._seen)
+        self._check_losses(seen)
         if distributed.rank() != 0:
             return
         networks = self.modules | self.companions
@@ -290,17 +239,33 @@ class Run:
             "skipped": self.skipped,
             "ema_step": self.ema.step,
             # What the next logged means are made of, so that the log is unbroken as well.
-            "seen": {name: [float(v) for v in values] for name, values in self._seen.items()},
+            "seen": seen,
         }
         target = self.folder / f"checkpoint-{self.step:08d}.safetensors"
-        temporary = target.with_suffix(".tmp")
         unshared = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        save_file(unshared, temporary, metadata={"run": json.dumps(meta)})
-        os.replace(temporary, target)
+        for name, value in unshared.items():
+            if not value.isfinite().all():
+                raise self._diverged(name)
+        write(target, unshared, {"run": json.dumps(meta)})
         written = checkpoints(self.folder)
         past = written.index(target) + 1
         for other in written[: max(0, past - KEEP)] + written[past:]:  # later ones are damaged
             other.unlink()
+
+    def _check_losses(self, seen: Mapping[str, Sequence[float]]) -> None:
+        """UsageError if the last of these losses are not finite."""
+        for name, values in seen.items():
+            last = values[-_BROKEN:]
+            if len(last) == _BROKEN and not any(map(math.isfinite, last)):
+                raise self._diverged(name)
+
+    def _diverged(self, what: str) -> UsageError:
+        written = checkpoints(self.folder)
+        good = written[-1].name if written else "where this one began"
+        return UsageError(
+            f"{self.folder}: at step {self.step} {what} is not finite, and nothing more is saved:"
+            f" lower the learning rate in the configuration; the command then goes on from {good}"
+        )
 
     def _resume(self) -> None:
         written = checkpoints(self.folder)
@@ -313,6 +278,7 @@ class Run:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         for prefix, module in (self.modules | self.companions).items():
             fill(module, part(tensors, f"weights.{prefix}"), self.folder)
+        self._check_widths(tensors)
         for key, ema in self.emas.items():
             ema.step = meta["ema_step"]
             for name, average in ema.average.items():
@@ -332,6 +298,24 @@ class Run:
         if whole == written[-1]:
             self._stored = (self.step, self.skipped)
         self._seen = {name: list(values) for name, values in meta.get("seen", {}).items()}
+
+    def _check_widths(self, tensors: Mapping[str, Tensor]) -> None:
+        """UsageError if a further EMA has another width than before: it cannot be made afterwards.
+
+        The main one goes on with its new width.
+        """
+        head, end = "ema-", f".{next(iter(self.ema.average))}"
+        there = [
+            key.removeprefix(head).removesuffix(end)
+            for key in tensors
+            if key.startswith(head) and key.endswith(end)
+        ]
+        for setting, sigma in self._widths.items():
+            if f"{ema_key(sigma)}{end}" not in tensors:
+                raise UsageError(
+                    f"{self.folder} was trained with {setting} = {' and '.join(there) or 'none'},"
+                    f" not {sigma:g}: set it back, or delete this folder and train it again"
+                )
 
     def _start_from_averages(self) -> None:
         """Go on from what was kept of a run whose checkpoint is gone: at its place in the schedule,
@@ -388,5 +372,5 @@ def _learned(modules: Mapping[str, nn.Module]) -> set[str]:
     }
 
 
-def _mean(values: Sequence[Tensor | float]) -> float:
-    return sum(map(float, values)) / len(values)
+def _read_back(seen: Mapping[str, Sequence[Tensor | float]]) -> dict[str, list[float]]:
+    return {name: [float(value) for value in values] for name, values in seen.items()}

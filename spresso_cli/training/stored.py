@@ -9,6 +9,7 @@ discriminators, in float16 and in files of a given size.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spresso_cli.errors import UsageError
+from spresso_cli.training import distributed
 
 # What step 2 fits beside its quantiser, and later stages read.
 _BESIDE = ("envelope.safetensors", "whitening.safetensors")
@@ -59,6 +61,26 @@ def whole_file(path: Path) -> dict[str, Tensor]:
     if wrong := damage(path):
         raise UsageError(f"{path}: damaged ({wrong}): delete it")
     return load_file(path)
+
+
+def about(path: Path) -> dict[str, str]:
+    """What `write` was told about a file; nothing, where it is missing or damaged."""
+    if not path.exists() or damage(path):
+        return {}
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
+def write(
+    path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
+) -> None:
+    """Write a file, whole or not at all; of several processes the first one does."""
+    if distributed.rank() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        save_file(tensors, temporary, about)
+        os.replace(temporary, path)
 
 
 def newest(folder: Path, note: Callable[[str], None] | None = None) -> Path:

@@ -4,7 +4,7 @@
     DIR/autoencoder/1-11hz                     step 1 of the rates that share a trunk
     DIR/quantizer/11hz                         step 2 of one rate
     DIR/finetune/1-11hz                        step 3
-    DIR/latents                                cached latents of the corpus
+    DIR/latents                                cached latents of the corpus, and z of crops of it
     DIR/pack                                   what was exported
 
 A network of an earlier stage that was not trained here comes from a pack, if one is named; so do
@@ -14,14 +14,12 @@ whole frame rates, which step 2 and step 3 then go on from.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spresso_cli.codec.packs import FamilyInfo, PackInfo
@@ -45,7 +43,7 @@ from spresso_cli.models.lora import add_lora, load_lora
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 from spresso_cli.models.whitening import Whitening
-from spresso_cli.training import distributed
+from spresso_cli.training import distributed, stored
 from spresso_cli.training.autoencoder import StepOne
 from spresso_cli.training.config import Settings
 from spresso_cli.training.stored import ema_weights, fill, older, part, trained_at, whole_file
@@ -293,7 +291,7 @@ class Workspace:
             UsageError: they are gone, and the quantiser that was trained with them is there.
         """
         config = self.settings.rates[rate].whitening
-        path = self._beside_quantizer(rate, "whitening")
+        path = self.beside_quantizer(rate, "whitening")
         if config is None:
             return None
         if path.exists():
@@ -305,24 +303,33 @@ class Workspace:
             )
         return None
 
-    def keep_whitening(self, rate: int, whitening: Whitening) -> None:
-        """Store filters beside the rate's quantiser."""
-        self._keep(self._beside_quantizer(rate, "whitening"), whitening)
-
     def has_step_two(self, rate: int) -> bool:
         """Whether anything of step 2, the quantiser or the read-out, was done here."""
-        read_out = self._beside_quantizer(rate, "envelope")
+        read_out = self.beside_quantizer(rate, "envelope")
         return self.trained(f"quantizer/{rate}hz") or read_out.exists()
 
+    def unfitted(self, rate: int) -> str | None:
+        """What was not fitted when the training of a quantiser ended here; None: all was."""
+        filters = self.whitening(rate)
+        if not self.trained(f"quantizer/{rate}hz"):
+            return None
+        if filters and torch.equal(filters.behind.cpu(), Whitening(filters.config).behind):
+            return "filters were"
+        wanted = self.settings.rates[rate].envelope_windows
+        there = self.beside_quantizer(rate, "envelope").exists()
+        return "envelope was" if wanted and not there else None
+
     def check_step_two(self, rate: int) -> None:
-        """UsageError for a quantiser whose training here ended before all behind it was fitted."""
-        stage, filters = f"quantizer/{rate}hz", self.whitening(rate)
-        if not self.trained(stage):
-            return
-        unfitted = filters and Whitening(filters.config).behind
-        if filters and torch.equal(filters.behind.cpu(), unfitted):
-            raise self._killed(stage, "filters were")
-        self.envelope(rate)
+        """UsageError for a quantiser whose training here ended before all behind it was fitted, or
+        where that is damaged."""
+        if what := self.unfitted(rate):
+            raise UsageError(
+                f"{self.folder / f'quantizer/{rate}hz'}: killed before its {what} fitted; that is"
+                f" done by spresso train quantizer CORPUS --run {self.folder} --minutes 0"
+                " (--config, --from as before)"
+            )
+        if self.beside_quantizer(rate, "envelope").exists():
+            self.envelope(rate)
 
     def envelope(self, rate: int) -> EnvelopeFilter | None:
         """One rate's envelope filter; None where none was to be fitted.
@@ -330,32 +337,21 @@ class Workspace:
         Raises:
             UsageError: it was, but the training of the quantiser was killed before.
         """
-        path, own = self._beside_quantizer(rate, "envelope"), self.settings.rates[rate]
+        path, own = self.beside_quantizer(rate, "envelope"), self.settings.rates[rate]
         if not path.exists():
+            self.check_step_two(rate)
             here, family = self.trained(f"quantizer/{rate}hz"), self.family_of_pack(rate)
-            if here and own.envelope_windows:
-                raise self._killed(f"quantizer/{rate}hz", "envelope was")
             if family and family.envelope and not here:
                 return self._frozen(load_envelope(self.pack, family))
             return None
-        stored = whole_file(path)
+        kept = whole_file(path)
         config = replace(
             own.encoder.envelope,
             codebooks=own.qinco2.codebooks,
             fluctuation=own.fluctuation,
-            levels=len(stored.get("level_mean", ())) // own.encoder.pool,
+            levels=len(kept.get("level_mean", ())) // own.encoder.pool,
         )
         return self._stored(EnvelopeFilter(config), path)
-
-    def keep_envelope(self, rate: int, envelope: EnvelopeFilter) -> None:
-        """Store what was fitted beside the rate's quantiser."""
-        self._keep(self._beside_quantizer(rate, "envelope"), envelope)
-
-    def _killed(self, stage: str, what: str) -> UsageError:
-        return UsageError(
-            f"{self.folder / stage}: killed before its {what} fitted; that is done by spresso"
-            f" train quantizer CORPUS --run {self.folder} --minutes 0 (--config, --from as before)"
-        )
 
     def check_age(self, stage: str, rates: Sequence[int]) -> None:
         """Tell of a stage's weights that are older than step 1 of the rates they were made for."""
@@ -363,16 +359,15 @@ class Workspace:
         if self.note and older(self.folder / stage, self.folder / origin):
             self.note(f"{stage} is older than {origin}: delete it and train it again")
 
-    def _beside_quantizer(self, rate: int, what: str) -> Path:
+    def beside_quantizer(self, rate: int, what: str) -> Path:
+        """The file of what is fitted beside a rate's quantiser: `whitening` or `envelope`."""
         return self.folder / "quantizer" / f"{rate}hz" / f"{what}.safetensors"
 
-    @staticmethod
-    def _keep(path: Path, network: nn.Module) -> None:
-        if distributed.rank() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            save_file({k: v.cpu() for k, v in network.state_dict().items()}, temporary)
-            os.replace(temporary, path)
+    def keep_beside_quantizer(
+        self, rate: int, what: str, network: nn.Module, about: Mapping[str, str] | None = None
+    ) -> None:
+        """Store such a file, and what is to be known about it."""
+        stored.write(self.beside_quantizer(rate, what), network.state_dict(), about)
         distributed.wait()  # all of them read it
 
     def _from_pack(self, stage: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 from spresso_cli.cli import app as front
@@ -17,6 +19,7 @@ from spresso_cli.training import config, run
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.config import Settings
 from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.stored import checkpoints
 
 NAMES = ("metal", "wood", "rain", "glass", "door", "bell", "step", "wind")
 
@@ -31,6 +34,16 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         noise = 0.1 * rng.standard_normal(len(time)) * np.exp(-3 * time)
         soundfile.write(folder / f"{name}_{i}.wav", 0.5 * (tone + noise), 48_000)
     return folder
+
+
+def broken_in_the_middle(path: Path) -> Path:
+    """A FLAC file whose header is right, and whose body was overwritten with zeros in part."""
+    soundfile.write(path, 0.3 * np.random.default_rng(0).standard_normal(24_000), 48_000)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2000] = bytes(2000)
+    path.write_bytes(data)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -105,3 +118,9 @@ def curve(log: Path, name: str) -> list[float]:
     """One logged number, in order of steps."""
     rows = [line.split(",") for line in log.read_text().splitlines()[1:]]
     return [float(value) for _, _, key, value in rows if key == name]
+
+
+def losses(folder: Path) -> dict[str, list[float]]:
+    """By name, those that a run's newest checkpoint has of the steps since the last logged one."""
+    with safe_open(checkpoints(folder)[-1], "pt") as file:
+        return json.loads(file.metadata()["run"])["seen"]

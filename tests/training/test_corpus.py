@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from spresso_cli.errors import AudioError, UsageError
-from spresso_cli.training.corpus import Clip, Corpus, find_clips, held_out
+from spresso_cli.training.corpus import Clip, Corpus, find_clips, for_training, held_out
 from spresso_cli.training.streaming import CorpusWindows
 
 
@@ -38,6 +38,15 @@ def test_a_manifest_decides_what_is_in_and_what_it_is_called(tmp_path: Path) -> 
     assert find_clips(tmp_path, "dev") == [Clip(tmp_path / "b.wav", "a click", "ui")]
     train, dev = held_out(tmp_path)
     assert [clip.caption for clip in train + dev] == ["a door", "a click"]
+
+
+def test_what_validates_nothing_needs_no_dev(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("file,split\na.wav,train\nb.wav,test\n")
+    assert for_training(tmp_path) == [Clip(tmp_path / "a.wav")]
+    with pytest.raises(UsageError, match="no row has dev"):
+        held_out(tmp_path)
+    (tmp_path / "manifest.csv").write_text("file\n" + "".join(f"{i}.wav\n" for i in range(200)))
+    assert for_training(tmp_path) == held_out(tmp_path)[0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from spresso_cli.errors import UsageError
-from spresso_cli.training.run import Run, alone, cosine_rate
+from spresso_cli.training.lock import alone
+from spresso_cli.training.run import Run, cosine_rate
 from spresso_cli.training.stored import averages, checkpoints, ema_weights, keep, older, part
 
 from .conftest import curve
@@ -21,7 +23,7 @@ from .conftest import curve
 class Toy:
     """A network that learns noise, with everything a stage can have."""
 
-    def __init__(self, folder: Path, steps: int = 60, **settings: object):
+    def __init__(self, folder: Path, steps: int = 60, second: float = 0.2, **settings: object):
         torch.manual_seed(0)
         self.net, self.judge = nn.Linear(3, 2), nn.Linear(2, 1)
         self.used = torch.zeros(4, dtype=torch.bool)
@@ -31,7 +33,7 @@ class Toy:
             {"net": self.net},
             self.optimizers[0],
             steps=steps,
-            more_emas=(0.2,),
+            more_emas={"second_ema_sigma": second},
             companions={"judge": self.judge},
             more_optimizers={"judge": self.optimizers[1]},
             state={"used": self.used},
@@ -154,6 +156,61 @@ def test_a_run_of_other_sizes_is_refused_in_one_line(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path} was trained with other sizes: is --config as before?"
 
 
+def test_another_width_of_an_average_is_refused_by_the_name_of_its_setting(tmp_path: Path) -> None:
+    Toy(tmp_path, minutes=0.0).train()
+    with pytest.raises(UsageError) as caught:
+        Toy(tmp_path, second=0.25)
+    assert str(caught.value) == (
+        f"{tmp_path} was trained with second_ema_sigma = 0.2, not 0.25: set it back, or delete this"
+        " folder and train it again"
+    )
+
+
+class TestWhatIsNotFinite:
+    @pytest.fixture
+    def good(self, tmp_path: Path) -> Path:
+        """A run's folder, with checkpoints up to step 30."""
+        Toy(tmp_path, steps=30, save_minutes=0.0).train()
+        return tmp_path
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_ends_a_run_before_it_is_logged_or_saved(self, good: Path, value: float) -> None:
+        toy, before = Toy(good), logged(good)
+        for step in range(31, 50):
+            toy.run.finish_step({"loss": value if step > 45 else 1.0})
+        ended = pytest.raises(
+            UsageError, match=r"at step \d+ loss is not finite.* from checkpoint-00000030\.saf"
+        )
+        with ended:
+            toy.run.save()  # at a time box's end
+        with ended:
+            toy.run.finish_step({"loss": value})  # the 50th, which is logged
+        assert logged(good) == before
+        assert checkpoints(good)[-1].name == "checkpoint-00000030.safetensors"
+
+    def test_is_looked_for_in_weights_before_they_are_saved(self, good: Path) -> None:
+        toy = Toy(good)
+        with torch.no_grad():
+            toy.net.weight[0, 0] = math.nan
+        with pytest.raises(UsageError, match="at step 30 .*net.weight is not finite"):
+            toy.run.save()
+        assert Toy(good).net.weight.isfinite().all()
+
+    def test_a_run_without_a_checkpoint_says_so(self, tmp_path: Path) -> None:
+        toy = Toy(tmp_path, save_minutes=0.0)
+        toy.net.bias.data.fill_(math.inf)
+        with pytest.raises(UsageError, match="goes on from where this one began"):
+            toy.train()
+        assert not checkpoints(tmp_path)
+
+    def test_in_a_single_batch_ends_no_run(self, good: Path) -> None:
+        """Its gradients are replaced; and the same batch would come again."""
+        run = Toy(good, save_minutes=0.0).run
+        for step in range(31, 51):
+            run.finish_step({"loss": math.nan if step in (40, 49, 50) else 1.0})
+        assert checkpoints(good)[-1].name == "checkpoint-00000050.safetensors"
+
+
 @pytest.mark.parametrize(
     "left",
     ["step,time,name,value\n25,0.0,loss,9\n50,0.0,loss,9\n", "", "25,0.0,loss,9\n", "step,ti"],
@@ -183,6 +240,19 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
         pass
     with alone(tmp_path / "clap"):
         pass
+
+
+def test_a_refused_stage_leaves_no_folder_that_it_made(tmp_path: Path) -> None:
+    for folder in (tmp_path / "run" / "dit", tmp_path / "kept" / "quantizer" / "11hz"):
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match="refused"), alone(folder):
+            raise UsageError("refused")
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+    with alone(tmp_path / "run" / "dit"):
+        (tmp_path / "run" / "dit" / "log.csv").touch()
+    with pytest.raises(UsageError), alone(tmp_path / "run" / "dit"):
+        raise UsageError("refused")
+    assert (tmp_path / "run" / "dit" / "log.csv").exists()
 
 
 class TestCtrlC:

@@ -37,10 +37,14 @@ from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.config import Settings
 from spresso_cli.training.corpus import find_clips
 from spresso_cli.training.latents import LatentPool
+from spresso_cli.training.preparation import TimeIsOver
+from spresso_cli.training.step_two import StepTwo
 from spresso_cli.training.stored import checkpoints
 from spresso_cli.training.streaming import CorpusWindows
 
-STEPS = 30
+from .conftest import broken_in_the_middle
+
+STEPS = 12  # enough for a second window of sounds, both phases of an AudioAE, a validation
 TINY_PACK = Path(__file__).parents[1] / "data" / "tiny_pack"
 
 
@@ -76,7 +80,7 @@ def run_audio_ae(b: Bench, folder: Path, minutes: float | None) -> None:
     torch.manual_seed(0)
     small = dataclasses.replace(b.settings.audio_ae, dim=8)
     training = short(
-        b.settings.audio_ae_training, adversarial_from=26, latent_frames=100, seconds=0.05,
+        b.settings.audio_ae_training, adversarial_from=8, latent_frames=100, seconds=0.05,
         adversarial_seconds=0.05,
     )  # fmt: skip
     # Windows change during the run: what a step hears depends on the step alone.
@@ -145,7 +149,7 @@ def test_an_interrupted_stage_ends_bit_for_bit_like_an_unbroken_one(
     calls = 0
     while not (tmp_path / "cut" / f"checkpoint-{STEPS:08d}.safetensors").exists():
         clock()
-        stage(bench, tmp_path / "cut", 0.5)
+        stage(bench, tmp_path / "cut", 0.2)
         calls += 1
     assert calls > 1
     whole, cut = (load_file(checkpoints(tmp_path / name)[-1]) for name in ("whole", "cut"))
@@ -200,6 +204,19 @@ def hurried(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_the_first_stages_need_no_dev_and_leave_out_what_is_broken(
+    spresso: Callable, sounds: Path, hurried: Path, tmp_path: Path
+) -> None:
+    bad = broken_in_the_middle(tmp_path / "bad.flac")
+    rows = [f"{path},train\n" for path in (*sorted(sounds.iterdir()), bad)]
+    (tmp_path / "manifest.csv").write_text("file,split\n" + "".join(rows))
+    for stage in ("audio-ae", "clap"):
+        common = (tmp_path, "--run", tmp_path / "model", "--config", hurried)
+        result = spresso("train", stage, *common, "--device", "cpu")
+        assert result.code == 0, result.stderr
+        assert result.stderr.count("left out: ") == result.stderr.count("bad.flac") == 1
+
+
 def test_all_stages_in_a_row_make_a_pack_that_codes_sounds(
     spresso: Callable, sounds: Path, hurried: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +225,7 @@ def test_all_stages_in_a_row_make_a_pack_that_codes_sounds(
     early = spresso("train", "dit", *common)
     assert early.code == 2
     assert "run this stage first" in early.stderr
+    assert not model.exists()
     for stage in ("audio-ae", "clap", "dit", "autoencoder", "quantizer", "finetune"):
         result = spresso("train", stage, *common, "--device", "cpu")
         assert result.code == 0, result.stderr
@@ -253,25 +271,24 @@ def test_rates_can_be_trained_apart_and_shipped_without_step_three(
     assert [p.name for p in (model / "pack").glob("*hz")] == ["11hz"]
 
 
-def test_rates_share_the_time_of_step_two_and_keep_some_of_it_for_what_comes_behind_qinco2(
-    spresso: Callable,
-    sounds: Path,
-    like_tiny_pack: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_rates_share_the_time_of_step_two(
+    spresso: Callable, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    common = (sounds, "--run", tmp_path, "--config", like_tiny_pack, "--from", TINY_PACK)
-    assert spresso("train", "autoencoder", *common, "--device", "cpu").code == 0
-    train, boxes = quantizer.train, []
+    boxes = {}
 
-    def timed(z, folder, config, training, minutes, *others) -> None:
-        boxes.append(minutes)
-        train(z, folder, config, training, None, *others)
+    def timed(self: StepTwo) -> None:
+        boxes[self.rate] = self.call.minutes_left()
+        if self.rate == 1:
+            raise TimeIsOver("it is next")
 
-    monkeypatch.setattr(quantizer, "train", timed)
-    result = spresso("train", "quantizer", *common, "--device", "cpu", "--minutes", 100)
+    monkeypatch.setattr(StepTwo, "train", timed)
+    result = spresso(
+        "train", "quantizer", sounds, "--run", tmp_path, "--config", "tiny", "--from", TINY_PACK,
+        "--device", "cpu", "--minutes", 100,
+    )  # fmt: skip
     assert result.code == 0, result.stderr
-    assert boxes == pytest.approx([0.85 * 50, 0.85 * 100], abs=1.0)
+    assert boxes == pytest.approx({1: 50, 11: 100}, abs=1.0)
+    assert "the time is over: it is next; the same command goes on from there" in result.stderr
 
 
 def test_finishing_needs_a_time_box(spresso: Callable, sounds: Path, tmp_path: Path) -> None:

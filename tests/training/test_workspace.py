@@ -20,12 +20,14 @@ from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.models.whitening import Whitening
 from spresso_cli.training.config import Settings
-from spresso_cli.training.corpus import find_clips
+from spresso_cli.training.corpus import Clip, find_clips
 from spresso_cli.training.curves import draw_curves, logs_under
 from spresso_cli.training.packing import _of_manifest, _write_credits, pack_workspace
-from spresso_cli.training.preparation import Call, fingerprint, latents
+from spresso_cli.training.preparation import Call, TimeIsOver, fingerprint, latents
 from spresso_cli.training.run import Run
 from spresso_cli.training.workspace import Workspace, group_name
+
+from .conftest import broken_in_the_middle
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_pack"
 
@@ -122,6 +124,42 @@ def test_damaged_latents_are_encoded_again(call: Call) -> None:
     assert torch.equal(pool.latents, again.latents)
 
 
+def test_a_sound_with_a_broken_body_is_told_and_has_no_latents(call: Call, tmp_path: Path) -> None:
+    told: list[str] = []
+    object.__setattr__(call, "note", told.append)
+    good = find_clips(call.corpus)[:2]
+    bad = broken_in_the_middle(tmp_path / "a.flac")
+    pool, _ = latents(call, [good[0], Clip(bad, "bad"), good[1]], passes=1)
+    assert [text.startswith(f"left out: {bad}: ") for text in told] == [False, True]
+    assert pool.clip.tolist() == [0, 2]
+    assert len(pool.offsets) == 3
+
+
+def test_a_box_that_is_over_after_a_pass_leaves_the_next_to_the_next_call(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Call, "over", lambda *_: True)
+    clips = find_clips(call.corpus)
+    for done in (1, 2):
+        with pytest.raises(TimeIsOver, match=f"pass {done + 1} of 3 over the sounds is next"):
+            latents(call, clips, passes=3)
+        assert len(list((call.workspace.folder / "latents").iterdir())) == done
+    pool, _ = latents(call, clips, passes=3)
+    assert len(pool.clip) == 3 * len(clips)
+
+
+def test_latents_are_not_encoded_for_a_stage_that_will_be_refused(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(self: Workspace) -> None:
+        raise UsageError("no CLAP")
+
+    monkeypatch.setattr(Workspace, "clap", missing)
+    with pytest.raises(UsageError, match="no CLAP"):
+        latents(call, find_clips(call.corpus), passes=1)
+    assert not (call.workspace.folder / "latents").exists()
+
+
 def test_the_second_pass_is_augmented_and_the_first_is_not(call: Call) -> None:
     clips = find_clips(call.corpus)
     plain, _ = latents(call, clips, passes=1)
@@ -202,9 +240,9 @@ class TestAQuantiserWhoseTrainingWasKilled:
         Run(folder, {"qinco2": network}, torch.optim.SGD(network.parameters(), 0.1), steps=1).save()
         whitening = Whitening(own.whitening)
         whitening.behind += 0.1
-        workspace.keep_whitening(11, whitening)
+        workspace.keep_beside_quantizer(11, "whitening", whitening)
         config = dataclasses.replace(own.encoder.envelope, codebooks=own.qinco2.codebooks)
-        workspace.keep_envelope(11, EnvelopeFilter(config))
+        workspace.keep_beside_quantizer(11, "envelope", EnvelopeFilter(config))
         return workspace
 
     def test_is_refused_without_its_envelope(self, workspace: Workspace) -> None:
@@ -214,7 +252,9 @@ class TestAQuantiserWhoseTrainingWasKilled:
             workspace.check_step_two(11)
 
     def test_is_refused_with_half_its_filters(self, workspace: Workspace) -> None:
-        workspace.keep_whitening(11, Whitening(workspace.settings.rates[11].whitening))
+        workspace.keep_beside_quantizer(
+            11, "whitening", Whitening(workspace.settings.rates[11].whitening)
+        )
         with pytest.raises(UsageError, match="before its filters were fitted.*--minutes 0"):
             workspace.check_step_two(11)
 
