@@ -7,7 +7,7 @@ This is what table 1 of S-PRESSO measures: how much is lost before any code is c
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,7 @@ class _ToLatents(SoundEncoder):
     """An encoder that ends at z."""
 
     def __init__(self, models: EncoderModels, profile: Profile, digest: str):
-        super().__init__(models, profile)
+        super().__init__(replace(models, audibility=None), profile)  # z as the network says it
         self._digest = digest
 
     def result(self, sound: Sound) -> Latents:

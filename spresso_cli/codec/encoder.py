@@ -7,7 +7,7 @@ block, so that memory does not grow with its length.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,6 +24,7 @@ from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import OutOfMemory, SpressoError
+from spresso_cli.models.audibility import Audibility
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
@@ -37,6 +38,7 @@ class EncoderModels:
     audio_ae: AudioAE
     encoder: LatentEncoder
     quantizer: SequenceQuantizer
+    audibility: Audibility | None  # None: errors of z count alike
     tag: bytes
     batches: Batches
 
@@ -59,7 +61,9 @@ class Sound:
     metadata: tuple[tuple[int, bytes], ...]
     pending: int = 0  # windows taken but not yet run
     complete: bool = False  # all windows taken
-    z: list[np.ndarray] = field(default_factory=list)  # [coded, n, 64] each, in order
+    # In order, each of n code frames: z [coded, n, 64], and what of it counts [coded, n, coarse].
+    z: list[np.ndarray] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
     error: SpressoError | None = None
 
 
@@ -84,6 +88,7 @@ class SoundEncoder:
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
         self._bypass_alone = models.encoder.bypass_alone
+        self._audibility = models.audibility
         self._log_mel = None
         if models.encoder.needs_mel:
             fine = models.encoder.config.fine_bands
@@ -179,7 +184,7 @@ class SoundEncoder:
         for index, task in enumerate(tasks):
             shape = (task.pcm.shape[1], task.lead, task.window.stop - task.window.start)
             groups[shape] += [(index, channel) for channel in range(task.sound.coded)]
-        z: dict[tuple[int, int], np.ndarray] = {}
+        done: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
         for (_, lead, codes), rows in groups.items():
             pcm = [tasks[i].pcm[c] for i, c in rows]
             try:
@@ -188,21 +193,24 @@ class SoundEncoder:
                 for index, _ in rows:
                     tasks[index].sound.error = error
             else:
-                z |= zip(rows, values, strict=True)
+                done |= zip(rows, values, strict=True)
         for index, task in enumerate(tasks):
             window, sound = task.window, task.sound
             core = slice(window.keep - window.start, window.until - window.start)
             if sound.error is None:
-                sound.z.append(np.stack([z[index, c][core] for c in range(sound.coded)]))
+                parts = zip(*(done[index, c] for c in range(sound.coded)), strict=True)
+                for kept, channels in zip((sound.z, sound.weights), parts, strict=False):
+                    kept.append(np.stack([channel[core] for channel in channels]))
             sound.pending -= 1
         tasks.clear()
 
     @torch.inference_mode()
     def _windows(
         self, pcm: Sequence[np.ndarray], lead: int, codes: int, size: int
-    ) -> list[np.ndarray]:
-        """PCM `[samples]` of equal windows -> z `[codes, 64]` of each, `size` windows at a time."""
-        z: list[np.ndarray] = []
+    ) -> list[tuple[np.ndarray, ...]]:
+        """PCM `[samples]` of equal windows -> z `[codes, 64]` of each and, where it matters, what
+        of it counts, in steps of 1/255, uint8 `[codes, coarse]`; `size` windows at a time."""
+        done: list[tuple[np.ndarray, ...]] = []
         for start in range(0, len(pcm), size):
             some = np.stack(pcm[start : start + size])
             batch = torch.zeros(size, some.shape[1])
@@ -213,8 +221,14 @@ class SoundEncoder:
             if not self._bypass_alone:
                 latents = self.models.audio_ae.encode(batch)[:, core]
             mel = self._log_mel(batch)[:, core] if self._log_mel else None
-            z.extend(self.models.encoder(latents, mel)[: len(some)].cpu().numpy())
-        return z
+            z = self.models.encoder(latents, mel)
+            results = [z]
+            if self._audibility:
+                weights = self._audibility.weights(mel)
+                z = self._audibility.nearest(z, mel, weights)
+                results = [z, (255 * weights).round().to(torch.uint8)]
+            done += zip(*(result[: len(some)].cpu().numpy() for result in results), strict=True)
+        return done
 
     def _finished(self, waiting: list[Sound]) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
         """Results of the sounds at the head of the queue that are through."""
@@ -231,7 +245,7 @@ class SoundEncoder:
         header = self.header(sound)
         if header.silent:
             return Stream.of(header, b"")
-        return Stream.from_codes(header, self._quantise(self.latents(sound)))
+        return Stream.from_codes(header, self._quantise(sound))
 
     def header(self, sound: Sound) -> Header:
         """All that is known of a sound but its codes."""
@@ -256,8 +270,9 @@ class SoundEncoder:
         """z of a whole sound that is not silent, `[coded, frames, 64]`."""
         return torch.from_numpy(np.concatenate(sound.z, axis=1))
 
-    def _quantise(self, z: Tensor) -> np.ndarray:
-        """z `[coded, frames, 64]` -> codes uint16 `[coded, frames, M]`."""
+    def _quantise(self, sound: Sound) -> np.ndarray:
+        """Codes uint16 `[coded, frames, M]`."""
+        z = self.latents(sound)
         search = SEARCH_BATCH[self.models.device.type]
         with within_memory(self.models.device):
             codes = self.models.quantizer.encode(
@@ -265,5 +280,18 @@ class SoundEncoder:
                 self.profile.codebooks,
                 micro_batch=search,
                 each=self._each,
+                metric=self._metric(sound),
             )
         return codes.cpu().numpy().astype(np.uint16)
+
+    def _metric(self, sound: Sound) -> Callable[[int, int], Tensor] | None:
+        """L for the windows of a sound from one to before another, all its channels in a row."""
+        audibility = self._audibility
+        if audibility is None:
+            return None
+        weights = torch.from_numpy(np.concatenate(sound.weights, axis=1)).flatten(0, 1)
+
+        def metric(first: int, stop: int) -> Tensor:
+            return audibility.metric(weights[first:stop].to(self.models.device) / 255)
+
+        return metric

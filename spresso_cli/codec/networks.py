@@ -22,9 +22,11 @@ from spresso_cli.codec.weights import (
     load_quantizer,
 )
 from spresso_cli.errors import BadPack
+from spresso_cli.models.audibility import Audibility
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
+from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 Network = TypeVar("Network")  # or several of them, loaded together
@@ -54,6 +56,7 @@ class Networks:
             self.audio_ae(pack),
             encoder,
             self._quantizer(pack, family),
+            self._audibility(pack, family, encoder.config),
             family.tag,
             self.batches,
         )
@@ -102,6 +105,17 @@ class Networks:
             return None
         where = (pack.path, family.frame_rate)
         return self._kept("envelope", where, lambda: load_envelope(pack, family).to(self.device))
+
+    def _audibility(
+        self, pack: PackInfo, family: FamilyInfo, config: LatentEncoderConfig
+    ) -> Audibility | None:
+        """Where windows are coded one by one and an envelope is what z says, of any size."""
+        envelope = self._envelope(pack, family)
+        if envelope is None or family.whitening is not None:
+            return None
+        if config.bypass != "envelope" or config.unit_rms:
+            return None
+        return Audibility(envelope.config, envelope.read_out, envelope.mean)
 
     def _kept(self, kind: str, where: object, build: Callable[[], Network]) -> Network:
         with self._loading:

@@ -66,15 +66,23 @@ class Step(nn.Module):
         return code + self.p_out(e)
 
 
-def nearest(x: Tensor, table: Tensor, count: int) -> Tensor:
-    """Indices of the `count` rows of `table` `[K, D]` that are nearest to each `x` `[..., D]`,
-    nearest first, `[..., count]`."""
-    return _distances(x, table).topk(count, dim=-1, largest=False).indices
+def distances(x: Tensor, table: Tensor, metric: Tensor | None = None) -> Tensor:
+    """Squared distances of vectors to the rows of a table.
 
+    Args:
+        x: `[N, F, D]`.
+        table: `[K, D]`.
+        metric: L of |e L|^2, by which the vectors of each n are compared, `[N, D, D]`; None: |e|^2.
 
-def _distances(x: Tensor, table: Tensor) -> Tensor:
-    """Squared distances of `x` `[..., D]` to rows of `table` `[K, D]`, less |x|^2, `[..., K]`."""
-    return F.linear(-2 * x, table, table.square().sum(-1))
+    Returns:
+        `[N, F, K]`.
+    """
+    if metric is None:
+        less = F.linear(-2 * x, table, table.square().sum(-1))
+    else:
+        x, tables = x @ metric, table @ metric  # [N, F, D], [N, K, D]
+        less = torch.baddbmm(tables.square().sum(-1)[:, None], x, tables.mT, alpha=-2)
+    return less + x.square().sum(-1, keepdim=True)
 
 
 class QINCo2(nn.Module):
@@ -101,7 +109,14 @@ class QINCo2(nn.Module):
         step = self.steps[m - 1]
         return xhat + step(step.codebook[indices], xhat)
 
-    def search(self, x: Tensor, codebooks: int, shortlist: int, beam: int) -> tuple[Tensor, Tensor]:
+    def search(
+        self,
+        x: Tensor,
+        codebooks: int,
+        shortlist: int,
+        beam: int,
+        metric: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Beam search on normalised vectors.
 
         Args:
@@ -109,27 +124,28 @@ class QINCo2(nn.Module):
             codebooks: M' <= M, the number of steps to run; the winner is the best M'-code.
             shortlist: A, candidates of a vector's hypotheses that go through f_m at each step.
             beam: B, hypotheses kept between steps.
+            metric: what an error e of each vector counts, |e L|^2, `[N, D, D]`; None: |e|^2.
 
         Returns:
             codes int64 `[N, M']` and their reconstruction `[N, D]`, normalised.
         """
         entries = self.config.entries
-        keep = min(beam, entries) if codebooks > 1 else 1
         rows = torch.arange(len(x), device=x.device)[:, None]
-        indices = nearest(x, self.first, keep)  # [N, F]
-        codes, xhat = indices[..., None], self.first[indices]  # [N, F, 1], [N, F, D]
+        keep = min(beam, entries) if codebooks > 1 else 1
+        near = distances(x[:, None], self.first, metric)[:, 0]  # [N, K]
+        codes = near.topk(keep, largest=False).indices[..., None]  # [N, F, 1]
+        xhat = self.first[codes[..., 0]]  # [N, F, D]
         for m in range(1, codebooks):
             step = self.steps[m - 1]
-            residual = x[:, None] - xhat
-            near = _distances(residual, step.shortlist)  # [N, F, K]
-            near = (near + residual.square().sum(-1, keepdim=True)).flatten(1)
-            few = near.topk(min(shortlist, near.shape[1]), dim=-1, largest=False).indices  # [N, A]
+            near = distances(x[:, None] - xhat, step.shortlist, metric).flatten(1)  # [N, F K]
+            few = near.topk(min(shortlist, near.shape[1]), largest=False).indices  # [N, A]
             parent, entry = few // entries, few % entries
             base = xhat[rows, parent]
             options = base + step(step.codebook[entry], base)  # [N, A, D]
-            distance = (x[:, None] - options).square().sum(-1)
-            keep = 1 if m == codebooks - 1 else min(beam, distance.shape[1])
-            best = distance.topk(keep, dim=-1, largest=False).indices  # [N, F']
+            error = x[:, None] - options
+            error = error if metric is None else error @ metric
+            keep = 1 if m == codebooks - 1 else min(beam, error.shape[1])
+            best = error.square().sum(-1).topk(keep, largest=False).indices  # [N, F']
             xhat = options[rows, best]
             longer = codes[rows, parent[rows, best]], entry[rows, best][..., None]
             codes = torch.cat(longer, -1)
@@ -143,7 +159,8 @@ class QINCo2(nn.Module):
         shortlist: int | None = None,
         beam: int | None = None,
         micro_batch: int = 64,
-        each: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
+        each: Callable[[Callable[[int], Tensor], Iterable[int]], Iterable[Tensor]] = map,
+        metric: Callable[[int, int], Tensor] | None = None,
     ) -> Tensor:
         """Latents to codes.
 
@@ -155,6 +172,8 @@ class QINCo2(nn.Module):
             micro_batch: vectors a search call sees; the last call is padded to it, so that codes
                 do not depend on how many vectors arrive together.
             each: `map`, or what does the same with several calls at a time.
+            metric: gives L of `search` for the vectors from one index to before another,
+                `[n, D, D]`.
 
         Returns:
             int64 `[N, M']`.
@@ -163,16 +182,21 @@ class QINCo2(nn.Module):
         m = config.codebooks if codebooks is None else codebooks
         if not 1 <= m <= config.codebooks:
             raise ValueError(f"codebooks must be 1 to {config.codebooks}, not {m}")
-        x = self.normalise(z)
-        padded = F.pad(x, (0, 0, 0, -len(x) % micro_batch))
+        x = F.pad(self.normalise(z), (0, 0, 0, -len(z) % micro_batch))
+        width = shortlist or config.shortlist, beam or config.beam
 
-        def searched(part: Tensor) -> Tensor:
-            return self.search(part, m, shortlist or config.shortlist, beam or config.beam)[0]
+        def searched(first: int) -> Tensor:
+            stop = first + micro_batch
+            own = None
+            if metric is not None:
+                own = torch.eye(config.dim, device=z.device).repeat(micro_batch, 1, 1)
+                own[: len(z) - first] = metric(first, min(stop, len(z)))
+            return self.search(x[first:stop], m, *width, own)[0]
 
-        codes = list(each(searched, padded.split(micro_batch)))
+        codes = list(each(searched, range(0, len(x), micro_batch)))
         if not codes:
             return torch.zeros(0, m, dtype=torch.int64, device=z.device)
-        return torch.cat(codes)[: len(x)]
+        return torch.cat(codes)[: len(z)]
 
     def decode_steps(self, codes: Tensor) -> list[Tensor]:
         """Normalised reconstructions after 1, 2, ..., M' steps, each `[..., D]`."""

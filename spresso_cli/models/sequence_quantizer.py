@@ -38,13 +38,15 @@ class SequenceQuantizer(nn.Module):
         shortlist: int | None = None,
         beam: int | None = None,
         micro_batch: int = 64,
-        each: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
+        each: Callable[[Callable[[int], Tensor], Iterable[int]], Iterable[Tensor]] = map,
+        metric: Callable[[int, int], Tensor] | None = None,
     ) -> Tensor:
         """z of whole sounds to codes.
 
         Args:
             z: float32 `[B, n, D]`.
             codebooks, shortlist, beam, micro_batch, each: as in `QINCo2.encode`.
+            metric: likewise, of all windows in a row; only where there are no filters.
 
         Returns:
             int64 `[B, n, M']`.
@@ -54,11 +56,14 @@ class SequenceQuantizer(nn.Module):
         narrow = (max(1, wide[0] // 2), max(1, wide[1] // 2))
 
         def search(x: Tensor, width: tuple[int, int]) -> Tensor:
-            codes = self.qinco2.encode(x.flatten(0, 1), codebooks, *width, micro_batch, each)
-            return codes.unflatten(0, x.shape[:2])
+            x, like = x.flatten(0, 1), x.shape[:2]
+            codes = self.qinco2.encode(x, codebooks, *width, micro_batch, each, metric)
+            return codes.unflatten(0, like)
 
         if self.whitening is None:
             return search(z, wide)
+        if metric is not None:
+            raise ValueError("with filters, errors are not told apart by window")
         codes = search(self.whitening.whiten(z), narrow)
         x = self.qinco2.decode(codes)
         best, least = codes.clone(), self._error(x, z, codes.shape[2])

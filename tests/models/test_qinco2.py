@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spresso_cli.models.qinco2 import QINCo2, QINCo2Config, nearest
+from spresso_cli.models.qinco2 import QINCo2, QINCo2Config, distances
 
 CONFIG = QINCo2Config(
     dim=4, codebook_bits=3, codebooks=4, embed=8, hidden=16, blocks=2, shortlist=8, beam=4
@@ -142,6 +142,32 @@ def test_more_codebooks_than_there_are_is_refused(model: QINCo2, x: Tensor, code
         model.encode(x, codebooks)
 
 
-def test_the_nearest_entries_come_nearest_first(x: Tensor) -> None:
-    table = torch.randn(8, CONFIG.dim)
-    assert torch.equal(nearest(x, table, 3), torch.cdist(x, table).argsort(1)[:, :3])
+def test_distances_are_squared_and_measured_as_a_metric_says(x: Tensor) -> None:
+    x, table, metric = x[:8].unflatten(0, (4, 2)), torch.randn(8, CONFIG.dim), torch.randn(4, 4, 4)
+    plain = (x[:, :, None] - table).square().sum(-1)
+    torch.testing.assert_close(distances(x, table), plain, rtol=1e-3, atol=1e-4)
+    weighted = ((x[:, :, None] - table) @ metric[:, None]).square().sum(-1)
+    torch.testing.assert_close(distances(x, table, metric), weighted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_metric_finds_codes_whose_errors_are_small_where_they_count(
+    model: QINCo2, x: Tensor
+) -> None:
+    wide = {"codebooks": CONFIG.codebooks, "shortlist": 64, "beam": 8}
+    metric = torch.diag(torch.tensor([3.0, 1.0, 0.3, 0.3])).repeat(len(x), 1, 1)
+    plain = (model.search(x, **wide)[1] - x).square().mean(0)
+    weighted = (model.search(x, **wide, metric=metric)[1] - x).square().mean(0)
+    assert weighted[0] < plain[0] / 2 and weighted[2:].sum() > plain[2:].sum()
+    scaled = torch.eye(4).repeat(len(x), 1, 1) * 5
+    same = model.search(x, **wide, metric=scaled)[0] == model.search(x, **wide)[0]
+    assert same.float().mean() > 0.99
+
+
+def test_a_metric_goes_with_its_vectors_however_many_arrive(model: QINCo2, x: Tensor) -> None:
+    metrics = torch.eye(4) + 0.5 * torch.rand(len(x), 4, 4)
+
+    def code(begin: int, stop: int) -> Tensor:
+        own = metrics[begin:stop]
+        return model.encode(x[begin:stop], micro_batch=8, metric=lambda a, b: own[a:b])
+
+    assert torch.equal(code(0, 30), torch.cat((code(0, 3), code(3, 30))))

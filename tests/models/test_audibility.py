@@ -1,0 +1,67 @@
+"""What counts of an envelope: loud blocks and bands, which z then says better."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from spresso_cli.models.audibility import LEAST, LOUD, SOFT, Audibility
+from spresso_cli.models.envelope import EnvelopeConfig
+
+ENVELOPE = EnvelopeConfig(pool=4, channels=6)
+
+
+@pytest.fixture
+def audibility() -> Audibility:
+    torch.manual_seed(0)
+    return Audibility(ENVELOPE, torch.randn(6, ENVELOPE.inputs), torch.zeros(ENVELOPE.inputs))
+
+
+@pytest.fixture
+def mel() -> Tensor:
+    """Five windows: noise about a level that is loud in the lower bands and faint in the others."""
+    torch.manual_seed(1)
+    level = torch.cat((torch.full((32,), LOUD + 1), torch.full((32,), SOFT - 1)))
+    return (level + 0.9 * torch.rand(1, 5 * ENVELOPE.pool, 64)).clone()
+
+
+def missed(audibility: Audibility, z: Tensor, mel: Tensor) -> tuple[float, float]:
+    """Mean squared errors of the loud bands and of the faint ones."""
+    error = ENVELOPE.windows(mel) - (z @ audibility.read_out + audibility.mean)
+    square = error.square().unflatten(2, (-1, 64))
+    return float(square[..., :32].mean()), float(square[..., 32:].mean())
+
+
+def test_what_is_loud_counts_in_full_and_what_is_faint_a_little(
+    audibility: Audibility, mel: Tensor
+) -> None:
+    weights = audibility.weights(mel).unflatten(2, (-1, 64))
+    assert (weights[..., :32] == 1).all()
+    torch.testing.assert_close(weights[..., 32:], torch.full_like(weights[..., 32:], LEAST))
+
+
+def test_z_says_better_what_is_loud_and_worse_what_is_faint(
+    audibility: Audibility, mel: Tensor
+) -> None:
+    windows = ENVELOPE.windows(mel)
+    z = windows @ torch.linalg.pinv(audibility.read_out)  # as near as can be, all bands alike
+    loud, faint = missed(audibility, z, mel)
+    heard = missed(audibility, audibility.nearest(z, mel, audibility.weights(mel)), mel)
+    assert heard[0] < loud and heard[1] > faint
+
+
+def test_where_all_is_loud_the_nearest_z_stays(audibility: Audibility, mel: Tensor) -> None:
+    mel = mel + 10
+    z = ENVELOPE.windows(mel) @ torch.linalg.pinv(audibility.read_out)
+    nearest = audibility.nearest(z, mel, audibility.weights(mel))
+    torch.testing.assert_close(nearest, z, rtol=1e-3, atol=1e-3)
+
+
+def test_the_metric_measures_errors_of_the_envelope_as_weighted(
+    audibility: Audibility, mel: Tensor
+) -> None:
+    weights = audibility.weights(mel)[0]
+    error = torch.randn(5, 6)
+    counted = ((error @ audibility.read_out).square() * weights).sum(1)
+    measured = (error[:, None] @ audibility.metric(weights))[:, 0].square().sum(1)
+    assert (measured > counted).all()  # by what ties z to the encoder's
+    torch.testing.assert_close(measured, counted, rtol=0.2, atol=0.0)
