@@ -13,8 +13,10 @@ def main() -> None:
     # other busy processes takes several times as long as giving the core away.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-    from spresso_cli.cli.app import INTERRUPTED, run
-
+    try:
+        from spresso_cli.cli.app import INTERRUPTED, run
+    except KeyboardInterrupt:
+        sys.exit(130)  # as later: this early there is nothing to tidy up
     code = run()
     if code == INTERRUPTED:
         # A thread that waits for a silent pipe would hold up the usual end, and break it.

@@ -167,7 +167,7 @@ def _jobs(
     """Output by input name: door.wav to door.safetensors to door.wav."""
     from spresso_cli.library import plan
 
-    found = plan.find(inputs, suffixes=suffixes, recursive=recursive)
+    found = plan.find(inputs, suffixes=suffixes, recursive=recursive, output_dir=output_dir)
     jobs: dict[str, Path] = {}
     for job in plan.plan(found, suffix=output_suffix, output=output, output_dir=output_dir):
         if job.source is None or job.output is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -27,6 +28,19 @@ def test_waiting_threads_leave_the_core_to_others_unless_the_user_says_otherwise
         main()
     assert left.value.code in (0, None)
     assert os.environ[POLICY] == used
+
+
+def test_an_interruption_while_the_command_is_loaded_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "spresso_cli.cli.app", Loading("app"))
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == INTERRUPTED
 
 
 def test_an_interruption_ends_the_process_also_where_stdout_is_closed(

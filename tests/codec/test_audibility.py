@@ -1,0 +1,65 @@
+"""At 1 Hz the shipped pack's codes say best what can be heard of an envelope."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from spresso_cli.audio.files import ArraySource
+from spresso_cli.audio.level import NETWORK_PEAK
+from spresso_cli.codec.encoder import EncoderModels, SoundEncoder
+from spresso_cli.codec.networks import Networks
+from spresso_cli.codec.packs import SHIPPED, find_pack
+from spresso_cli.container.profile import Profile
+from spresso_cli.models.audibility import LOUD
+from spresso_cli.models.log_mel import LogMel
+
+SOUNDS = Path(__file__).parents[2] / "examples" / "sounds"
+
+
+@pytest.fixture(scope="module")
+def models() -> EncoderModels:
+    pack = find_pack(next(SHIPPED.iterdir()))
+    return Networks(torch.device("cpu")).encoder(pack, pack.families[1])
+
+
+@pytest.fixture(scope="module")
+def sound() -> np.ndarray:
+    """Three seconds of a fire: crackles, loud in all bands, over a rumble."""
+    x, _ = soundfile.read(SOUNDS / "fire_crackle.flac", frames=144_000, dtype="float32")
+    return x if x.ndim == 1 else np.ascontiguousarray(x[:, 0])
+
+
+def codes(models: EncoderModels, sound: np.ndarray) -> torch.Tensor:
+    source = ArraySource(sound, 48_000)
+    ((_, stream),) = SoundEncoder(models, Profile.of(1, 8)).run([(None, source)])
+    return torch.from_numpy(stream.codes().astype(np.int64))
+
+
+def test_what_is_loud_is_told_better_and_what_is_faint_worse(
+    models: EncoderModels, sound: np.ndarray
+) -> None:
+    told = models.audibility
+    level = float(NETWORK_PEAK / np.abs(sound).max())
+    course = told.envelope.windows(LogMel(480)(torch.from_numpy(sound)[None] * level))
+
+    def missed(models: EncoderModels) -> tuple[float, float]:
+        z = models.quantizer.decode(codes(models, sound))
+        error = (z @ told.read_out + told.mean - course).square()
+        return float(error[course > LOUD].mean()), float(error[course < LOUD].mean())
+
+    heard, alike = missed(models), missed(replace(models, audibility=None))
+    assert heard[0] < 0.9 * alike[0] and heard[1] > alike[1]
+
+
+def test_every_channel_is_told_by_what_is_loud_in_it(
+    models: EncoderModels, sound: np.ndarray
+) -> None:
+    pair = np.stack((sound, sound[::-1]), 1)
+    apart = [codes(models, np.ascontiguousarray(channel))[0] for channel in pair.T]
+    assert torch.equal(codes(models, pair), torch.stack(apart))
