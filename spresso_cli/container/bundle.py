@@ -110,7 +110,7 @@ class Bundle:
         spr.check_signature(start, MAGIC, VERSION, ".sprb")
         index_bytes, position = leb128.decode(start, len(MAGIC) + 1)
         bodies = position + index_bytes + _CRC_BYTES
-        if index_bytes > MAX_INDEX_BYTES or bodies > size:
+        if not 1 <= index_bytes <= MAX_INDEX_BYTES or bodies > size:
             raise CorruptStream("the bundle is truncated or damaged: get a complete copy")
         file.seek(0)
         head = file.read(bodies)

@@ -26,6 +26,8 @@ def decode(data: bytes, position: int) -> tuple[int, int]:
         CorruptStream: the data ends inside the integer, it is longer than nine bytes, or it ends
             in a zero byte that a canonical form would not have.
     """
+    if position < len(data) and data[position] < 0x80:
+        return data[position], position + 1  # most are: an index of a million clips has millions
     value = 0
     for index in range(MAX_BYTES):
         if position + index >= len(data):

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from spresso_cli.container import bundle_index, leb128, spr
+from spresso_cli.container import bundle_index, leb128, spr, tlv
 from spresso_cli.container.bundle import Bundle, write_bundle
 from spresso_cli.container.profile import Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
@@ -186,6 +186,47 @@ def crafted(index: bytes, bodies: bytes = b"") -> io.BytesIO:
 
 
 GROUP = b"\x00\x67\xab\xcd"
+
+
+def test_clips_of_one_length_cost_one_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million of them would otherwise take most of a minute to open."""
+    made = []
+
+    def counted(group: bundle_index.Group, *fields: object) -> Header:
+        made.append(fields)
+        return header(group, *fields)
+
+    header = bundle_index.Group.header
+    clips = {f"{i:03}": clip(i, seconds=11 + i % 3) for i in range(60)}
+    stereo = {f"s{i}": clip(i, channels=2, levels=(i, 100), seconds=17) for i in range(9)}
+    data = bundled(clips | stereo)
+    monkeypatch.setattr(bundle_index.Group, "header", counted)
+    bundle = Bundle.open(io.BytesIO(data))
+    assert len(made) <= 3 + 2  # a level of 0 is not like others
+    assert bundle.verify() == {}
+    assert bundle.clip("017").header.gain == 117
+
+
+def test_an_index_of_no_bytes_is_damage_whatever_the_flags() -> None:
+    for flags in (0x10, 0x11):
+        head = b"\xf5SB" + bytes([flags, 0])
+        with pytest.raises(CorruptStream):
+            Bundle.open(io.BytesIO(head + zlib.crc32(head).to_bytes(4, "big") + b"\0"))
+
+
+def test_a_block_over_its_limit_is_found_when_the_clip_is_read() -> None:
+    """Metadata may be as long as a block; with the records behind it, the block is too long."""
+    most = tlv.pack([(5, bytes(tlv.MAX_BLOCK_BYTES - 4))])
+    assert len(most) == tlv.MAX_BLOCK_BYTES
+    for flags, levels, read in ((0x02, b"", None), (0x03, b"\1\1", CorruptStream)):
+        entry = b"\0\1a" + b"\1" + b"\1" + levels + leb128.encode(len(most))
+        index = b"\1" + bytes([flags]) + GROUP[1:] + b"\1" + entry
+        block = most + (b"\x83\2" + levels if levels else b"")
+        payload = bytes(12 * (2 if levels else 1))
+        body = b"\xf5SP" + bytes([0x10 | flags]) + GROUP[1:] + b"\1\1"
+        body += leb128.encode(len(block)) + block + payload
+        bundle = Bundle.open(crafted(index, most + payload + spr.checksum(body)))
+        assert [type(fault) for fault in bundle.verify().values()] == [read] * (read is not None)
 
 
 def test_names_may_not_outgrow_the_index_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
