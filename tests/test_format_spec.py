@@ -5,15 +5,20 @@ from __future__ import annotations
 import binascii
 import hashlib
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spresso_cli import errors
+from spresso_cli.audio.expander import raised
+from spresso_cli.audio.level import fit_level
+from spresso_cli.audio.windows import Plan
 from spresso_cli.codec.tags import weights_digest
 from spresso_cli.container import bundle_index, leb128, spr, stream, tlv
 from spresso_cli.container.profile import (
@@ -145,6 +150,9 @@ def test_weights_tag() -> None:
     assert len(canonical) == 35
     tensors = {"dit.a": np.array(0.5, np.float16), "dit.b": np.array([1, 2], np.int8)}
     assert weights_digest(tensors) == hashlib.sha256(canonical).digest()
+    said = re.search(r"starts with `([0-9a-f ]+)`, so the tag is `([0-9a-f ]+)`", TEXT).groups()
+    for start in map(bytes.fromhex, said):
+        assert weights_digest(tensors).startswith(start)
 
 
 def test_noise() -> None:
@@ -188,6 +196,91 @@ def test_limits() -> None:
             f"{bundle_index.MAX_ALL_NAMES_BYTES:,}".replace(",", " "),
         ],
     }
+
+
+def test_windows_of_the_decoder() -> None:
+    table = list(rows(section("7.1 From codes to a sound").replace("\n   |", "\n|"), 3))
+    assert len(table) == len(FAMILIES)
+    for row in table:
+        pool, window, shared = map(int, row)
+        for patch in (1, 2, 4):
+            assert Plan.of(pool, patch) == Plan(pool, window, shared)
+
+
+def test_raised_peaks() -> None:
+    """Section 7.1 in single steps, at a rate whose hundredth is no whole number."""
+    rate, rng = 8_060, np.random.default_rng(0)
+    sound = 0.01 * rng.standard_normal(rate // 2)
+    sound[1500:1700] *= np.linspace(20, 1, 200)
+    sound = sound.astype(np.float32)
+    missing = 20 * math.log10(0.5 / np.abs(sound).max())
+    h = max(1, round(rate / 100))
+    curve = 0.5 - 0.5 * np.cos(np.pi * np.arange(4 * h) / (2 * h))
+    x = math.log(1 + rate / 1400)
+    middles = {math.floor(700 * math.expm1(j * x / 64) * 4 * h / rate) for j in range(64)}
+    edges = [*sorted(middles), 2 * h + 1]
+    padded = np.concatenate((np.zeros(3 * h), sound, np.zeros(5 * h)))
+    spectra = [
+        np.fft.rfft(curve * padded[begin : begin + 4 * h])
+        for begin in range(0, 3 * h + len(sound), h)
+    ]
+    levels = [
+        [20 * math.log10(max(1e-9, np.abs(s[a:b]).sum())) for a, b in pairwise(edges)]
+        for s in spectra
+    ]
+    most = min(1.2 * missing, 20)
+    whole = np.zeros(len(padded) + 4 * h)
+    for place, (spectrum, level) in enumerate(zip(spectra, levels, strict=True)):
+        gains = [most * max(0, 1 - (np.max(levels) - one) / 35) for one in level]
+        centres = [(a + b - 1) / 2 for a, b in pairwise(edges)]
+        decibels = np.interp(np.arange(2 * h + 1), centres, gains)
+        window = curve * np.fft.irfft(spectrum * 10 ** (decibels / 20), 4 * h) / 1.5
+        whole[place * h : (place + 4) * h] += window
+    expected = whole[3 * h : 3 * h + len(sound)]
+    column = sound[:, None]
+    came = np.concatenate(list(raised(lambda: [column], len(sound), rate, np.array([missing]))))
+    np.testing.assert_allclose(came[:, 0], expected, atol=1e-6)
+    assert 1.2 * np.abs(sound).max() < np.abs(expected).max()
+
+
+def test_the_limiter() -> None:
+    rng = np.random.default_rng(0)
+    sound = rng.standard_normal((4000, 1)).astype(np.float32)
+    out = fit_level(sound, [0.6])[:, 0].astype(np.float64)
+    assert 10 * math.log10((out**2).mean() / 0.36) == pytest.approx(0, abs=0.02)
+    below = np.abs(out) < 0.8
+    a = (out[below] / sound[below, 0])[np.abs(sound[below, 0]) > 0.1].mean()
+    size = np.abs(a * sound[:, 0])
+    expected = np.where(size > 0.8, 0.8 + 0.2 * np.tanh((size - 0.8) / 0.2), size)
+    np.testing.assert_allclose(np.abs(out), expected, atol=1e-5)
+
+
+def test_the_largest_file() -> None:
+    header = stream.Header(
+        profile=Profile(0, 32),
+        weights_tag=b"ab",
+        gain=1,
+        source_rate=MAX_RATE,
+        samples=MAX_SECONDS * MAX_RATE,
+        channels=2,
+        levels=(1, 1),
+    )
+    metadata = tlv.MAX_BLOCK_BYTES - len(tlv.pack(header.extension))
+    said = section("8.1 What follows for programs")
+    for value in (header.payload_bytes, header.payload_bits, spr.file_bytes(header, metadata)):
+        assert f"{value:,}".replace(",", " ") in said.replace("\n  ", " ")
+
+
+def test_how_many_wrong_bits_are_found() -> None:
+    high, low = map(int, re.search(r"x\^(\d+) \+ x\^(\d+) \+ 1", TEXT).groups())
+    # A multiple of the polynomial is what nothing notices; the first bit has the highest power.
+    bits = high + 1
+    data = bytearray(-(-bits // 8))
+    for bit in (0, high - low, high):
+        data[bit // 8] ^= 1 << bit % 8
+    body, crc = data[:-4], data[-4:]
+    assert zlib.crc32(body) ^ zlib.crc32(bytes(len(body))) == int.from_bytes(crc, "little")
+    assert f"{(bits - 1) // 8:,}".replace(",", " ") + " bytes" in section("11 Security")
 
 
 def test_errors() -> None:

@@ -11,6 +11,11 @@ METADATA = (
     (0x04, bytes(4)),
     (0x05, b"TITLE=Footstep"),
 )
+ALL_METADATA = (
+    *METADATA[:4],
+    (0x05, b'{"title": "Footstep"}'),
+    (0x06, b"labl\x0a\0\0\0\1\0\0\0step1\0"),
+)
 MONO = Sound(103, 48000, 240000)
 MONO_441 = Sound(103, 44100, 220500, seed=2)
 STEREO = Sound(103, 48000, 96000, channels=2, levels=(190, 195), seed=3)
@@ -52,7 +57,11 @@ VALID = {
         Sound(103, 44100, 44100, channels=2, gain=0),
         "neither levels nor codes",
     ),
-    "metadata.spr": (TAGGED, "all five kinds of metadata"),
+    "metadata.spr": (TAGGED, "five kinds of metadata"),
+    "metadata_all.spr": (
+        Sound(103, 48000, 48000, metadata=ALL_METADATA, seed=16),
+        "all six kinds of metadata",
+    ),
     "crc32.spr": (LONG, "a file above 4 093 bytes has a CRC-32"),
 }
 VALID_BUNDLES = {
@@ -80,7 +89,10 @@ ODD = {
     "resampled_up.spr": (Sound(96, 44100, 44101), "n48 = 48 002: rounded up, two code frames"),
     "resampled_latent_up.spr": (Sound(0, 44100, 1765), "T = 5: two frames of 4"),
     "codebooks_32.spr": (Sound(127, 48000, 48000), "the widest frame"),
-    "codes_all_ones.spr": (Sound(103, 48000, 96000, codes=[[[4095] * 8] * 2]), "K - 1 throughout"),
+    "codes_all_ones.spr": (
+        Sound(103, 48000, 96000, codes=[[[4095] * 8] * 2]),
+        "every code is 4 095",
+    ),
     "gain_least.spr": (Sound(103, 48000, 48000, gain=1), "-120 dBFS"),
     "gain_most.spr": (Sound(103, 48000, 48000, gain=255), "+7 dBFS"),
     "stereo_left_silent.spr": (
@@ -91,7 +103,7 @@ ODD = {
     "rate_most.spr": (Sound(103, 768000, 768000), "768 000 Hz"),
     "day_of_silence.spr": (Sound(103, 768000, 768000 * 86400, gain=0), "24 h in 22 bytes"),
     "unknown_ignorable.spr": (
-        Sound(103, 48000, 48000, metadata=((0x00, b""), (0x06, b"?"), (0x7F, b"later"))),
+        Sound(103, 48000, 48000, metadata=((0x00, b""), (0x07, b"?"), (0x7F, b"later"))),
         "records of unknown kinds that may be ignored",
     ),
     "tag_like_magic.spr": (Sound(103, 48000, 48000, tag=b"\xf5S"), "a tag may be any two bytes"),
@@ -117,5 +129,21 @@ ODD_BUNDLES = {
             "n" * 1024: SILENCE,
         },
         "names are bytes in order; beginnings may be shared inside a character",
+    ),
+    "names_rare.sprb": (
+        {"\ufeffa": SILENCE, "\uffff": SILENCE, "\U0010ffff": SILENCE, "\x7f\x1b\\:": SILENCE},
+        "names with a byte order mark, noncharacters and what systems forbid",
+    ),
+    "metadata_records.sprb": (
+        {
+            "rate": Sound(103, 22050, 22050, metadata=METADATA[4:], seed=17),
+            "dual mono": Sound(
+                103, 44100, 44100, channels=2, dual_mono=True, metadata=METADATA[4:], seed=18
+            ),
+            "rate and levels": Sound(
+                103, 22050, 22050, channels=2, levels=(0, 9), metadata=METADATA[4:], seed=19
+            ),
+        },
+        "metadata before records 0x81, 0x82 and 0x83 of the assembled file",
     ),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from faulty import faulty, faulty_bundles
 from good import ODD, ODD_BUNDLES, VALID, VALID_BUNDLES
 from reference import bundle
+from traps import bundle_traps, traps
 
 
 def main(folder: Path) -> None:
@@ -34,7 +35,8 @@ def main(folder: Path) -> None:
             ascending = sorted(clips, key=str.encode)
             files = {key: hashlib.sha256(clips[key].file).hexdigest() for key in ascending}
             add(kind, name, bundle(clips), why, clips=files)
-    for name, (data, error, why) in {**faulty(), **faulty_bundles()}.items():
+    refused = faulty() | traps() | faulty_bundles() | bundle_traps()
+    for name, (data, error, why) in refused.items():
         add("faulty", name, data, why, error=error)
     text = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in manifest)
     (folder / "manifest.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
