@@ -110,12 +110,18 @@ class Networks:
         self, pack: PackInfo, family: FamilyInfo, config: LatentEncoderConfig
     ) -> Audibility | None:
         """Where windows are coded one by one and an envelope is what z says, of any size."""
-        envelope = self._envelope(pack, family)
-        if envelope is None or family.whitening is not None:
+        if family.envelope is None or family.whitening is not None:
             return None
         if config.bypass != "envelope" or config.unit_rms:
             return None
-        return Audibility(envelope.config, envelope.read_out, envelope.mean)
+
+        def build() -> Audibility:
+            # Not the decoder's filter: what that computes when it is loaded depends to the last
+            # bits on how many threads compute it, and here these are all, there one.
+            envelope = load_envelope(pack, family).to(self.device)
+            return Audibility(envelope.config, envelope.read_out, envelope.mean)
+
+        return self._kept("audibility", (pack.path, family.frame_rate), build)
 
     def _kept(self, kind: str, where: object, build: Callable[[], Network]) -> Network:
         with self._loading:
