@@ -158,6 +158,12 @@ def check_channels(source: AudioSource, mix: bool) -> None:
         )
 
 
+def blocks_of(source: AudioSource, mix: bool) -> Iterator[np.ndarray]:
+    """A source's blocks [n, C] as they are coded: with `mix`, its channels mixed to one."""
+    blocks = source.blocks()
+    return downmix(blocks) if mix and source.channels > 1 else blocks
+
+
 def downmix(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields float32 [n, 1], the mean over the channels of float32 [n, C]."""
     for block in blocks:

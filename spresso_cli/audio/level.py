@@ -61,6 +61,14 @@ class Level:
         """Digital silence: every sample is zero."""
         return self.overall_peak == 0.0
 
+    @property
+    def gains(self) -> tuple[int, tuple[int, ...] | None]:
+        """The gain byte of a `.spr` file, and those of its channels where each is coded."""
+        if self.silent:
+            return 0, None
+        levels = None if self.identical else tuple(map(gain_byte, self.rms))
+        return gain_byte(self.overall_rms), levels
+
 
 def measure(blocks: Iterable[np.ndarray]) -> Level:
     """Measures float32 blocks [n, C] in one pass; raises ValueError when there is no sample."""

@@ -92,7 +92,8 @@ def follow(
             else None
         )
         progress = stack.enter_context(BatchProgress(terminal, len(jobs), verb))
-        remarks = stack.enter_context(Remarks(terminal))
+        remarks = Remarks(terminal)
+        stack.callback(remarks.count)
         for result in stack.enter_context(closing(results)):
             detail, extra = describe(result) if result.status == "done" else ("", {})
             line = _line(result, detail)

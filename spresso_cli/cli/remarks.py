@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from spresso_cli.cli.text import common, kind_of, shown
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Remarks:
-    """Context manager that counts; under `-v` everything is said in full, and nothing counted."""
+    """What is said of files; under `-v` everything is said in full, and nothing counted."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -26,15 +25,8 @@ class Remarks:
             self._terminal.note(f"{shown(source)}: {text}")
         said.setdefault(source, text)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def count(self) -> None:
+        """Say of every kind that there was more of how many files it was."""
         for alike, said in self._said.items():
             if len(said) > 1 and not self._terminal.verbose:
                 text = common(alike, said.values())

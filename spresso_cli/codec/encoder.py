@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spresso_cli.audio.files import AudioSource, check_channels, downmix
-from spresso_cli.audio.level import NETWORK_PEAK, Level, gain_byte, measure
+from spresso_cli.audio.files import AudioSource, blocks_of, check_channels
+from spresso_cli.audio.level import NETWORK_PEAK, Level, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
 from spresso_cli.codec.cores import Each
@@ -134,17 +134,12 @@ class SoundEncoder:
     def _open(self, key: Hashable, source: AudioSource, mix: bool, metadata: bool) -> Sound:
         """First pass: level and length."""
         check_channels(source, mix)
-        level = measure(self._blocks(source, mix))
+        level = measure(blocks_of(source, mix))
         channels = 1 if mix else source.channels
         frames = code_frames(level.samples, source.rate, self.profile.pool)
         coded = 1 if level.identical else channels
         extra = source.metadata() if metadata else ()
         return Sound(key, source, level, channels, coded, frames, extra)
-
-    @staticmethod
-    def _blocks(source: AudioSource, mix: bool) -> Iterator[np.ndarray]:
-        blocks = source.blocks()
-        return downmix(blocks) if mix and source.channels > 1 else blocks
 
     def _tasks(self, sound: Sound, mix: bool) -> Iterator[_Task]:
         """Second pass: the windows of a sound at 48 kHz and network level."""
@@ -152,7 +147,7 @@ class SoundEncoder:
             return
         peaks = sound.level.peak[: sound.coded]
         gains = np.array([NETWORK_PEAK / p if p > 0 else 0.0 for p in peaks])
-        blocks = (b[:, : sound.coded] for b in self._blocks(sound.source, mix))
+        blocks = (b[:, : sound.coded] for b in blocks_of(sound.source, mix))
         pcm = resample_blocks(blocks, sound.source.rate, CODEC_RATE, sound.coded)
         pool, context = self.profile.pool, self.models.audio_ae.context
         total = sound.frames * pool
@@ -250,13 +245,11 @@ class SoundEncoder:
     def header(self, sound: Sound) -> Header:
         """All that is known of a sound but its codes."""
         silent = sound.level.silent
-        levels = None
-        if sound.coded == 2 and not silent:
-            levels = tuple(gain_byte(rms) for rms in sound.level.rms)
+        gain, levels = sound.level.gains
         return Header(
             profile=self.profile,
             weights_tag=self.models.tag,
-            gain=0 if silent else gain_byte(sound.level.overall_rms),
+            gain=gain,
             source_rate=sound.source.rate,
             samples=sound.level.samples,
             channels=sound.channels,

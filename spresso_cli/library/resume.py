@@ -12,8 +12,8 @@ from pathlib import Path
 
 import soundfile
 
-from spresso_cli.audio.files import AudioSource, downmix, open_audio
-from spresso_cli.audio.level import gain_byte, measure, rms_of
+from spresso_cli.audio.files import blocks_of, open_audio
+from spresso_cli.audio.level import measure, rms_of
 from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
@@ -67,8 +67,10 @@ def compare_stream(source: Path, output: Path, parameters: StreamParameters) -> 
             return Existing("has another length")
         if stream.metadata != (sound.metadata() if parameters.metadata else ()):
             return Existing("carries other metadata")
-        if _touched(source, output) and _levels(sound, parameters) != (stream.gain, stream.levels):
-            return Existing("was made of a sound of another level")
+        if _touched(source, output):
+            level = measure(blocks_of(sound, parameters.downmix))
+            if level.gains != (stream.gain, stream.levels):
+                return Existing("was made of a sound of another level")
     return Existing(None, stream.seconds)
 
 
@@ -106,16 +108,6 @@ def _touched(source: Path, output: Path) -> bool:
     """Whether a source was renamed, copied or given its age since an output was made: what is
     under its name now may be another sound, however old it is."""
     return os.stat(source).st_ctime_ns > os.stat(output).st_mtime_ns
-
-
-def _levels(sound: AudioSource, parameters: StreamParameters) -> tuple[int, tuple[int, ...] | None]:
-    """The gain of a sound and the levels of its channels, as a `.spr` file has them."""
-    mixed = parameters.downmix and sound.channels > 1
-    level = measure(downmix(sound.blocks()) if mixed else sound.blocks())
-    if level.silent:
-        return 0, None
-    levels = None if level.identical else tuple(map(gain_byte, level.rms))
-    return gain_byte(level.overall_rms), levels
 
 
 def _heard(sound: soundfile.SoundFile, *, to_the_end: bool) -> tuple[int, bool]:
