@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from spresso_cli.audio.files import AudioSource, blocks_of, check_channels
 from spresso_cli.audio.level import NETWORK_PEAK, Level, measure
@@ -21,7 +22,13 @@ from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
 from spresso_cli.codec.cores import Each
 from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
-from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP, Profile, code_frames
+from spresso_cli.container.profile import (
+    CODEC_RATE,
+    LATENT_HOP,
+    Profile,
+    code_frames,
+    latent_frames,
+)
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import OutOfMemory, SpressoError
 from spresso_cli.models.audibility import Audibility
@@ -75,6 +82,7 @@ class _Task:
     window: EncoderWindow
     lead: int
     pcm: np.ndarray
+    sounding: int  # latent frames of the window that are of the sound, not of what fills its last
 
 
 class SoundEncoder:
@@ -151,6 +159,7 @@ class SoundEncoder:
         pcm = resample_blocks(blocks, sound.source.rate, CODEC_RATE, sound.coded)
         pool, context = self.profile.pool, self.models.audio_ae.context
         total = sound.frames * pool
+        sounding = latent_frames(sound.level.samples, sound.source.rate)
         held = np.zeros((0, sound.coded), np.float32)
         offset = 0  # sample index of held[0]
         for window in self.plan.encoder_windows(sound.frames):
@@ -171,7 +180,8 @@ class SoundEncoder:
                     have += len(block)
             held = np.concatenate(parts)
             piece = np.ascontiguousarray(held[: end - begin].T)
-            yield _Task(sound, window, window.start * pool - first, piece)
+            start = window.start * pool
+            yield _Task(sound, window, start - first, piece, sounding - start)
 
     def _flush(self, tasks: list[_Task]) -> None:
         """Run the collected windows, equal shapes together, and hand their z to their sounds."""
@@ -182,8 +192,10 @@ class SoundEncoder:
         done: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
         for (_, lead, codes), rows in groups.items():
             pcm = [tasks[i].pcm[c] for i, c in rows]
+            sounding = torch.tensor([tasks[i].sounding for i, _ in rows])
+            run = partial(self._windows, pcm, sounding, lead, codes)
             try:
-                values = self.models.batches.run(partial(self._windows, pcm, lead, codes))
+                values = self.models.batches.run(run)
             except OutOfMemory as error:
                 for index, _ in rows:
                     tasks[index].sound.error = error
@@ -201,10 +213,11 @@ class SoundEncoder:
 
     @torch.inference_mode()
     def _windows(
-        self, pcm: Sequence[np.ndarray], lead: int, codes: int, size: int
+        self, pcm: Sequence[np.ndarray], sounding: Tensor, lead: int, codes: int, size: int
     ) -> list[tuple[np.ndarray, ...]]:
-        """PCM `[samples]` of equal windows -> z `[codes, 64]` of each and, where it matters, what
-        of it counts, in steps of 1/255, uint8 `[codes, coarse]`; `size` windows at a time."""
+        """PCM `[samples]` of equal windows, of which so many latent frames sound, -> z `[codes,
+        64]` of each and, where it matters, what of it counts, in steps of 1/255, uint8 `[codes,
+        coarse]`; `size` windows at a time."""
         done: list[tuple[np.ndarray, ...]] = []
         for start in range(0, len(pcm), size):
             some = np.stack(pcm[start : start + size])
@@ -219,8 +232,9 @@ class SoundEncoder:
             z = self.models.encoder(latents, mel)
             results = [z]
             if self._audibility:
-                weights = self._audibility.weights(mel)
-                z = self._audibility.nearest(z, mel, weights)
+                ends = sounding[start : start + size].to(mel.device)
+                ends = F.pad(ends, (0, size - len(ends)))
+                z, weights = self._audibility.heard(z, mel, ends)
                 results = [z, (255 * weights).round().to(torch.uint8)]
             done += zip(*(result[: len(some)].cpu().numpy() for result in results), strict=True)
         return done

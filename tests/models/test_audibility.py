@@ -65,3 +65,38 @@ def test_the_metric_measures_errors_of_the_envelope_as_weighted(
     measured = (error[:, None] @ audibility.metric(weights))[:, 0].square().sum(1)
     assert (measured > counted).all()  # by what ties z to the encoder's
     torch.testing.assert_close(measured, counted, rtol=0.2, atol=0.0)
+
+
+def test_what_lies_behind_the_end_of_a_sound_counts_for_nothing(
+    audibility: Audibility, mel: Tensor
+) -> None:
+    z = torch.zeros(1, 5, 6)
+    whole, cut = (audibility.heard(z, mel, torch.tensor([frames]))[1] for frames in (20, 10))
+    torch.testing.assert_close(whole, audibility.weights(mel))
+    blocks = cut.unflatten(2, (-1, 64)).flatten(1, 2)  # of one frame each
+    assert (blocks[:, 10:] == 0).all()
+    assert torch.equal(blocks[:, :10], whole.unflatten(2, (-1, 64)).flatten(1, 2)[:, :10])
+
+
+def test_where_blocks_are_long_half_of_one_behind_the_end_matters() -> None:
+    """An envelope is linear between the middles of blocks."""
+    config = EnvelopeConfig(pool=100, channels=6)  # blocks of four frames
+    audibility = Audibility(config, torch.randn(6, config.inputs), torch.zeros(config.inputs))
+    loud = torch.full((1, 100, 64), LOUD + 1)
+    _, weights = audibility.heard(torch.zeros(1, 1, 6), loud, torch.tensor([40]))
+    first_band = weights[0, 0].unflatten(0, (-1, 64))[:, 0]
+    assert first_band.tolist() == [1.0] * 10 + [0.5] + [0.0] * 14
+
+
+def test_the_z_of_a_sound_that_ends_says_it_better_up_to_there(
+    audibility: Audibility, mel: Tensor
+) -> None:
+    mel[:, 2:4] = SOFT - 1  # the first window's second half is what fills it up
+    z = ENVELOPE.windows(mel) @ torch.linalg.pinv(audibility.read_out)
+
+    def missed(frames: int) -> float:
+        said, _ = audibility.heard(z, mel, torch.tensor([frames]))
+        error = ENVELOPE.windows(mel) - (said @ audibility.read_out + audibility.mean)
+        return float(error[0, 0].unflatten(0, (-1, 64))[:2].square().mean())
+
+    assert missed(2) < missed(20)
