@@ -37,6 +37,7 @@ Examples:
 
   spresso compress door.wav -b 0.096            door.spr, 73 bytes for 5 s
   spresso compress a.wav b.flac --output-dir small
+  spresso compress clicks -r -b 0.096 --best-fit    0.2 s pay for 1 s: have 0.48 kbps for it
   spresso compress sounds -r --output-dir small --resume --report log.jsonl
   find . -name '*.wav' -print0 | spresso compress --files-from - -0
   cat door.wav | spresso compress - > door.spr
@@ -72,6 +73,14 @@ def compress(
         int | None,
         typer.Option("--codebooks", metavar="M", help="Codes per frame.", rich_help_panel=RATE),
     ] = None,
+    best_fit: Annotated[
+        bool,
+        typer.Option(
+            "--best-fit",
+            help="Give short sounds the best point that costs them no more bits than -b's.",
+            rich_help_panel=RATE,
+        ),
+    ] = False,
     output: Output = None,
     output_dir: OutputDir = None,
     keep_suffix: Annotated[
@@ -114,6 +123,7 @@ def compress(
     """
     from spresso_cli.audio.suffixes import SOUND_SUFFIXES
     from spresso_cli.cli import batch, loading
+    from spresso_cli.errors import UsageError
     from spresso_cli.library import plan
     from spresso_cli.library.resume import StreamParameters
     from spresso_cli.library.run import compress_library
@@ -130,7 +140,10 @@ def compress(
         output_dir=output_dir,
         shard=shard,
     )
+    if best_fit and (frame_rate, codebooks) != (None, None):
+        raise UsageError("--best-fit chooses for itself: leave out --frame-rate and --codebooks")
     profile, tag = loading.choose_profile(pack, kbps, frame_rate, codebooks)
+    better = loading.better_points(pack, profile) if best_fit else ()
     terminal.detail(
         f"{profile.kbps:g} kbps: {profile.codebooks} codes of {profile.bits} bits "
         f"at {profile.frame_rate} Hz, weights {tag.hex()}"
@@ -138,7 +151,7 @@ def compress(
     results = compress_library(
         jobs,
         loading.codec_factory(pack, device),
-        StreamParameters(profile, tag, downmix=downmix, metadata=keep_metadata),
+        StreamParameters(profile, tag, downmix=downmix, metadata=keep_metadata, better=better),
         batch.run_options(
             force=force,
             resume=resume,

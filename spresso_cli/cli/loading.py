@@ -26,6 +26,18 @@ def choose_profile(
     return profile, info.families[profile.frame_rate].tag
 
 
+def better_points(pack: str | None, profile: Profile) -> tuple[tuple[Profile, bytes], ...]:
+    """What a pack ranks before a profile, best first, with the tags of the weights.
+
+    Raises:
+        MissingPack, BadPack: there is no such pack, or it is damaged.
+    """
+    from spresso_cli.codec.packs import find_pack
+
+    info = find_pack(pack)
+    return tuple((p, info.families[p.frame_rate].tag) for p in info.better_than(profile))
+
+
 def codec_factory(pack: str | None, device: str) -> Callable[[], CodecProtocol]:
     """A function that loads the codec: called when there is work, and not before.
 

@@ -8,9 +8,11 @@ take, rate = codec.decompress(data, seed=3)
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -28,7 +30,7 @@ from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_ta
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.codec.protocol import VARIETY, Decoded, DecodeOptions
 from spresso_cli.container import spr
-from spresso_cli.container.profile import Profile
+from spresso_cli.container.profile import Profile, best_fit
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import (
     BadPack,
@@ -108,6 +110,7 @@ class Codec:
         *,
         frame_rate: int | None = None,
         codebooks: int | None = None,
+        best_fit: bool = False,
         downmix: bool = False,
     ) -> bytes:
         """Compress one sound in memory.
@@ -117,6 +120,8 @@ class Codec:
             sr: its sample rate, Hz.
             kbps: upper limit on the payload rate of a channel; None takes the pack's default.
             frame_rate, codebooks: override the operating point.
+            best_fit: take the best operating point that costs a sound of this length no more bits
+                than the one asked for.
 
         Returns:
             The bytes of a `.spr` file.
@@ -127,7 +132,10 @@ class Codec:
         """
         profile = self.pack.choose(*arguments.request(kbps, frame_rate, codebooks))
         source = ArraySource(arguments.sound_of(sound), arguments.whole("sr", sr))
-        ((_, result),) = self.compress_many([(None, source)], profile, downmix=downmix)
+        better = self.pack.better_than(profile) if best_fit else ()
+        ((_, result),) = self.compress_many(
+            [(None, source)], profile, better=better, downmix=downmix
+        )
         if isinstance(result, SpressoError):
             raise result
         return spr.write(result)
@@ -184,14 +192,32 @@ class Codec:
         items: Iterable[tuple[Hashable, AudioSource]],
         profile: Profile,
         *,
+        better: Sequence[Profile] = (),
         downmix: bool = False,
         metadata: bool = False,
     ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
         """See `CodecProtocol.compress_many`."""
         with closing(Cores(self.device)) as cores:
-            models = self._networks.encoder(self.pack, self.pack.families[profile.frame_rate])
-            encoder = SoundEncoder(models, profile, cores.each)
-            yield from cores.through(lambda some: encoder.run(some, downmix, metadata), items)
+
+            @cache
+            def encoder(profile: Profile) -> SoundEncoder:
+                family = self.pack.families[profile.frame_rate]
+                return SoundEncoder(self._networks.encoder(self.pack, family), profile, cores.each)
+
+            def fitting(item: tuple[Hashable, AudioSource]) -> Profile:
+                try:
+                    return best_fit(profile, better, item[1].samples, item[1].rate)
+                except SpressoError:
+                    return profile  # whose encoder will say so
+
+            def coded(
+                items: Iterable[tuple[Hashable, AudioSource]],
+            ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
+                for chosen, some in groupby(items, fitting if better else lambda _: profile):
+                    yield from encoder(chosen).run(some, downmix, metadata)
+
+            encoder(profile)  # a pack that cannot code says so before any sound is read
+            yield from cores.through(coded, items)
 
     def decompress_many(
         self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]]

@@ -150,6 +150,12 @@ class PackInfo:
             )
         return profile
 
+    def better_than(self, profile: Profile) -> tuple[Profile, ...]:
+        """The operating points that rank before that of `profile`, best first; none for a profile
+        that is no operating point."""
+        profiles = [point.profile for point in self.points]
+        return tuple(profiles[: profiles.index(profile)] if profile in profiles else ())
+
     def _profile(self, frame_rate: int, codebooks: int) -> Profile:
         most = self.families[frame_rate].max_codebooks
         if not 1 <= codebooks <= most:

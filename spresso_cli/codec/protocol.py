@@ -6,7 +6,7 @@ files while the caller reads ahead on one side and writes on the other.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -77,10 +77,12 @@ class CodecProtocol(Protocol):
         items: Iterable[tuple[Key, AudioSource]],
         profile: Profile,
         *,
+        better: Sequence[Profile] = (),
         downmix: bool = False,
         metadata: bool = False,
     ) -> Iterator[tuple[Key, Stream | SpressoError]]:
-        """Codes sounds of one or two channels (any number with `downmix`, which makes mono).
+        """Codes sounds of one or two channels (any number with `downmix`, which makes mono), each
+        with the profile that is its `best_fit`.
 
         A codec reads a source only between taking it and giving its result; `metadata` puts
         `source.metadata()` into the stream.

@@ -6,6 +6,7 @@ A profile says how many codes a second of sound has and how many bits each takes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spresso_cli.errors import UnsupportedStream, UsageError
@@ -112,6 +113,10 @@ class Profile:
         """`nominal_bps` / 1000."""
         return self.nominal_bps / 1000
 
+    def code_bits(self, samples: int, rate: int) -> int:
+        """Returns the bits of one channel's codes for `samples` samples at `rate` Hz."""
+        return code_frames(samples, rate, self.pool) * self.codebooks * self.bits
+
 
 def latent_frames(samples: int, rate: int) -> int:
     """Returns T, the latent frames (100 Hz) of `samples` samples at `rate` Hz; exact integers."""
@@ -122,3 +127,14 @@ def latent_frames(samples: int, rate: int) -> int:
 def code_frames(samples: int, rate: int, pool: int) -> int:
     """Returns the code frames of one channel of `samples` samples at `rate` Hz; at least one."""
     return max(1, -(-latent_frames(samples, rate) // pool))
+
+
+def best_fit(profile: Profile, better: Iterable[Profile], samples: int, rate: int) -> Profile:
+    """Returns the first of `better` that takes no more bits than `profile` for a sound of this
+    length, else `profile`.
+
+    A sound pays for whole code frames. Where it does not fill one of them, shorter frames with
+    more codebooks to a second may cost the same.
+    """
+    most = profile.code_bits(samples, rate)
+    return next((p for p in better if p.code_bits(samples, rate) <= most), profile)

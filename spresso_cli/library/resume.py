@@ -16,7 +16,7 @@ from spresso_cli.audio.files import blocks_of, open_audio
 from spresso_cli.audio.level import measure, rms_of
 from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
-from spresso_cli.container.profile import Profile
+from spresso_cli.container.profile import Profile, best_fit
 from spresso_cli.errors import SpressoError
 
 _BLOCK = 1 << 16  # samples that are read at a time
@@ -31,6 +31,14 @@ class StreamParameters:
     weights_tag: bytes
     downmix: bool = False
     metadata: bool = False
+    # Profiles and their tags, best first: what a sound takes instead that they cost no more bits.
+    better: tuple[tuple[Profile, bytes], ...] = ()
+
+    def of(self, samples: int, rate: int) -> tuple[Profile, bytes]:
+        """The profile of a sound of this length, and the tag of its weights."""
+        tags = {self.profile: self.weights_tag, **dict(self.better)}
+        profile = best_fit(self.profile, dict(self.better), samples, rate)
+        return profile, tags[profile]
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,10 @@ def compare_stream(source: Path, output: Path, parameters: StreamParameters) -> 
             stream = spr.load(file, max_seconds=None)
     except SpressoError as error:
         return Existing(f"does not verify ({error})")
-    if stream.profile != parameters.profile:
+    profile, tag = parameters.of(stream.samples, stream.source_rate)
+    if stream.profile != profile:
         return Existing(f"was made at {stream.profile.kbps:g} kbps")
-    if stream.weights_tag != parameters.weights_tag:
+    if stream.weights_tag != tag:
         return Existing("was made by another pack")
     with open_audio(source) as sound:
         channels = 1 if parameters.downmix else sound.channels

@@ -79,6 +79,7 @@ class _Compress:
         return codec.compress_many(
             ((number, source) for number, _, source in items),
             self.parameters.profile,
+            better=tuple(profile for profile, _ in self.parameters.better),
             downmix=self.parameters.downmix,
             metadata=self.parameters.metadata,
         )

@@ -120,5 +120,6 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
     monkeypatch.setattr(loading, "codec_factory", factory)
     monkeypatch.setattr(loading, "choose_profile", choose)
+    monkeypatch.setattr(loading, "better_points", lambda pack, profile: ((Profile.of(5, 8), TAG),))
     monkeypatch.setattr(describe, "pack_name", lambda tag, rate: "tiny" if tag == TAG else None)
     return bench

@@ -415,3 +415,20 @@ def test_an_interrupted_batch_leaves_whole_files_only(
     assert shown.code == 130
     assert shown.stderr.endswith("spresso: interrupted\n")
     assert sorted(os.listdir()) == sorted([*names, "0.spr", "1.spr", "2.spr"])
+
+
+def test_best_fit_gives_a_short_sound_more_for_the_same_bytes(spresso, bench: Bench) -> None:
+    sounds = [write_sound(Path("click.wav"), seconds=0.2), write_sound(Path("hit.wav"), seconds=1)]
+    assert spresso("compress", *sounds, "--best-fit").code == 0
+    click, hit = (spr.read(Path(name).read_bytes()) for name in ("click.spr", "hit.spr"))
+    assert (click.profile.kbps, hit.profile.kbps) == (0.48, 0.096)
+    assert click.payload_bytes == hit.payload_bytes == 12
+
+
+@pytest.mark.parametrize("option", ["--frame-rate", "--codebooks"])
+def test_best_fit_and_a_choice_of_the_users_own_exclude_each_other(
+    spresso, bench: Bench, door: Path, option: str
+) -> None:
+    shown = spresso("compress", door, "--best-fit", option, 5)
+    assert shown.code == 2 and "--best-fit chooses" in shown.stderr
+    assert not Path("door.spr").exists()

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.codec import Codec
+from spresso_cli.codec.packs import OperatingPoint
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
@@ -106,6 +108,37 @@ def test_results_do_not_depend_on_what_is_compressed_together(codec, sound):
     together = [spr.write(s) for _, s in codec.compress_many(items, profile)]
     backwards = [spr.write(s) for _, s in codec.compress_many(items[::-1], profile)]
     assert together == alone and backwards == alone[::-1]
+
+
+def test_best_fit_codes_every_sound_as_what_fits_it_would_alone(codec, sound):
+    fitted, longer = (OperatingPoint(11, 8, rank=1), OperatingPoint(1, 8, rank=2))
+    codec = Codec(replace(codec.pack, points=(fitted, longer)), codec.device, explicit=True)
+    sounds = [sound(n, seed=n) for n in (4000, 100_000, 3000)]  # 90 ms are 4320 samples
+    items = [(i, ArraySource(x, 48_000)) for i, x in enumerate(sounds)]
+    results = codec.compress_many(items, longer.profile, better=(fitted.profile,))
+    together = [spr.write(stream) for _, stream in results]
+    rates = (0.88, 0.096, 0.88)
+    assert together == [codec.compress(x, 48_000, r) for x, r in zip(sounds, rates, strict=True)]
+    assert together == [codec.compress(x, 48_000, 0.096, best_fit=True) for x in sounds]
+
+
+def test_best_fit_leaves_a_sound_that_cannot_be_read_to_its_error(codec, sound):
+    class Broken(ArraySource):
+        @property
+        def samples(self) -> int:
+            raise AudioError("ends in the middle")
+
+        def blocks(self, size: int = 1):
+            raise AudioError("ends in the middle")
+
+    items = [("bad", Broken(sound(100), 48_000)), ("good", ArraySource(sound(100), 48_000))]
+    results = dict(
+        codec.compress_many(
+            items, Profile.of(1, 8), better=codec.pack.better_than(Profile.of(1, 8))
+        )
+    )
+    assert str(results["bad"]) == "ends in the middle"
+    assert results["good"].samples == 100
 
 
 def test_a_short_sound_searches_for_little_more_than_its_own_codes(codec, sound, monkeypatch):

@@ -179,3 +179,11 @@ def test_written_weights_are_as_readable_as_other_files(tmp_path):
     mode = (tmp_path / "other").stat().st_mode
     assert (tmp_path / "new" / "a.safetensors").stat().st_mode == mode
     assert read_tensors(tmp_path / "new" / "a.safetensors")["a"].tolist() == [[1.0], [1.0]]
+
+
+def test_better_points_are_those_that_rank_before(tiny_path):
+    info = packs.read_pack(tiny_path)
+    ranked = [point.profile for point in info.points]
+    for place, profile in enumerate(ranked):
+        assert info.better_than(profile) == tuple(ranked[:place])
+    assert info.better_than(Profile.of(1, 7)) == ()  # no operating point

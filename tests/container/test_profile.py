@@ -16,6 +16,7 @@ from spresso_cli.container.profile import (
     MAX_SECONDS,
     MIN_RATE,
     Profile,
+    best_fit,
     code_frames,
     latent_frames,
 )
@@ -92,3 +93,26 @@ def test_frames_never_fall_as_a_sound_grows_sample_by_sample() -> None:
     for rate in (44_100, 48_000):
         counts = [code_frames(samples, rate, pool=4) for samples in range(1, 3 * rate)]
         assert all(0 <= b - a <= 1 for a, b in pairwise(counts))
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "kbps"), [(90, 0.88), (91, 0.48), (200, 0.48), (201, 0.24), (401, 0.096)]
+)
+def test_a_sound_shorter_than_its_code_frame_has_shorter_ones_for_the_same_bits(
+    milliseconds: int, kbps: float
+) -> None:
+    better = [Profile.of(11, 8), Profile.of(5, 8), Profile.of(5, 4)]
+    fitting = best_fit(Profile.of(1, 8), better, 48 * milliseconds, 48_000)
+    assert fitting.kbps == kbps
+
+
+@given(st.integers(1, 10 * 44_100), st.lists(st.integers(0, 127), max_size=8))
+def test_what_fits_best_never_costs_more_and_nothing_before_it_would_cost_as_little(
+    samples: int, ids: list[int]
+) -> None:
+    asked, better = Profile.of(1, 8), [Profile.from_id(i) for i in ids]
+    fitting = best_fit(asked, better, samples, 44_100)
+    most = asked.code_bits(samples, 44_100)
+    assert fitting.code_bits(samples, 44_100) <= most
+    before = better[: better.index(fitting)] if fitting in better else better
+    assert all(profile.code_bits(samples, 44_100) > most for profile in before)

@@ -12,7 +12,7 @@ import soundfile
 
 from spresso_cli.audio.files import ArraySource, downmix
 from spresso_cli.audio.level import fit_level, gain_byte, measure, rms_of
-from spresso_cli.container.profile import Profile, code_frames
+from spresso_cli.container.profile import Profile, best_fit, code_frames
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import AudioError, MissingPack, SpressoError
 from spresso_cli.library.engine import RunOptions
@@ -27,10 +27,13 @@ class FakeCodec:
         self.batch = batch
         self.closed = 0
 
-    def compress_many(self, items, profile, *, downmix=False, metadata=False):
+    def compress_many(self, items, profile, *, better=(), downmix=False, metadata=False):
+        def stream(source) -> Stream:
+            fitting = best_fit(profile, better, source.samples, source.rate)
+            return self._stream(source, fitting, downmix, metadata)
+
         yield from self._batched(
-            (key, lambda source=source: self._stream(source, profile, downmix, metadata))
-            for key, source in items
+            (key, lambda source=source: stream(source)) for key, source in items
         )
 
     def decompress_many(self, items):

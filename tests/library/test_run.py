@@ -6,6 +6,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -668,3 +669,19 @@ def test_resume_notices_by_a_report_that_any_two_sources_swapped_places(
         assert statuses(direction(jobs, resume=True)) == ["skipped"] * 2  # without it, nobody knows
         assert recorded(direction, jobs, resume=True, force=True) == ["None"] * 2
         assert recorded(direction, jobs, resume=True) == ["None"] * 2
+
+
+def test_short_sounds_have_the_profile_that_fits_them_and_resume_knows_it(
+    tmp_path: Path, compress
+) -> None:
+    for name, samples in (("long", 24_000), ("short", 2400)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(samples, 0.1), 48_000)
+    jobs = compress_jobs(tmp_path)
+    fitting = replace(LOW, better=((Profile.of(5, 8), b"5h"),))
+    assert [result.stream.profile.kbps for result in compress(jobs, fitting)] == [0.096, 0.48]
+    (_, short) = compress(jobs, fitting, resume=True)
+    assert "made by another pack" in str(short.error)  # the fake codec has one tag for all
+    fitting = replace(LOW, better=((Profile.of(5, 8), LOW.weights_tag),))
+    assert statuses(compress(jobs, fitting, resume=True)) == ["skipped", "skipped"]
+    (_, short) = compress(jobs, resume=True)
+    assert "was made at 0.48 kbps" in str(short.error)
