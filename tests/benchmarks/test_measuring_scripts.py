@@ -5,7 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+
+from spresso_cli.container.profile import Profile
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, 9000) * np.linspace(1, 0, 9000)
 
 
 def test_quality_prints_rates_and_metrics_and_writes_csv_and_plot(
@@ -50,6 +56,24 @@ def test_similarity_has_a_row_for_every_system(run, clips: Path, tmp_path: Path)
         assert -1 <= float(row["clap_low"]) <= float(row["clap"]) <= float(row["clap_high"]) <= 1
     assert float(rows["spresso 0.096"]["kbps"]) > 0.096
     assert rows["AudioAE alone"]["kbps"] == ""
+
+
+def test_best_fit_compares_short_sounds_with_what_was_asked_for(
+    run, clips: Path, tmp_path: Path
+) -> None:
+    for name, samples in (("click", 4000), ("tick", 9000)):
+        soundfile.write(clips / f"{name}.wav", NOISE[:samples], 48_000)
+    out = tmp_path / "out"
+
+    def fitted(info, asked: Profile, samples: int) -> Profile:
+        return Profile.of(11, 8) if samples < 48_000 else asked
+
+    text = run("best_fit", "--clips", clips, "--rates", 0.096, "--output", out, _fitted=fitted)
+    assert "7 sounds of clips" in text
+    rows = {row["metric"]: row for row in csv.DictReader((out / "best_fit.csv").open())}
+    assert {row["clips"] for row in rows.values()} == {"2"}
+    assert float(rows["MS-mel"]["seconds"]) == 9000 / 48_000
+    assert rows["MS-mel"]["fitted"] != rows["MS-mel"]["asked"]
 
 
 def test_speed_prints_ratios_to_the_peer(run) -> None:
