@@ -77,7 +77,7 @@ def compress(
         bool,
         typer.Option(
             "--best-fit",
-            help="Give short sounds the best point that costs them no more bits than -b's.",
+            help="Code very short sounds at a better point that costs them no more bits.",
             rich_help_panel=RATE,
         ),
     ] = False,

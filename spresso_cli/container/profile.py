@@ -130,11 +130,16 @@ def code_frames(samples: int, rate: int, pool: int) -> int:
 
 
 def best_fit(profile: Profile, better: Iterable[Profile], samples: int, rate: int) -> Profile:
-    """Returns the first of `better` that takes no more bits than `profile` for a sound of this
-    length, else `profile`.
+    """Returns the first of `better` that takes the whole of a sound of this length into one code
+    frame and no more bits for it than `profile`, else `profile`.
 
-    A sound pays for whole code frames. Where it does not fill one of them, shorter frames with
-    more codebooks to a second may cost the same.
+    A sound pays for whole code frames. Where it does not fill one of them, a shorter one may hold
+    it for the same bits. More than one would have to share them: fewer codebooks each, which is
+    worth nothing (benchmarks/TRAINING_LOG.md, where sounds end).
     """
     most = profile.code_bits(samples, rate)
-    return next((p for p in better if p.code_bits(samples, rate) <= most), profile)
+    for candidate in better:
+        one_frame = code_frames(samples, rate, candidate.pool) == 1
+        if one_frame and candidate.code_bits(samples, rate) <= most:
+            return candidate
+    return profile
