@@ -81,6 +81,15 @@ def test_silence_is_exact() -> None:
     assert not measure([np.full((10, 1), 1e-45, np.float32)]).silent
 
 
+def test_a_block_without_samples_changes_nothing() -> None:
+    x = sounds()["noise"].astype(np.float32)[:, None]
+    assert measure([x[:0], x, x[:0]]) == measure([x])
+    leveller = Leveller(1)
+    for block in (x[:0], x, x[:0]):
+        leveller.add(block)
+    assert np.array_equal(leveller.fit([0.5]).apply(x), fit_level(x, [0.5]))
+
+
 def test_nothing_has_no_level() -> None:
     with pytest.raises(ValueError, match="no samples"):
         measure([])
@@ -98,10 +107,18 @@ def test_the_rms_is_met_within_a_tenth_of_a_decibel(name: str, target: float) ->
     assert abs(decibels(y) - target) < 0.1
 
 
-def test_a_fit_that_needs_no_limit_is_plain_gain() -> None:
+@pytest.mark.parametrize("peak", [0.2, 0.99])
+def test_up_to_full_scale_a_fit_is_plain_gain(peak: float) -> None:
     x = sounds()["noise"].astype(np.float32)[:, None]
-    y = fit_level(x, [0.05])
-    assert np.allclose(y, x * (y[0, 0] / x[0, 0]), rtol=1e-6)
+    gain = peak / np.abs(x).max()
+    y = fit_level(x, [gain * math.sqrt(np.mean(np.square(x, dtype=np.float64)))])
+    assert np.allclose(y, x * gain, rtol=1e-6)
+
+
+def test_peaks_beyond_full_scale_are_bent_and_not_cut() -> None:
+    x = sounds()["sine"].astype(np.float32)[:, None]
+    y = fit_level(x, [0.9])  # by plain gain the peak would be 1.27
+    assert 0.9 < np.abs(y).max() < 1.0
 
 
 def test_limiting_leaves_what_lies_below_the_knee_in_proportion() -> None:

@@ -53,5 +53,11 @@ def test_codes_out_of_range_are_refused(codes: list[int]) -> None:
 def test_a_payload_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="do not hold exactly"):
         unpack_codes(bytes(3), 2, 10 + 2 * 3)
+
+
+@pytest.mark.parametrize("width", [0, 17, 24])
+def test_a_code_has_1_to_16_bits(width: int) -> None:
     with pytest.raises(ValueError, match="1 to 16"):
-        unpack_codes(bytes(3), 1, 24)
+        pack_codes(np.array([0]), width)
+    with pytest.raises(ValueError, match="1 to 16"):
+        unpack_codes(bytes(-(-width // 8)), 1, width)
