@@ -18,7 +18,7 @@ import pytest
 from spresso_cli import errors
 from spresso_cli.audio.expander import raised
 from spresso_cli.audio.level import fit_level
-from spresso_cli.audio.windows import Plan
+from spresso_cli.audio.windows import Plan, window_weights
 from spresso_cli.codec.tags import weights_digest
 from spresso_cli.container import bundle_index, leb128, spr, stream, tlv
 from spresso_cli.container.profile import (
@@ -26,6 +26,7 @@ from spresso_cli.container.profile import (
     MAX_RATE,
     MAX_SECONDS,
     MIN_RATE,
+    Family,
     Profile,
     code_frames,
     latent_frames,
@@ -205,6 +206,42 @@ def test_windows_of_the_decoder() -> None:
         pool, window, shared = map(int, row)
         for patch in (1, 2, 4):
             assert Plan.of(pool, patch) == Plan(pool, window, shared)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_where_windows_and_stretches_begin(family: Family) -> None:
+    plan = Plan.of(family.pool)
+    w, v = plan.window, plan.context
+    for frames in (1, w):
+        assert plan.decoder_windows(frames) == [(0, frames)]
+    for frames in (w + 1, 2 * w - v, 2 * w - v + 1, 10 * w):
+        begins = [*range(0, frames - w, w - v), frames - w]
+        assert plan.decoder_windows(frames) == [(begin, begin + w) for begin in begins]
+    span = 48 * (w - v) + v
+    assert plan.stretches(span) == [(0, span)]
+    assert plan.stretches(span + 1) == [(0, span), (span - 3 * v, span + 1)]
+    second = 2 * span - 3 * v
+    assert plan.stretches(second + 1)[1:] == [(span - 3 * v, second), (second - 3 * v, second + 1)]
+
+
+def test_weights_of_windows() -> None:
+    """Of five at the second rate; the last two share more than the others do."""
+    windows, pool = Plan.of(9).decoder_windows(200), 9
+    rows = np.zeros((len(windows), 200 * pool))
+    for number, (begin, stop) in enumerate(windows):
+        for frame in range(begin * pool, stop * pool):
+            weight = 1.0
+            if number:
+                shared = (windows[number - 1][1] - begin) * pool
+                weight = min(weight, (frame - begin * pool + 0.5) / shared)
+            if number + 1 < len(windows):
+                shared = (stop - windows[number + 1][0]) * pool
+                weight = min(weight, (stop * pool - 1 - frame + 0.5) / shared)
+            rows[number, frame] = weight
+    rows /= rows.sum(0)
+    weights = window_weights(windows, pool, 200 * pool)
+    for row, (begin, stop), came in zip(rows, windows, weights, strict=True):
+        np.testing.assert_allclose(came, row[begin * pool : stop * pool], atol=1e-6)
 
 
 def test_raised_peaks() -> None:

@@ -149,6 +149,12 @@ def test_a_rate_that_a_format_lacks_is_a_usage_error(pair: tuple[str, str], rate
         written(AudioFormat.of(*pair), sound(10), rate)
 
 
+@pytest.mark.parametrize("rate", [8_000, 12_000, 16_000, 24_000, 48_000])
+def test_opus_is_written_at_the_rates_that_it_has(rate: int) -> None:
+    file = written(AudioFormat.of("ogg", "opus"), sound(500), rate)
+    assert soundfile.info(io.BytesIO(file)).samplerate == rate
+
+
 @pytest.mark.parametrize(("name", "rate"), [("ogg", 200_000), ("flac", 65_535), ("flac", 655_350)])
 def test_the_highest_rates_of_a_format_are_written(name: str, rate: int) -> None:
     file = written(AudioFormat.of(name), sound(5000), rate)
@@ -158,7 +164,7 @@ def test_the_highest_rates_of_a_format_are_written(name: str, rate: int) -> None
 @pytest.mark.parametrize(
     ("name", "format"),
     [("a.WAVE", ("wav", "PCM_16")), ("a.oga", ("ogg", "VORBIS")), ("a.opus", ("ogg", "OPUS")),
-     ("a.take3", ("wav", "PCM_16")), ("a.BWF", ("wav", "PCM_16"))],
+     ("a.take3", ("wav", "PCM_16")), ("a.BWF", ("wav", "PCM_16")), ("a.FLAC", ("flac", "PCM_16"))],
 )  # fmt: skip
 def test_a_name_asks_for_a_format(name: str, format: tuple[str, str]) -> None:
     assert AudioFormat.named(name) == AudioFormat(*format)
@@ -214,6 +220,14 @@ def test_beyond_four_gibibytes_the_header_is_rf64() -> None:
     riff, data, count = struct.unpack("<QQQ", header[20:44])
     assert (data, count) == (8 * samples, samples)
     assert riff == len(header) - 8 + data
+
+
+@pytest.mark.parametrize("subtype", FORMATS["wav"])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_a_wav_ends_where_its_header_says_and_at_an_even_byte(subtype: str, samples: int) -> None:
+    data = written(AudioFormat("wav", subtype), sound(samples))
+    assert len(data) == 8 + struct.unpack("<I", data[4:8])[0]
+    assert len(data) % 2 == 0
 
 
 def test_up_to_four_gibibytes_the_header_is_riff_with_true_sizes() -> None:

@@ -41,6 +41,13 @@ def test_encoder_windows_inside_a_sound_have_context_on_both_sides(pool):
 
 
 @pytest.mark.parametrize("pool", POOLS)
+def test_encoder_windows_inside_a_sound_keep_all_but_their_context(pool):
+    plan = Plan.of(pool)
+    for window in list(plan.encoder_windows(3000))[1:-1]:
+        assert window.until - window.keep == plan.window - 2 * plan.context
+
+
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("frames", LENGTHS)
 def test_decoder_weights_sum_to_one_over_the_whole_sound(pool, frames):
     windows = Plan.of(pool).decoder_windows(frames)

@@ -65,6 +65,12 @@ def test_a_request_for_no_profile_is_a_usage_error(frame_rate: int, codebooks: i
         Profile.of(frame_rate, codebooks)
 
 
+@pytest.mark.parametrize(("family", "codebooks"), [(-1, 1), (4, 1), (0, 0), (0, 33)])
+def test_what_no_id_stands_for_is_no_profile(family: int, codebooks: int) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        Profile(family, codebooks)
+
+
 def test_five_seconds_at_11_hz_are_56_frames_not_the_papers_55() -> None:
     assert code_frames(240_000, 48_000, pool=9) == 56
 

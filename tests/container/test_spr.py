@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spresso_cli.container import bundle, leb128, spr
+from spresso_cli.container import bundle, leb128, spr, tlv
 from spresso_cli.container.profile import Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import CorruptStream, UnsupportedStream
@@ -100,35 +100,72 @@ def test_metadata_travels_untouched() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "told"),
     [
-        {"samples": 0},
-        {"samples": 48_000 * 86_400 + 1},
-        {"gain": 256},
-        {"gain": -1},
-        {"weights_tag": b"\0"},
-        {"channels": 3},
-        {"source_rate": 999},
-        {"source_rate": 768_001},
-        {"dual_mono": True},
-        {"levels": (1, 2)},
-        {"channels": 2},
-        {"channels": 2, "levels": (0, 0)},
-        {"channels": 2, "levels": (0, 256)},
-        {"channels": 2, "levels": (1, 2, 3)},
-        {"channels": 2, "levels": (1, 2), "dual_mono": True},
-        {"metadata": ((5, b""), (5, b""))},
-        {"metadata": ((5, b""), (1, b""))},
-        {"metadata": ((0x82, b""),)},
-        {"metadata": ((5, bytes(1 << 20)),)},
-        {"payload": bytes(59)},
-        {"payload": bytes(61)},
-        {"gain": 0},
+        ({"samples": 0}, "no samples"),
+        ({"samples": 48_000 * 86_400 + 1}, "more than 24 hours"),
+        ({"gain": 256}, "gain 256"),
+        ({"gain": -1}, "gain -1"),
+        ({"weights_tag": b"\0"}, "weights tag"),
+        ({"channels": 3}, "3 channels"),
+        ({"source_rate": 999}, "source rate 999 Hz"),
+        ({"source_rate": 768_001}, "source rate 768001 Hz"),
+        ({"dual_mono": True}, "dual mono is for two channels"),
+        ({"levels": (1, 2)}, "levels belong to two differing channels"),
+        ({"channels": 2}, "levels belong to two differing channels"),
+        ({"channels": 2, "levels": (0, 0)}, "both channels are silent"),
+        ({"channels": 2, "levels": (0, 256)}, "not two of 0..255"),
+        ({"channels": 2, "levels": (1, 2, 3)}, "not two of 0..255"),
+        ({"channels": 2, "levels": (1, 2), "dual_mono": True}, "levels belong"),
+        ({"metadata": ((5, b""), (5, b""))}, "types must ascend"),
+        ({"metadata": ((5, b""), (1, b""))}, "types must ascend"),
+        ({"metadata": ((0x82, b""),)}, "lie in 0..127"),
+        ({"metadata": ((5, bytes(1 << 20)),)}, "metadata is larger"),
+        ({"payload": bytes(59)}, "payload has 59 bytes"),
+        ({"payload": bytes(61)}, "payload has 61 bytes"),
+        ({"gain": 0}, "the header calls for 0"),
     ],
 )
-def test_a_stream_that_breaks_a_rule_cannot_exist(fields: dict) -> None:
-    with pytest.raises(ValueError):
+def test_a_stream_that_breaks_a_rule_cannot_exist_and_is_told_the_rule(
+    fields: dict, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
         replace(sound(), **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gain": 255},
+        {"gain": 1},
+        {"rate": 1_000, "samples": 1},
+        {"rate": 768_000},
+        {"channels": 2, "levels": (0, 255)},
+        {"channels": 2, "dual_mono": True},
+        {"metadata": ((0, b""), (0x7F, b""))},
+        {"metadata": ((0, bytes((1 << 20) - 4)),)},  # with kind and length, a whole block
+    ],
+)
+def test_the_outermost_values_are_possible(fields: dict) -> None:
+    stream = sound(**fields)
+    assert spr.read(spr.write(stream)) == stream
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [(tlv.TAGS, b""), (tlv.TAGS, b"")],
+        [(tlv.SOURCE_RATE, leb128.encode(22_050))] * 2,
+        [(tlv.SOURCE_RATE, leb128.encode(22_050)), (tlv.TAGS, b"")],
+    ],
+)
+def test_records_that_are_repeated_or_out_of_order_are_refused(records: list) -> None:
+    block = tlv.pack(records)
+    rate = 0b11 << 2 if records[0][0] == tlv.SOURCE_RATE else 0
+    body = b"\xf5SP" + bytes([0x12 | rate]) + b"\x67\xab\xcd\0\1"
+    body += leb128.encode(len(block)) + block
+    with pytest.raises(CorruptStream, match="repeated or out of order"):
+        spr.read(body + spr.checksum(body))
 
 
 def test_codes_of_another_shape_or_range_are_refused() -> None:
