@@ -1,0 +1,65 @@
+"""Very long sounds: sampled in stretches, which are faded into each other (format_spec.md, 7.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spresso_cli import Codec
+from spresso_cli.audio import windows
+from spresso_cli.codec import decoder as module
+from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
+from spresso_cli.diffusion.noise import latent_noise
+
+SOLVER = Solver("ipndm3", 1)
+
+
+@pytest.fixture
+def decoder(tiny_path: Path) -> LatentDecoder:
+    codec = Codec.load(tiny_path, device="cpu")
+    return LatentDecoder(codec._networks.decoder(codec.pack, codec.pack.families[1]))
+
+
+def test_of_what_two_stretches_share_only_the_middle_third_is_faded() -> None:
+    one, other = torch.zeros(2, 40, 3), torch.ones(2, 35, 3)
+    out = torch.cat(list(joined([one, other], [(0, 40), (30, 65)])), 1)
+    share = (3 * torch.arange(10) / 9 - 1).clamp(0, 1)
+    expected = torch.cat((torch.zeros(30), share, torch.ones(25)))
+    torch.testing.assert_close(out, expected[None, :, None].expand(2, 65, 3))
+
+
+def test_a_long_sound_is_its_stretches_one_behind_the_other(
+    decoder: LatentDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "STRETCH_WINDOWS", 3)
+    channels = np.random.default_rng(0).integers(0, 4096, (2, 24, 8)).astype(np.uint16)
+    ranges = [(0, 13), (10, 23), (20, 24)]  # code frames of a second
+    expected = torch.zeros(2, 2400, 128)
+    for channel, codes in enumerate(channels):
+        for begin, stop in ranges:
+            (piece,) = decoder.sample([Piece(codes, 7, begin, stop)], SOLVER)
+            share = torch.ones(len(piece), 1)
+            if begin:
+                share[:300] = (3 * torch.arange(300) / 299 - 1).clamp(0, 1)[:, None]
+            place = expected[channel, begin * 100 : stop * 100]
+            place += share * (piece - place)
+    whole = torch.cat(list(decoder.whole(channels, 7, SOLVER)), 1)
+    torch.testing.assert_close(whole, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_noise_of_a_stretch_is_that_of_its_place_in_the_sound(
+    decoder: LatentDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def recorded(seed: int, start: int, frames: int) -> np.ndarray:
+        drawn.append((seed, start, frames))
+        return latent_noise(seed, start, frames)
+
+    monkeypatch.setattr(module, "latent_noise", recorded)
+    codes = np.zeros((12, 8), np.uint16)
+    decoder.sample([Piece(codes, 1), Piece(codes, 2, start=3, stop=5)], SOLVER)
+    assert drawn == [(1, 0, 1200), (2, 300, 200)]
