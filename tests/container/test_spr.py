@@ -14,7 +14,7 @@ import pytest
 
 from spresso_cli.container import bundle, leb128, spr, tlv
 from spresso_cli.container.profile import Profile, code_frames
-from spresso_cli.container.stream import Header, Stream
+from spresso_cli.container.stream import FLAGGED_RATES, Header, Stream
 from spresso_cli.errors import CorruptStream, UnsupportedStream
 
 
@@ -90,6 +90,13 @@ def test_silence_has_no_codes_and_costs_its_header_alone() -> None:
         assert spr.read(data) == stream
         assert stream.codes().shape == (channels, 0, 8)
         assert stream.payload_kbps == 0
+
+
+def test_the_smallest_file_has_11_bytes() -> None:
+    stream = Stream(gain=0, payload=b"", **SILENCE, source_rate=48_000, samples=1, channels=1)
+    data = spr.write(stream)
+    assert len(data) == 11
+    assert spr.read(data) == stream
 
 
 def test_metadata_travels_untouched() -> None:
@@ -176,6 +183,20 @@ def test_codes_of_another_shape_or_range_are_refused() -> None:
         Stream.from_codes(Header(**fields), np.zeros((1, 4, 8), dtype=int))
     with pytest.raises(ValueError, match="0..4095"):
         Stream.from_codes(Header(**fields), np.full((1, 5, 8), 4096))
+
+
+def test_an_extension_block_may_not_be_longer_than_the_file() -> None:
+    body = b"\xf5SP\x12\x67\xab\xcd\0\1" + b"\3" + tlv.pack([(tlv.TAGS, b"")])
+    with pytest.raises(CorruptStream, match="ends inside its header"):
+        spr.read(body + spr.checksum(body))
+
+
+@pytest.mark.parametrize("rate", FLAGGED_RATES)
+def test_a_rate_that_flags_can_name_has_no_record(rate: int) -> None:
+    block = tlv.pack([(tlv.SOURCE_RATE, leb128.encode(rate))])
+    body = b"\xf5SP\x1e\x67\xab\xcd\0\1" + leb128.encode(len(block)) + block
+    with pytest.raises(CorruptStream, match="source rate record is malformed"):
+        spr.read(body + spr.checksum(body))
 
 
 @pytest.mark.parametrize("version", [0, *range(2, 16)])
@@ -281,7 +302,9 @@ def test_reading_a_header_needs_no_numpy() -> None:
     [
         (bundle.MAGIC, "not a .spr file but a bundle: spresso unbundle"),
         (b"RIFF", "not a .spr file but a sound: spresso compress"),
+        (b"RF64", "not a .spr file but a sound"),
         (b"fLaC", "not a .spr file but a sound"),
+        (b"OggS", "not a .spr file but a sound"),
         (b"hello", "not a .spr file: it starts with other bytes"),
     ],
 )

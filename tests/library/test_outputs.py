@@ -82,10 +82,15 @@ def test_a_file_system_without_links_is_renamed_on(
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    write(tmp_path / "a.spr")
+    path = tmp_path / "a.spr"
+    with replacing(path, force=False) as file:
+        file.write(b"ours")
     assert names(tmp_path) == ["a.spr"]
-    with pytest.raises(OutputError, match="exists already"):
-        write(tmp_path / "a.spr")
+    path.unlink()
+    with pytest.raises(OutputError, match="exists already"), replacing(path, force=False):
+        path.write_bytes(b"theirs")
+    assert path.read_bytes() == b"theirs"
+    assert names(tmp_path) == ["a.spr"]
 
 
 def test_a_link_to_nowhere_is_an_existing_output(tmp_path: Path) -> None:
@@ -141,6 +146,23 @@ def test_what_is_open_already_is_written_to_behind_what_it_holds(tmp_path: Path)
     assert (tmp_path / "a").read_bytes() == b"before, new, after"
     with pytest.raises(OutputError, match="Bad file descriptor"):
         write(Path("/dev/fd/999999999"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
+@pytest.mark.parametrize(("name", "descriptor"), [("/dev/stdout", 1), ("/dev/stderr", 2)])
+def test_a_stream_that_is_led_into_a_file_is_known_by_its_own_name(
+    tmp_path: Path, name: str, descriptor: int
+) -> None:
+    before = os.dup(descriptor)
+    try:
+        with open(tmp_path / "a", "wb", buffering=0) as file:
+            file.write(b"before, ")
+            os.dup2(file.fileno(), descriptor)
+            write(Path(name))
+    finally:
+        os.dup2(before, descriptor)
+        os.close(before)
+    assert (tmp_path / "a").read_bytes() == b"before, new"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
@@ -210,6 +232,19 @@ def test_files_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path
     assert remove_stale(tmp_path) == 1
     assert names(tmp_path) == sorted(path.name for path in kept)
     living.communicate(b"\n")
+
+
+@pytest.mark.parametrize("answer", [PermissionError(), OverflowError()])
+def test_files_of_another_users_process_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Exception
+) -> None:
+    def ask(*_: object) -> None:
+        raise answer
+
+    monkeypatch.setattr(os, "kill", ask)
+    (tmp_path / f".a.spr.{outputs._host()}-{'9' * 20}-0a0b{TEMPORARY}").touch()
+    assert remove_stale(tmp_path) == 0
+    assert len(names(tmp_path)) == 1
 
 
 def test_files_of_another_machine_stay_for_a_day(tmp_path: Path) -> None:
