@@ -180,6 +180,28 @@ def test_a_name_used_twice_is_refused_even_in_different_groups() -> None:
         write_bundle([("a", clip(1)), ("a", clip(1, rate=44_100))], io.BytesIO())
 
 
+@pytest.mark.parametrize(
+    ("limit", "most"), [("MAX_CLIPS", 2), ("MAX_ALL_NAMES_BYTES", 5), ("MAX_INDEX_BYTES", 25)]
+)
+def test_more_than_a_bundle_may_hold_is_refused_before_a_byte_is_written(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr("spresso_cli.container.bundle." + limit, most)
+    assert len(opened({"a": clip(1), "bcde": clip(2)})) == 2
+    file = io.BytesIO()
+    with pytest.raises(UsageError, match="3 sounds are too many for one bundle"):
+        write_bundle([("a", clip(1)), ("bcde", clip(2)), ("f", clip(3))], file)
+    assert file.getvalue() == b""
+
+
+def test_a_bundle_of_another_size_is_told_which_way() -> None:
+    data = bundled(MIXED)
+    with pytest.raises(CorruptStream, match="is truncated: "):
+        Bundle.open(io.BytesIO(data[:-1]))
+    with pytest.raises(CorruptStream, match="is extended: "):
+        Bundle.open(io.BytesIO(data + b"\0"))
+
+
 def crafted(index: bytes, bodies: bytes = b"") -> io.BytesIO:
     head = b"\xf5SB\x10" + leb128.encode(len(index)) + index
     return io.BytesIO(head + zlib.crc32(head).to_bytes(4, "big") + bodies)
