@@ -186,7 +186,8 @@ def test_a_name_used_twice_is_refused_even_in_different_groups() -> None:
 def test_more_than_a_bundle_may_hold_is_refused_before_a_byte_is_written(
     monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr("spresso_cli.container.bundle." + limit, most)
+    for module in ("bundle", "bundle_index"):  # who writes and who reads
+        monkeypatch.setattr(f"spresso_cli.container.{module}.{limit}", most)
     assert len(opened({"a": clip(1), "bcde": clip(2)})) == 2
     file = io.BytesIO()
     with pytest.raises(UsageError, match="3 sounds are too many for one bundle"):
