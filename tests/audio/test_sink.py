@@ -13,7 +13,7 @@ import soundfile
 from spresso_cli.audio import wav
 from spresso_cli.audio.files import open_audio
 from spresso_cli.audio.sink import FORMATS, AudioFormat, AudioSink, quantise
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import OutputError, UsageError
 
 ALL = [(name, subtype) for name, subtypes in FORMATS.items() for subtype in subtypes]
 EXACT = [pair for pair in ALL if pair[0] != "ogg"]
@@ -112,6 +112,15 @@ def test_a_full_disk_is_an_os_error(pair: tuple[str, str], capfd: pytest.Capture
     with pytest.raises(OSError, match="No space left"):
         write(FullDisk(), AudioFormat.of(*pair), sound(100_000))
     assert capfd.readouterr().err == ""
+
+
+def test_an_encoder_that_fails_is_an_output_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise soundfile.LibsndfileError(1)
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", fail)
+    with pytest.raises(OutputError, match="the encoder fails: "):
+        write(io.BytesIO(), AudioFormat.of("flac"), sound(10))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import soundfile
 
 from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
-from spresso_cli.library.resume import compare_sound
-from tests.cli.conftest import make_stream
+from spresso_cli.container.stream import Stream
+from spresso_cli.library.resume import StreamParameters, compare_sound, compare_stream
+from tests.cli.conftest import LOWEST, make_stream
 
 SAMPLES, RATE = 4000, 48_000
 
@@ -72,3 +74,19 @@ def test_one_sample_that_is_not_zero_is_a_sound(judged) -> None:
 
 def test_a_source_that_a_sample_type_rounds_to_zeros_may_be_silent(judged) -> None:
     assert judged(np.zeros(SAMPLES), gain=40) is None
+
+
+def test_a_sound_of_more_than_an_hour_is_judged_like_any_other(tmp_path: Path) -> None:
+    """What a decoder takes on is limited; what is there already has been made."""
+    rate, samples = 1_000, 3_601_000
+    sound, stream = tmp_path / "a.wav", tmp_path / "a.spr"
+    shape = {"source_rate": rate, "samples": samples, "channels": 1}
+    silence = Stream(profile=LOWEST, weights_tag=b"\0\1", gain=0, **shape, payload=b"")
+    stream.write_bytes(spr.write(silence))
+    soundfile.write(sound, np.zeros(samples, np.int16), rate)
+    for path in (sound, stream):
+        os.utime(path, (0, 0))  # none is older than the other
+    there = compare_sound(stream, sound, AudioFormat())
+    back = compare_stream(sound, stream, StreamParameters(LOWEST, silence.weights_tag))
+    assert there.fault is back.fault is None
+    assert there.duration == back.duration == 3601.0
