@@ -149,7 +149,9 @@ def test_phases_are_a_field_of_their_own() -> None:
     assert abs(np.corrcoef(normal, phases)[0, 1]) < 0.02
 
 
-@pytest.mark.parametrize("arguments", [(-1, 0, 1, 8), (0, -1, 1, 8), (0, 0, -1, 8), (0, 0, 1, 513)])
+@pytest.mark.parametrize(
+    "arguments", [(-1, 0, 1, 8), (0, -1, 1, 8), (0, 0, -1, 8), (0, 0, 1, -1), (0, 0, 1, 513)]
+)
 def test_phases_that_are_not_there_are_refused(arguments: tuple[int, ...]) -> None:
     with pytest.raises(ValueError):
         phase_noise(*arguments)

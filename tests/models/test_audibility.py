@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spresso_cli.models.audibility import LEAST, LOUD, SOFT, Audibility
+from spresso_cli.models.audibility import LEAST, LOUD, SOFT, TETHER, Audibility
 from spresso_cli.models.envelope import EnvelopeConfig
 
 ENVELOPE = EnvelopeConfig(pool=4, channels=6)
@@ -13,7 +13,7 @@ ENVELOPE = EnvelopeConfig(pool=4, channels=6)
 @pytest.fixture
 def audibility() -> Audibility:
     torch.manual_seed(0)
-    return Audibility(ENVELOPE, torch.randn(6, ENVELOPE.inputs), torch.zeros(ENVELOPE.inputs))
+    return Audibility(ENVELOPE, torch.randn(6, ENVELOPE.inputs), torch.randn(ENVELOPE.inputs))
 
 
 @pytest.fixture
@@ -39,11 +39,27 @@ def test_what_is_loud_counts_in_full_and_what_is_faint_a_little(
     torch.testing.assert_close(weights[..., 32:], torch.full_like(weights[..., 32:], LEAST))
 
 
+def test_what_lies_between_counts_by_its_decibels(audibility: Audibility) -> None:
+    weights = audibility.weights(torch.full((1, ENVELOPE.pool, 64), (LOUD + SOFT) / 2))
+    torch.testing.assert_close(weights, torch.full_like(weights, (1 + LEAST) / 2))
+
+
+def test_what_fine_bands_add_counts_in_full() -> None:
+    fine = EnvelopeConfig(pool=4, channels=2, fine=8)
+    read_out = torch.zeros(2, fine.inputs)
+    read_out[0, : fine.coarse] = read_out[1, fine.coarse :] = 1.0
+    weights = torch.full((1, fine.coarse), LEAST)
+    metric = Audibility(fine, read_out, torch.zeros(fine.inputs)).metric(weights)[0]
+    counted = (metric @ metric.T).diagonal() / read_out.sum(1)  # of an error in each number of z
+    torch.testing.assert_close(counted, torch.tensor([LEAST, 1.0]) + TETHER)
+
+
 def test_z_says_better_what_is_loud_and_worse_what_is_faint(
     audibility: Audibility, mel: Tensor
 ) -> None:
     windows = ENVELOPE.windows(mel)
-    z = windows @ torch.linalg.pinv(audibility.read_out)  # as near as can be, all bands alike
+    # As near as can be, all bands alike.
+    z = (windows - audibility.mean) @ torch.linalg.pinv(audibility.read_out)
     loud, faint = missed(audibility, z, mel)
     heard = missed(audibility, audibility.nearest(z, mel, audibility.weights(mel)), mel)
     assert heard[0] < loud and heard[1] > faint
@@ -51,7 +67,7 @@ def test_z_says_better_what_is_loud_and_worse_what_is_faint(
 
 def test_where_all_is_loud_the_nearest_z_stays(audibility: Audibility, mel: Tensor) -> None:
     mel = mel + 10
-    z = ENVELOPE.windows(mel) @ torch.linalg.pinv(audibility.read_out)
+    z = (ENVELOPE.windows(mel) - audibility.mean) @ torch.linalg.pinv(audibility.read_out)
     nearest = audibility.nearest(z, mel, audibility.weights(mel))
     torch.testing.assert_close(nearest, z, rtol=1e-3, atol=1e-3)
 

@@ -74,7 +74,7 @@ def test_a_full_beam_finds_the_best_of_all_codes(model: QINCo2, x: Tensor) -> No
     every = torch.tensor(list(product(range(entries), repeat=2)))  # [K^2, 2]
     options = model.decode_steps(every)[-1]
     best = (x[:, None] - options).square().sum(-1).min(1).values
-    _, xhat = model.search(x, 2, shortlist=entries**2, beam=entries)
+    _, xhat = model.search(x, 2, shortlist=entries**2 + 1, beam=entries + 1)  # more than there are
     torch.testing.assert_close((x - xhat).square().sum(-1), best)
 
 
@@ -134,6 +134,12 @@ def test_codes_do_not_depend_on_which_vectors_arrive_together(model: QINCo2, x: 
     apart = torch.cat([model.encode(row[None], micro_batch=16) for row in z[:20]])
     assert torch.equal(together[:20], apart)
     assert model.encode(z[:0]).shape == (0, CONFIG.codebooks)
+
+
+def test_what_a_search_is_not_told_its_configuration_says(model: QINCo2, x: Tensor) -> None:
+    told = model.encode(x, CONFIG.codebooks, CONFIG.shortlist, CONFIG.beam)
+    assert torch.equal(model.encode(x), told)
+    assert not torch.equal(model.encode(x, shortlist=CONFIG.beam, beam=CONFIG.shortlist), told)
 
 
 @pytest.mark.parametrize("codebooks", [0, 5])

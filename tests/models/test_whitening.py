@@ -89,10 +89,36 @@ def test_codes_are_chosen_together(n: int) -> None:
     apart = model.searched(z, 2, model.qinco2.config.shortlist, model.qinco2.config.beam)
     together = model.decode(model.encode(z))
     errors = [(zhat - z).square().sum((1, 2)) for zhat in (apart, together)]
+    first = (model.searched(z, 2, 24, 16) - z).square().sum((1, 2))
+    assert (errors[1] < 1.0001 * first).all()  # a round that did not gain is taken back
     if n > 1:
         assert errors[1].sum() < 0.95 * errors[0].sum()
     else:
         assert errors[1].sum() <= 1.02 * errors[0].sum()
+
+
+@pytest.mark.parametrize(("told", "narrow"), [((), (24, 16)), ((8, 4), (4, 2)), ((1, 1), (1, 1))])
+def test_only_the_last_round_is_searched_as_widely_as_told(
+    monkeypatch: pytest.MonkeyPatch, told: tuple[int, ...], narrow: tuple[int, int]
+) -> None:
+    """Three rounds, the last two of them window by window in turn."""
+    model, widths = quantizer(whitening()), []
+    encode = model.qinco2.encode
+
+    def watched(x: Tensor, codebooks: int, shortlist: int, beam: int, *more: object) -> Tensor:
+        widths.append((len(x), shortlist, beam))
+        return encode(x, codebooks, shortlist, beam, *more)
+
+    monkeypatch.setattr(model.qinco2, "encode", watched)
+    model.encode(noise(1, 7, 2), 2, *told)
+    turns = (3, 2, 2)  # windows that no filter of two windows on either side joins
+    wide = told or (48, 32)
+    assert widths == [(7, *narrow), *((n, *narrow) for n in turns), *((n, *wide) for n in turns)]
+
+
+def test_with_filters_errors_have_no_metric_of_their_own() -> None:
+    with pytest.raises(ValueError, match="not told apart by window"):
+        quantizer(whitening()).encode(noise(1, 3, 2), metric=lambda a, b: torch.eye(2))
 
 
 def test_a_sound_has_the_codes_that_it_has_alone() -> None:
