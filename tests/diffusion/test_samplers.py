@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -59,6 +60,47 @@ def test_halving_the_steps_of_a_solver_costs_what_its_order_says(name: str, orde
     errors = [solved(name, steps, sigma_max=4.0)[0] for steps in (32, 64)]
     assert errors[1] < 1e-3
     assert math.log2(errors[0] / errors[1]) > 0.85 * order
+
+
+def steps_of(
+    name: str, estimate: Callable[[float, float], float], levels: list[float]
+) -> list[float]:
+    """What a solver has at each level, when D at (x, sigma) is `estimate`."""
+    seen: list[float] = []
+
+    def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        seen.append(float(x))
+        return torch.full_like(x, estimate(float(x), float(sigma)))
+
+    SAMPLERS[name][0](denoise, torch.ones(1, 1, 1, dtype=torch.float64), levels)
+    return seen
+
+
+def test_three_slopes_of_ipndm_follow_a_parabola() -> None:
+    """After the first two steps, at equal distances, which its weights are made for."""
+    levels = [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 0.0]
+    xs = steps_of("ipndm3", lambda x, sigma: x - sigma * (sigma**2 - 2 * sigma), levels)
+
+    def integral(sigma: float) -> float:
+        return sigma**3 / 3 - sigma**2
+
+    for i in range(2, 5):
+        expected = xs[i] + integral(levels[i + 1]) - integral(levels[i])
+        assert xs[i + 1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_dpm_solver_follows_a_line_over_the_logarithm_of_sigma() -> None:
+    """After the first two steps, at any distances: its integral over e^l D is exact there."""
+    levels = [8.0, 5.0, 3.0, 2.0, 1.3, 0.7, 0.0]
+    xs = steps_of("dpmpp3m", lambda x, sigma: 0.3 - 0.7 * math.log(sigma), levels)
+
+    def integral(sigma: float) -> float:
+        return (0.3 + 0.7 * (-math.log(sigma) - 1)) / sigma
+
+    for i in range(2, 5):
+        here, there = levels[i], levels[i + 1]
+        expected = there * (xs[i] / here + integral(there) - integral(here))
+        assert xs[i + 1] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
