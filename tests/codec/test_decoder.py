@@ -1,7 +1,8 @@
-"""Very long sounds: sampled in stretches, which are faded into each other (format_spec.md, 7.1)."""
+"""Windows on a field of noise, and stretches of very long sounds (format_spec.md, 7.1)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from spresso_cli.audio import windows
 from spresso_cli.codec import decoder as module
 from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
 from spresso_cli.diffusion.noise import latent_noise
+from spresso_cli.models.dit import DiTConfig
 
 SOLVER = Solver("ipndm3", 1)
 
@@ -21,6 +23,37 @@ SOLVER = Solver("ipndm3", 1)
 def decoder(tiny_path: Path) -> LatentDecoder:
     codec = Codec.load(tiny_path, device="cpu")
     return LatentDecoder(codec._networks.decoder(codec.pack, codec.pack.families[1]))
+
+
+class Watched:
+    """A transformer that predicts nothing and keeps what it was shown."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        self.config = config
+        self.shown: list[tuple[torch.Tensor, torch.Tensor]] = []  # input and tokens of a window
+
+    def __call__(self, y: torch.Tensor, c_noise: torch.Tensor, text, down) -> torch.Tensor:
+        self.shown += zip(y, down.tokens, strict=True)
+        return torch.zeros_like(y)
+
+
+def test_every_window_sees_its_part_of_the_noise_and_its_own_codes(decoder: LatentDecoder) -> None:
+    """And where nothing is predicted, the estimates that overlap are one: c_skip x."""
+    watched = Watched(decoder.models.dit.config)
+    models = replace(decoder.models, dit=watched)
+    codes = np.random.default_rng(0).integers(0, 4096, (12, 8)).astype(np.uint16)
+    (latents,) = LatentDecoder(models).sample([Piece(codes, seed=3)], SOLVER)
+    noise = torch.from_numpy(latent_noise(3, 0, 1200))
+    sigma = models.sigma_max
+    torch.testing.assert_close(latents, noise * sigma / (sigma**2 + 1))
+
+    tokens = models.adapter.tokens(decoder.z(codes, 0, 12)[None])[0]
+    windows = decoder.plan.decoder_windows(12)
+    assert len(windows) > 2
+    for (begin, stop), (y, own) in zip(windows, watched.shown, strict=False):
+        seen = noise[begin * 100 : stop * 100] * sigma / (sigma**2 + 1) ** 0.5
+        torch.testing.assert_close(y, seen)
+        assert torch.equal(own, tokens[begin:stop])
 
 
 def test_of_what_two_stretches_share_only_the_middle_third_is_faded() -> None:
