@@ -11,6 +11,7 @@ import pytest
 
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.codec.codec import Codec
+from spresso_cli.codec.device import ROUND
 from spresso_cli.codec.packs import OperatingPoint
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
@@ -172,6 +173,35 @@ def test_one_bad_sound_does_not_stop_the_rest(codec, sound):
     assert isinstance(results["bad"], SpressoError) and not isinstance(
         results["good"], SpressoError
     )
+
+
+class Vanishing(ArraySource):
+    """A sound that can be read once; the second time it is gone after its first windows."""
+
+    read = 0
+
+    def blocks(self):
+        self.read += 1
+        for number, block in enumerate(super().blocks()):
+            if self.read > 1 and number == 8:
+                raise AudioError("it is gone")
+            yield block
+
+
+@pytest.mark.parametrize("together", [1, 64])
+def test_a_sound_that_fails_between_its_windows_fails_alone(codec, sound, monkeypatch, together):
+    """Whether its windows have been run by then or wait for others."""
+    monkeypatch.setitem(ROUND, "cpu", together)
+    x = sound(48_000)
+    items = [
+        ("good", ArraySource(x, 48_000)),
+        ("gone", Vanishing(sound(20 * 48_000), 48_000)),
+        ("too", ArraySource(x, 48_000)),
+    ]
+    results = dict(codec.compress_many(items, Profile.of(1, 8)))
+    assert list(results) == ["good", "gone", "too"]
+    assert str(results["gone"]) == "it is gone"
+    assert results["good"] == results["too"] == spr.read(codec.compress(x, 48_000, kbps=0.096))
 
 
 def test_the_start_of_a_long_sound_does_not_know_its_end(codec, sound):

@@ -4,9 +4,47 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pytest
 import torch
 
-from spresso_cli.models.log_mel import BANDS, FLOOR, WINDOW, LogMel, fine_detail, mel_filters
+from spresso_cli.models.log_mel import (
+    BANDS,
+    FLOOR,
+    WINDOW,
+    LogMel,
+    fine_detail,
+    mel_filters,
+    to_fine_bands,
+)
+
+
+def test_bands_are_triangles_at_even_distances_on_the_htk_scale() -> None:
+    mels = np.linspace(*(2595 * np.log10(1 + hz / 700) for hz in (50, 20_000)), 10)
+    corners = 700 * (10 ** (mels / 2595) - 1)
+    bins = np.arange(1025) * 48_000 / 2048
+    rows = [np.interp(bins, corners[i : i + 3], [0, 1, 0]) for i in range(8)]
+    filters = mel_filters(2048, 8, 50.0, 20_000.0).numpy()
+    np.testing.assert_allclose(filters, np.stack(rows, 1), atol=1e-5)
+
+
+def test_a_sine_of_full_scale_has_a_magnitude_of_512() -> None:
+    sine = (2 * torch.pi * 100 * torch.arange(4800) / WINDOW).sin()[None]  # in a bin
+    magnitude = LogMel(480).spectrum(sine)[0, 5].abs()
+    assert int(magnitude.argmax()) == 100
+    assert float(magnitude.max()) == pytest.approx(512, abs=0.1)
+
+
+def test_finer_bands_lie_between_the_others_and_level_out_beyond_them() -> None:
+    assert torch.equal(to_fine_bands(BANDS, torch.device("cpu")), torch.eye(BANDS))
+    twice = torch.arange(float(BANDS)) @ to_fine_bands(2 * BANDS + 1, torch.device("cpu"))
+    expected = (torch.arange(2.0 * BANDS + 1) / 2 - 0.5).clamp(0, BANDS - 1)
+    torch.testing.assert_close(twice, expected)
+
+
+def test_a_flat_spectrum_has_no_fine_detail() -> None:
+    mel = LogMel(480, 256).of(torch.ones(3, 1025, dtype=torch.complex64))
+    torch.testing.assert_close(fine_detail(mel), torch.zeros(256), rtol=0, atol=1e-5)
 
 
 def test_log_mel_has_a_frame_for_every_latent_at_its_middle() -> None:
