@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spresso_cli import Codec
-from spresso_cli.audio import windows
+from spresso_cli.audio.windows import window_weights
 from spresso_cli.codec import decoder as module
 from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver, joined
 from spresso_cli.diffusion.noise import latent_noise
@@ -26,34 +26,41 @@ def decoder(tiny_path: Path) -> LatentDecoder:
 
 
 class Watched:
-    """A transformer that predicts nothing and keeps what it was shown."""
+    """A transformer that keeps what it is shown and predicts how often it has been asked."""
 
     def __init__(self, config: DiTConfig) -> None:
         self.config = config
         self.shown: list[tuple[torch.Tensor, torch.Tensor]] = []  # input and tokens of a window
 
     def __call__(self, y: torch.Tensor, c_noise: torch.Tensor, text, down) -> torch.Tensor:
+        asked = len(self.shown)
         self.shown += zip(y, down.tokens, strict=True)
-        return torch.zeros_like(y)
+        return torch.full_like(y, asked)
 
 
 def test_every_window_sees_its_part_of_the_noise_and_its_own_codes(decoder: LatentDecoder) -> None:
-    """And where nothing is predicted, the estimates that overlap are one: c_skip x."""
+    """Where windows overlap, what is predicted in them is averaged by their weights."""
     watched = Watched(decoder.models.dit.config)
     models = replace(decoder.models, dit=watched)
     codes = np.random.default_rng(0).integers(0, 4096, (12, 8)).astype(np.uint16)
     (latents,) = LatentDecoder(models).sample([Piece(codes, seed=3)], SOLVER)
     noise = torch.from_numpy(latent_noise(3, 0, 1200))
     sigma = models.sigma_max
-    torch.testing.assert_close(latents, noise * sigma / (sigma**2 + 1))
 
     tokens = models.adapter.tokens(decoder.z(codes, 0, 12)[None])[0]
     windows = decoder.plan.decoder_windows(12)
     assert len(windows) > 2
-    for (begin, stop), (y, own) in zip(windows, watched.shown, strict=False):
+    asked = torch.zeros(1200, 1)
+    for number, weights in enumerate(window_weights(windows, 100, 1200)):
+        begin, stop = windows[number]
+        y, own = watched.shown[number]
+        asked[begin * 100 : stop * 100] += number * torch.from_numpy(weights)[:, None]
         seen = noise[begin * 100 : stop * 100] * sigma / (sigma**2 + 1) ** 0.5
         torch.testing.assert_close(y, seen)
         assert torch.equal(own, tokens[begin:stop])
+    assert len(watched.shown) == len(windows)
+    root = (sigma**2 + 1) ** 0.5
+    torch.testing.assert_close(latents, noise * sigma / root**2 + asked * sigma / root)
 
 
 def test_of_what_two_stretches_share_only_the_middle_third_is_faded() -> None:
@@ -67,7 +74,7 @@ def test_of_what_two_stretches_share_only_the_middle_third_is_faded() -> None:
 def test_a_long_sound_is_its_stretches_one_behind_the_other(
     decoder: LatentDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "STRETCH_WINDOWS", 3)
+    monkeypatch.setattr("spresso_cli.audio.windows.STRETCH_WINDOWS", 3)
     channels = np.random.default_rng(0).integers(0, 4096, (2, 24, 8)).astype(np.uint16)
     ranges = [(0, 13), (10, 23), (20, 24)]  # code frames of a second
     expected = torch.zeros(2, 2400, 128)

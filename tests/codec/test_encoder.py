@@ -1,4 +1,4 @@
-"""What the latent encoder sees of a long sound: its latents, whatever windows they come through."""
+"""What the networks see of a long sound: the whole at its level, whatever windows it comes in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from spresso_cli.audio.files import ArraySource
 from spresso_cli.audio.level import NETWORK_PEAK
+from spresso_cli.audio.windows import Plan
 from spresso_cli.codec.continuous import ContinuousCodec
+from spresso_cli.models.audio_ae import AudioAE
 
 
 class Pooled(nn.Module):
@@ -32,17 +34,27 @@ class Pooled(nn.Module):
 def test_windows_of_a_long_sound_have_the_latents_of_the_whole(
     tiny_path, sound, monkeypatch: pytest.MonkeyPatch, channels: int
 ) -> None:
-    """Each channel at its own peak, and zeros behind the end."""
+    """Each channel at its own peak, its ends the only ones, and zeros behind the last sample."""
     x = sound(12 * 48_000 + 100, channels)  # three windows
     x *= np.linspace(1, 0.5, channels, dtype=np.float32)
     monkeypatch.setattr("spresso_cli.codec.networks.load_encoder", lambda pack, family: Pooled(9))
+    seen: list[Tensor] = []
+    encode = AudioAE.encode
+    monkeypatch.setattr(AudioAE, "encode", lambda self, x: seen.append(x) or encode(self, x))
     codec = ContinuousCodec.load(tiny_path, device="cpu")
     z = torch.from_numpy(codec.encode(ArraySource(x, 48_000), 11).z)
 
     whole = torch.zeros(channels, z.shape[1] * 9 * 480)
     whole[:, : len(x)] = torch.from_numpy((x * (NETWORK_PEAK / np.abs(x).max(0))).T)
     audio_ae = codec._networks.encoder(codec.pack, codec.pack.families[11]).audio_ae
+    windows = list(Plan.of(9).encoder_windows(z.shape[1]))
+    assert len(seen) == len(windows) * channels
+    for number, pcm in enumerate(seen):
+        window = windows[number // channels]
+        first = max(0, window.start * 9 - audio_ae.context) * 480
+        last = (window.stop * 9 + audio_ae.context) * 480
+        torch.testing.assert_close(pcm[0], whole[number % channels, first:last])
     with torch.inference_mode():
-        latents = audio_ae.encode(whole)
+        latents = encode(audio_ae, whole)
     torch.testing.assert_close(z, Pooled(9)(latents, None), rtol=0, atol=1e-4)
     assert float(z.std()) > 0.01
