@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -160,6 +161,22 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     assert len(find([str(tmp_path / "in")], suffixes=SOUND_SUFFIXES, recursive=True)) == 1
 
 
+def test_a_folder_that_cannot_be_read_is_refused_and_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "locked/b.wav")
+    scandir = os.scandir
+
+    def scan(place: str):
+        if os.path.basename(place) == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(UsageError, match="locked: the folder cannot be read: Permission denied"):
+        find([str(tmp_path)], suffixes=SOUND_SUFFIXES, recursive=True)
+
+
 def test_lists_end_names_with_newlines_or_with_nul() -> None:
     assert read_list(io.BytesIO(b"a b.wav\r\n\n-c.wav")) == ["a b.wav", "-c.wav"]
     assert read_list(io.BytesIO(b"a\nb.wav\0\xff.wav\0"), null=True) == ["a\nb.wav", "\udcff.wav"]
@@ -229,6 +246,15 @@ def test_links_to_one_file_are_one_where_they_have_one_output(tmp_path: Path, li
     assert outputs(plan(both, suffix=".spr", output_dir="out")) == ["out/a.spr"]
     assert outputs(plan(both, suffix=".spr", output="one.spr")) == ["one.spr"]
     assert len(plan(both, suffix=".spr")) == 2
+
+
+def test_links_to_one_file_whose_outputs_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "A.wav")
+    if (tmp_path / "a.wav").exists():
+        pytest.skip("this file system takes both names for one")
+    (tmp_path / "a.wav").hardlink_to(tmp_path / "A.wav")
+    with pytest.raises(UsageError, match="would both become"):
+        plan(named(str(tmp_path / "A.wav"), str(tmp_path / "a.wav")), suffix=".spr")
 
 
 def test_takes_of_a_file_that_is_named_twice_are_made_once_each() -> None:
@@ -417,7 +443,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         plan(named("a.wav", "b.wav"), suffix=".spr", output="x.spr")
     with pytest.raises(UsageError, match="use --output-dir"):
         plan(named("a.spr"), suffix=".wav", output="x.wav", seeds=[1, 2])
-    with pytest.raises(UsageError, match="is a folder"):
+    with pytest.raises(UsageError, match="is a folder: use --output-dir"):
         plan(named("a.wav"), suffix=".spr", output=str(tmp_path))
     with pytest.raises(UsageError, match="give it one with -o"):
         plan(named("-"), suffix=".spr", output_dir="out")
