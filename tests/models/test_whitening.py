@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-from spresso_cli.models.whitening import Whitening, WhiteningConfig
+from spresso_cli.models.whitening import Whitening, WhiteningConfig, power
 
 LENGTHS = (1, 2, 4, 5, 12)  # windows, below and above what the filters take in
 
@@ -54,6 +54,13 @@ def test_beyond_its_ends_a_sound_stays_as_it_ends() -> None:
         torch.testing.assert_close(
             back, torch.tensor([3 + 0.2 * 2.1, -1 + 1.2 * 1.6]).expand_as(back)
         )
+
+
+def test_the_colour_of_errors_keeps_the_power_of_noise() -> None:
+    filters = whitening()
+    taps = filters.colour(2)
+    torch.testing.assert_close(power(taps), torch.ones(2))
+    torch.testing.assert_close(taps / taps[:, :1], filters.behind[1] / filters.behind[1][:, :1])
 
 
 @pytest.mark.parametrize("n", LENGTHS)
