@@ -104,6 +104,17 @@ def test_dpm_solver_follows_a_line_over_the_logarithm_of_sigma() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+def test_levels_are_gone_through_from_above(name: str) -> None:
+    """A Gaussian comes out of them in the opposite order too."""
+    solve, schedule = SAMPLERS[name]
+    levels = schedule(8, SIGMA_MIN, SIGMA_MAX)
+    seen: list[float] = []
+    solve(lambda x, sigma: seen.append(float(sigma)) or x / 2, torch.ones(1, 1, 1), levels)
+    assert seen == sorted(seen, reverse=True)
+    assert sorted(set(seen), reverse=True) == pytest.approx(levels[:-1])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_one_step_is_the_denoisers_first_estimate(name: str) -> None:
     solve, schedule = SAMPLERS[name]
     noise = torch.randn(2, 3, 4, dtype=torch.float64)
