@@ -113,7 +113,11 @@ def dpmpp3m(
 def _dpmpp_step(
     x: Tensor, d: Tensor, here: float, there: float, history: list[tuple[float, Tensor]]
 ) -> Tensor:
-    """One step of the exponential integrator at the order that the history allows."""
+    """One step of the exponential integrator at the order that the history allows.
+
+    The released solver halves what the third order would give `second`; so does this one. In 4 to
+    8 steps the whole of it is no nearer to the solution.
+    """
     h = math.log(here / there)
     p1 = math.expm1(-h)
     base = (there / here) * x - p1 * d
