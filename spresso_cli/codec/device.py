@@ -25,6 +25,8 @@ ROUND = {"cpu": 1, "cuda": 64}
 # Vectors that one search of the quantiser sees. Sounds are not mixed in it, so that most of them,
 # a few seconds at 1 Hz, would search for little but padding in a larger one.
 SEARCH_BATCH = {"cpu": 4, "cuda": 64}
+# Where each has a metric of its own, together they would save a processor nothing.
+WEIGHTED_SEARCH_BATCH = {"cpu": 1, "cuda": 64}
 
 
 class Batches:

@@ -21,7 +21,13 @@ from spresso_cli.audio.level import NETWORK_PEAK, Level, measure
 from spresso_cli.audio.resample import resample_blocks
 from spresso_cli.audio.windows import EncoderWindow, Plan
 from spresso_cli.codec.cores import Each
-from spresso_cli.codec.device import ROUND, SEARCH_BATCH, Batches, within_memory
+from spresso_cli.codec.device import (
+    ROUND,
+    SEARCH_BATCH,
+    WEIGHTED_SEARCH_BATCH,
+    Batches,
+    within_memory,
+)
 from spresso_cli.container.profile import (
     CODEC_RATE,
     LATENT_HOP,
@@ -280,14 +286,15 @@ class SoundEncoder:
     def _quantise(self, sound: Sound) -> np.ndarray:
         """Codes uint16 `[coded, frames, M]`."""
         z = self.latents(sound)
-        search = SEARCH_BATCH[self.models.device.type]
+        metric = self._metric(sound)
+        search = SEARCH_BATCH if metric is None else WEIGHTED_SEARCH_BATCH
         with within_memory(self.models.device):
             codes = self.models.quantizer.encode(
                 z.to(self.models.device),
                 self.profile.codebooks,
-                micro_batch=search,
+                micro_batch=search[self.models.device.type],
                 each=self._each,
-                metric=self._metric(sound),
+                metric=metric,
             )
         return codes.cpu().numpy().astype(np.uint16)
 
