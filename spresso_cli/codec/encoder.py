@@ -101,8 +101,9 @@ class SoundEncoder:
         self._each = each
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
-        self._bypass_alone = models.encoder.bypass_alone
         self._audibility = models.audibility
+        # Wherever it begins, the search for the nearest z ends at the same one, or as good as.
+        self._bypass_alone = models.encoder.bypass_alone or models.audibility is not None
         self._log_mel = None
         if models.encoder.needs_mel:
             fine = models.encoder.config.fine_bands

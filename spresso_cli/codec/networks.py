@@ -109,10 +109,8 @@ class Networks:
     def _audibility(
         self, pack: PackInfo, family: FamilyInfo, config: LatentEncoderConfig
     ) -> Audibility | None:
-        """Where windows are coded one by one and an envelope is what z says, of any size."""
-        if family.envelope is None or family.whitening is not None:
-            return None
-        if config.bypass != "envelope" or config.unit_rms:
+        """Where windows are coded one by one and an envelope is what z says."""
+        if family.envelope is None or family.whitening is not None or not config.says_envelope:
             return None
 
         def build() -> Audibility:

@@ -52,6 +52,11 @@ class LatentEncoderConfig:
             raise ValueError(f"stride {self.stride} does not divide the pooling factor {self.pool}")
 
     @property
+    def says_envelope(self) -> bool:
+        """Whether z says an envelope, and may be of any size to say it."""
+        return self.bypass == "envelope" and not self.unit_rms
+
+    @property
     def envelope(self) -> EnvelopeConfig:
         """How the envelope of a window is described: to the bypass, and by z."""
         return EnvelopeConfig(self.pool, self.channels, fine=self.fine_bands)

@@ -116,6 +116,7 @@ class QINCo2(nn.Module):
         shortlist: int,
         beam: int,
         metric: Tensor | None = None,
+        plainly: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Beam search on normalised vectors.
 
@@ -125,6 +126,8 @@ class QINCo2(nn.Module):
             shortlist: A, candidates of a vector's hypotheses that go through f_m at each step.
             beam: B, hypotheses kept between steps.
             metric: what an error e of each vector counts, |e L|^2, `[N, D, D]`; None: |e|^2.
+            plainly: pre-select by |e|^2 all the same. Of N vectors at once that takes a fraction of
+                the time, for codes that are a little worse.
 
         Returns:
             codes int64 `[N, M']` and their reconstruction `[N, D]`, normalised.
@@ -137,7 +140,8 @@ class QINCo2(nn.Module):
         xhat = self.first[codes[..., 0]]  # [N, F, D]
         for m in range(1, codebooks):
             step = self.steps[m - 1]
-            near = distances(x[:, None] - xhat, step.shortlist, metric).flatten(1)  # [N, F K]
+            by = None if plainly else metric
+            near = distances(x[:, None] - xhat, step.shortlist, by).flatten(1)  # [N, F K]
             few = near.topk(min(shortlist, near.shape[1]), largest=False).indices  # [N, A]
             parent, entry = few // entries, few % entries
             base = xhat[rows, parent]

@@ -89,12 +89,20 @@ class RateSettings:
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler {self.sampler!r}: use {', '.join(SAMPLERS)}")
+        most = self.qinco2.codebooks
+        if not all(1 <= length <= most for length in self.quantizer_training.codebooks):
+            raise ValueError(f"quantizer_training.codebooks: QINCo2 has {most}")
 
     @property
     def fits_behind(self) -> bool:
         """Whether step 2 fits anything behind its QINCo2."""
         filtered = self.whitening_reach and self.quantizer_training.steps
         return bool(self.envelope_windows or filtered)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether encoders of this rate weigh what can be heard (models/audibility.py)."""
+        return bool(self.encoder.says_envelope and self.envelope_windows and not self.whitening)
 
     @property
     def whitening(self) -> WhiteningConfig | None:

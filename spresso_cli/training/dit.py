@@ -76,7 +76,7 @@ class Validation:
         self, pool: LatentPool, bank: TextBank, config: DiTConfig, crops: int, frames: int
     ):
         generator = torch.Generator().manual_seed(0)
-        self.x0, _, clips = pool.crops(crops, frames, generator)
+        self.x0, _, clips, _ = pool.crops(crops, frames, generator)
         self.noise = normal(self.x0.shape, generator, self.x0.device)
         # keep = 1: every example has its caption, so there is always a condition.
         self.text = bank.condition(clips, 1.0, generator)
@@ -150,7 +150,7 @@ def train(
     while run.wants_more():
         for group in optimizer.param_groups:
             group["lr"] = training.rate * cosine_rate(run.progress, training.warmup)
-        x0, _, clips = pool.crops(training.batch, frames, run.generator)
+        x0, _, clips, _ = pool.crops(training.batch, frames, run.generator)
         sigma = draw_sigma(len(x0), training.p_mean, training.p_std, run.generator)
         noise = normal(x0.shape, run.generator, device)
         text = bank.condition(clips, training.text_keep, run.generator)

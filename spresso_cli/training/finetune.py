@@ -111,7 +111,7 @@ def train(
         t = pools[run.step % len(pools)]
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
-        x0, mel, clips = pool.crops(training.batch, frames, run.generator)
+        x0, mel, clips, _ = pool.crops(training.batch, frames, run.generator)
         options = training.options(t, quantisers[t])
         m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
         mine = distributed.share(x0)

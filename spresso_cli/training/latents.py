@@ -38,11 +38,13 @@ def mark_of(rows: Tensor, *others: object) -> str:
 
 
 class Crops(NamedTuple):
-    """Latents float32 `[B, T, 128]`, log-mels float32 `[B, T, 64 + fine]`, corpus indices `[B]`."""
+    """Latents float32 `[B, T, 128]`, log-mels float32 `[B, T, 64 + fine]`, corpus indices `[B]`, in
+    how many frames there is sound `[B]`."""
 
     latents: Tensor
     mel: Tensor
     clip: Tensor
+    sounding: Tensor
 
 
 @dataclass
@@ -89,7 +91,8 @@ class LatentPool:
         position = position.clamp(max=len(self.latents) - 1).to(device, non_blocking=True)
         latents = torch.where(inside, self.latents[position].float(), self.silence)
         mel = torch.where(inside, self.mel[position].float(), math.log(FLOOR))
-        return Crops(latents, mel, self.clip[entries])
+        sounding = (end - TAIL_FRAMES - begin).clamp(0, frames)
+        return Crops(latents, mel, self.clip[entries], sounding)
 
     @classmethod
     def join(cls, pools: Sequence[LatentPool]) -> LatentPool:

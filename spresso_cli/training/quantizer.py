@@ -7,7 +7,7 @@ codebooks a start, then codebooks and step networks train on the winning paths o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from spresso_cli.training.kmeans import residual_kmeans
 from spresso_cli.training.latents import LatentPool, encoded
 from spresso_cli.training.run import Report, Run
 from spresso_cli.training.stored import trained_at
+
+_EXACT = 1e-6  # a mean square of which a root still has a slope
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class QuantizerTraining:
     beam: int = 16  # B in training; QINCo2: 32
     reset_every: int = 250  # steps between resets of dead codes; QINCo2: an epoch
     codebook_noise: float = 0.1  # of the codebook's std, at the start
+    codebooks: tuple[int, ...] = ()  # of a batch's paths, drawn; (): all, as QINCo2
 
 
 def draw_sequences(
@@ -89,17 +92,28 @@ def fill(
         step.shortlist.copy_(book)
 
 
-def path_loss(model: QINCo2, x: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss along chosen codes, and the MSE after each step (detached, `[M]`).
+def path_loss(
+    model: QINCo2, x: Tensor, codes: Tensor, metric: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss along chosen codes `[N, M']`, and the error after each step (detached, `[M']`).
 
-    Sum over steps of the squared error, whose gradient flows into earlier steps, plus what teaches
-    the shortlists to predict the residual before each step.
+    Sum over steps of the error, whose gradient flows into earlier steps, plus what teaches the
+    shortlists to predict the residual before each step. The error is the mean square; with a metric
+    (of `QINCo2.search`) the mean of every vector's root mean square, as an envelope's distance is
+    heard: else the few that are furthest away would count for more than all others.
     """
     xhats = model.decode_steps(codes)
-    errors = torch.stack([((x - xhat) ** 2).mean() for xhat in xhats])
+    steps = model.steps[: len(xhats) - 1]
+
+    def missed(error: Tensor) -> Tensor:
+        if metric is None:
+            return error.square().mean()
+        return ((error[:, None] @ metric).square().mean((1, 2)) + _EXACT).sqrt().mean()
+
+    errors = torch.stack([missed(x - xhat) for xhat in xhats])
     shortlists = [
-        ((x - before.detach() - step.shortlist[codes[:, m + 1]]) ** 2).mean()
-        for m, (step, before) in enumerate(zip(model.steps, xhats[:-1], strict=True))
+        missed(x - before.detach() - step.shortlist[codes[:, m + 1]])
+        for m, (step, before) in enumerate(zip(steps, xhats[:-1], strict=True))
     ]
     return errors.sum() + sum(shortlists), errors.detach()
 
@@ -117,7 +131,7 @@ def reset_dead(model: QINCo2, x: Tensor, used: Tensor, generator: torch.Generato
     moved = 0
     for m in range(model.config.codebooks):
         dead = (~used[m]).nonzero()[:, 0]
-        if not len(dead):
+        if not len(dead) or not used[m].any():  # no path has come as far
             continue
         residual = x if m == 0 else x - xhats[m - 1]
         rows = torch.randint(len(x), (len(dead),), generator=generator).to(x.device)
@@ -148,12 +162,15 @@ def train(
     start: QINCo2 | None = None,
     finish: bool = False,
     compiled: bool = False,
+    metric: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Train a quantiser on `z` `[N, 64]` in `folder`; continues where a former call stopped.
 
     Args:
         start: a quantiser of the same encoder to go on from; None: residual k-means of z.
         compiled: whether the steps' networks go through torch.compile.
+        metric: gives L of `QINCo2.search` for some rows of z, `[n, 64, 64]`; None: all errors count
+            alike.
     """
     distributed.check_batch(training.batch)
     torch.manual_seed(seed)
@@ -185,12 +202,20 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = training.rate * quarter_cosine(run.progress)
         rows = torch.randint(len(z), (training.batch,), generator=run.generator)
-        x = model.normalise(z[rows.to(z.device, non_blocking=True)])
+        rows = rows.to(z.device, non_blocking=True)
+        x = model.normalise(z[rows])
+        length = config.codebooks
+        if training.codebooks:
+            drawn = torch.randint(len(training.codebooks), (), generator=run.generator)
+            length = training.codebooks[int(drawn)]
         mine = distributed.share(x)
+        own = None if metric is None else metric(distributed.share(rows))
         with torch.no_grad(), choosing:
-            codes, _ = model.search(mine, config.codebooks, training.shortlist, training.beam)
-        used.scatter_(1, distributed.everyones(codes).T, True)
-        loss, errors = path_loss(model, mine, codes)
+            codes, _ = model.search(
+                mine, length, training.shortlist, training.beam, own, plainly=True
+            )
+        used[:length].scatter_(1, distributed.everyones(codes).T, True)
+        loss, errors = path_loss(model, mine, codes, own)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_value_(gradients.gather(model.parameters()), 0.1)
@@ -199,5 +224,9 @@ def train(
             reset_dead(model, x, used, run.generator)
             used.zero_()
         errors = distributed.everyones(errors[None]).mean(0)
-        eight = {"mse_8": errors[7]} if len(errors) >= 8 else {}
-        run.finish_step({"loss": distributed.mean(loss), "mse_all": errors[-1]} | eight)
+        told = {"loss": distributed.mean(loss)}
+        if length == config.codebooks:
+            told["mse_all"] = errors[-1]
+        if length >= 8:
+            told["mse_8"] = errors[7]
+        run.finish_step(told)

@@ -1,6 +1,7 @@
 """Step 2 of one frame rate, part by part: what is done is kept, and the next call goes on there.
 
-    crops encoded to z       in files of the folder `latents` (collection.py)
+    crops encoded to z       in files of the folder `latents` (collection.py); weighed by what is
+                             heard (heard.py), where encoders do, at every call
     the filters before       in whitening.safetensors
     residual k-means         in start.safetensors, codebook by codebook
     QINCo2                   a run with checkpoints (quantizer.py)
@@ -21,12 +22,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from spresso_cli.models.audibility import Audibility
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import distributed, quantizer, read_out, whitening
 from spresso_cli.training.collection import collected
 from spresso_cli.training.config import RateSettings
+from spresso_cli.training.heard import Heard, heard
 from spresso_cli.training.kmeans import residual_stage
 from spresso_cli.training.latents import LatentPool, mark_of
 from spresso_cli.training.preparation import Call, TimeIsOver, fingerprint
@@ -80,7 +83,7 @@ class StepTwo:
             calm = replace(call, minutes=None) if workspace.unfitted(self.rate) else call
             z = collected(calm, self.pool, encoder, windows, own.vector_frames)
             if learning:
-                self._learn(folder, z, 0.0 if box is None else self.spared(box))
+                self._learn(folder, encoder, z, 0.0 if box is None else self.spared(box))
             if own.fits_behind:
                 self._fit_behind(encoder, z, learning and own.whitening is not None)
 
@@ -97,7 +100,7 @@ class StepTwo:
         name = "envelope" if self.own.envelope_windows else "whitening"
         return self.call.workspace.beside_quantizer(self.rate, name)
 
-    def _learn(self, folder: Path, z: Tensor, spared: float) -> None:
+    def _learn(self, folder: Path, encoder: LatentEncoder, z: Tensor, spared: float) -> None:
         """The filters before and QINCo2, on sequences of z `[B, n, channels]`.
 
         Goes on from the pack's, unless only one of the two has filters: its codebooks are then of
@@ -112,8 +115,12 @@ class StepTwo:
         if own.whitening and filters is None:
             filters = self._filters_before(z) if start is None else start.whitening
             workspace.keep_beside_quantizer(self.rate, "whitening", filters)
-        seen = z if filters is None else filters.whiten(z)
-        vectors = quantizer.shuffled(seen, own.quantizer_training.vectors, call.seed)
+        weighed = self._heard(encoder, z) if own.weighs else None
+        if weighed is not None:
+            vectors = weighed.z
+        else:
+            seen = z if filters is None else filters.whiten(z)
+            vectors = quantizer.shuffled(seen, own.quantizer_training.vectors, call.seed)
         begun = workspace.trained(f"quantizer/{self.rate}hz")
         model = start and start.qinco2
         if model is None and not begun:
@@ -132,9 +139,20 @@ class StepTwo:
             model,
             call.finish,
             call.compiled,
+            weighed and weighed.metric,
         )
         if distributed.rank() == 0:
             (folder / START).unlink(missing_ok=True)  # it is in the checkpoint
+
+    def _heard(self, encoder: LatentEncoder, z: Tensor) -> Heard:
+        """What encoders will take z for, by the read-out that will be fitted behind QINCo2."""
+        own, seed = self.own, self.call.seed
+        told = read_out.fit(
+            self.pool, encoder, own.envelope_windows, own.vector_frames, seed, known=z
+        )
+        audibility = Audibility(told.config, told.read_out, told.mean)
+        vectors = own.quantizer_training.vectors
+        return heard(audibility, self.pool, encoder, vectors, own.vector_frames, seed, z)
 
     def _filters_before(self, z: Tensor) -> Whitening:
         call, own = self.call, self.own

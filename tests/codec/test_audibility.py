@@ -57,6 +57,27 @@ def test_what_is_loud_is_told_better_and_what_is_faint_worse(
     assert heard[0] < 0.9 * alike[0] and heard[1] > alike[1]
 
 
+def test_what_the_network_says_beside_the_envelope_makes_no_difference(
+    models: EncoderModels, sound: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = float(NETWORK_PEAK / np.abs(sound).max())
+    pcm = torch.from_numpy(sound)[None] * level
+    mel, told = LogMel(480)(pcm), models.audibility
+    with torch.inference_mode():
+        by_all, by_mel = (
+            told.heard(models.encoder(latents, mel), mel, torch.tensor([300]))
+            for latents in (models.audio_ae.encode(pcm), None)
+        )
+    monkeypatch.setattr(models.audio_ae, "encode", None)
+    left_open = models.quantizer.decode(codes(models, sound)) - by_mel[0]
+    metric = told.metric(by_mel[1][0])
+
+    def counted(error: torch.Tensor) -> float:
+        return float((error[0, :, None] @ metric).square().sum())
+
+    assert counted(by_all[0] - by_mel[0]) < 0.01 * counted(left_open)
+
+
 def test_every_channel_is_told_by_what_is_loud_in_it(
     models: EncoderModels, sound: np.ndarray
 ) -> None:

@@ -169,6 +169,16 @@ def test_a_metric_finds_codes_whose_errors_are_small_where_they_count(
     assert same.float().mean() > 0.99
 
 
+def test_a_plain_shortlist_of_all_there_is_leads_to_the_same_codes(
+    model: QINCo2, x: Tensor
+) -> None:
+    metric = torch.diag(torch.tensor([3.0, 1.0, 0.3, 0.3])).repeat(len(x), 1, 1)
+    for shortlist, share in ((8 * CONFIG.entries, (1.0, 1.0)), (4, (0.0, 0.95))):
+        wide = {"codebooks": CONFIG.codebooks, "shortlist": shortlist, "beam": 8, "metric": metric}
+        same = model.search(x, **wide, plainly=True)[0] == model.search(x, **wide)[0]
+        assert share[0] <= same.float().mean() <= share[1]
+
+
 def test_a_metric_goes_with_its_vectors_however_many_arrive(model: QINCo2, x: Tensor) -> None:
     metrics = torch.eye(4) + 0.5 * torch.rand(len(x), 4, 4)
 

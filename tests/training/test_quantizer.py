@@ -96,6 +96,59 @@ def test_the_loss_of_a_path_sums_all_steps_and_teaches_shortlists_apart() -> Non
     assert later[0].any()
 
 
+def test_with_a_metric_the_loss_sums_roots_of_what_counts() -> None:
+    model = fresh(noise=0.1)
+    x = model.normalise(vectors(50))
+    metric = torch.randn(50, 6, 6, generator=generator())
+    codes, _ = model.search(x, 3, 4, 2, metric, plainly=True)
+    loss, errors = path_loss(model, x, codes, metric)
+    xhats = model.decode_steps(codes)
+    shortlists = [
+        xhats[m] + step.shortlist[codes[:, m + 1]] for m, step in enumerate(model.steps[:2])
+    ]
+
+    def missed(said: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("nd,nde->ne", x - said, metric).square().mean(1).sqrt().mean()
+
+    torch.testing.assert_close(errors, torch.stack([missed(said) for said in xhats]))
+    torch.testing.assert_close(loss, sum(map(missed, xhats + shortlists)))
+    loss.backward()
+    assert model.steps[1].codebook.grad.any()
+    assert model.steps[2].codebook.grad is None, "the paths do not reach it"
+
+
+def test_what_counts_is_learnt_at_the_cost_of_the_rest(tmp_path: Path) -> None:
+    metric = torch.diag(torch.tensor([1.0, 1.0, 0.05, 0.05, 0.05, 0.05]))
+    training = QuantizerTraining(
+        initial_vectors=1000, initial_iterations=2, steps=150, batch=128, shortlist=4, beam=2,
+        reset_every=1000, rate=1e-2, codebooks=(2,),
+    )  # fmt: skip
+
+    def of(rows: torch.Tensor) -> torch.Tensor:
+        return metric.expand(len(rows), -1, -1)
+
+    @torch.inference_mode()
+    def missed(folder: Path) -> float:
+        model = QINCo2(CONFIG)
+        model.load_state_dict(part(ema_weights(folder), "qinco2"))
+        x = vectors()
+        codes = model.encode(x, 2, metric=lambda first, stop: of(torch.arange(first, stop)))
+        return float((x - model.decode(codes))[:, :2].square().mean())
+
+    quantizer.train(vectors(), tmp_path / "alike", CONFIG, training, None)
+    quantizer.train(vectors(), tmp_path / "weighed", CONFIG, training, None, metric=of)
+    assert missed(tmp_path / "weighed") < 0.85 * missed(tmp_path / "alike")
+
+
+def test_entries_of_steps_that_no_path_reaches_stay() -> None:
+    model = fresh()
+    used = torch.ones(4, 16, dtype=torch.bool)
+    used[3] = False
+    before = model.steps[2].codebook.clone()
+    assert reset_dead(model, model.normalise(vectors(100)), used, generator()) == 0
+    assert torch.equal(model.steps[2].codebook, before)
+
+
 def test_unused_entries_move_onto_residuals() -> None:
     model = fresh()
     x = model.normalise(vectors(100))

@@ -1,0 +1,62 @@
+"""What QINCo2 learns from where encoders weigh what can be heard (models/audibility.py): the z that
+they take, and what errors of it count. Beyond the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spresso_cli.models.audibility import Audibility
+from spresso_cli.models.latent_encoder import LatentEncoder
+from spresso_cli.training.latents import LatentPool, encoded
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Vectors of code frames, shuffled across clips.
+
+    Attributes:
+        z: float32 `[N, D]`.
+        weights: how the envelope of each counts, in steps of 1/255, uint8 `[N, coarse]`.
+    """
+
+    audibility: Audibility
+    z: Tensor
+    weights: Tensor
+
+    def metric(self, rows: Tensor) -> Tensor:
+        """L of these vectors: an error e of z counts |e L|^2. `[n, D, D]`"""
+        return self.audibility.metric(self.weights[rows] / 255)
+
+
+@torch.no_grad()
+def heard(
+    audibility: Audibility,
+    pool: LatentPool,
+    encoder: LatentEncoder,
+    windows: int,
+    frames: int,
+    seed: int = 0,
+    known: Sequence[Tensor] | Tensor = (),
+) -> Heard:
+    """Of `windows` code frames those in which there is sound, as encoders would take them.
+
+    Args:
+        frames: latent frames of the crops that they come from.
+        known: see `latents.encoded`.
+    """
+    some_z, some_weights = [], []
+    for crops, z in encoded(pool, encoder, windows, frames, seed, known):
+        sounding = crops.sounding.to(z.device)
+        taken, weights = audibility.heard(z, crops.mel, sounding)
+        begins = torch.arange(z.shape[1], device=z.device) * encoder.config.pool
+        sound = begins < sounding[:, None]
+        some_z.append(taken[sound])
+        some_weights.append((255 * weights[sound]).round().to(torch.uint8))
+    z, weights = torch.cat(some_z), torch.cat(some_weights)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(z), generator=generator)[:windows].to(z.device)
+    return Heard(audibility, z[order], weights[order])
