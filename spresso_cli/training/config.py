@@ -89,9 +89,11 @@ class RateSettings:
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler {self.sampler!r}: use {', '.join(SAMPLERS)}")
-        most = self.qinco2.codebooks
-        if not all(1 <= length <= most for length in self.quantizer_training.codebooks):
-            raise ValueError(f"quantizer_training.codebooks: QINCo2 has {most}")
+        longest, most = max(self.quantizer_training.codebooks, default=1), self.qinco2.codebooks
+        if longest > most:
+            raise ValueError(
+                f"quantizer_training.codebooks: {longest} codebooks, and qinco2 has {most}"
+            )
 
     @property
     def fits_behind(self) -> bool:

@@ -130,6 +130,11 @@ def test_the_shipped_configuration_fits_the_default_install() -> None:
             "9 = [2, 5]",
             "finetune_training.codebooks.9: 5 codebooks, and rates.11 has 4",
         ),
+        (
+            "codebooks = [2, 4]",
+            "codebooks = [2, 5]",
+            "rates.1: quantizer_training.codebooks: 5 codebooks, and qinco2 has 4",
+        ),
         ("9 = [2, 4]", "7 = [2]", "finetune_training.codebooks.7: no frame rate has this"),
     ],
 )
