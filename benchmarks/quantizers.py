@@ -191,7 +191,8 @@ def drawn(
 ) -> Tensor:
     """Vectors as a quantiser sees them, `[count, D]`."""
     z = quantizer.draw_sequences(pool, encoder, count, frames, seed)
-    return quantizer.shuffled(z if filters is None else filters.whiten(z), count, seed)
+    seen = z if filters is None else filters.whiten(z)
+    return quantizer.shuffled(seen.flatten(0, 1), count, seed)
 
 
 @torch.inference_mode()

@@ -37,7 +37,7 @@ from spresso_cli.container.profile import (
 )
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import OutOfMemory, SpressoError
-from spresso_cli.models.audibility import Audibility
+from spresso_cli.models.audibility import Audibility, packed, unpacked
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import LogMel
@@ -103,7 +103,7 @@ class SoundEncoder:
         self._round = ROUND[models.device.type]
         self._audibility = models.audibility
         # Wherever it begins, the search for the nearest z ends at the same one, or as good as.
-        self._bypass_alone = models.encoder.bypass_alone or models.audibility is not None
+        self._mel_alone = models.encoder.bypass_alone or models.audibility is not None
         self._log_mel = None
         if models.encoder.needs_mel:
             fine = models.encoder.config.fine_bands
@@ -223,7 +223,7 @@ class SoundEncoder:
         self, pcm: Sequence[np.ndarray], sounding: Tensor, lead: int, codes: int, size: int
     ) -> list[tuple[np.ndarray, ...]]:
         """PCM `[samples]` of equal windows, of which so many latent frames sound, -> z `[codes,
-        64]` of each and, where it matters, what of it counts, in steps of 1/255, uint8 `[codes,
+        64]` of each and, where it matters, what of it counts, `packed`, uint8 `[codes,
         coarse]`; `size` windows at a time."""
         done: list[tuple[np.ndarray, ...]] = []
         for start in range(0, len(pcm), size):
@@ -233,7 +233,7 @@ class SoundEncoder:
             batch = batch.to(self.models.device)
             core = slice(lead, lead + codes * self.profile.pool)
             latents = None
-            if not self._bypass_alone:
+            if not self._mel_alone:
                 latents = self.models.audio_ae.encode(batch)[:, core]
             mel = self._log_mel(batch)[:, core] if self._log_mel else None
             z = self.models.encoder(latents, mel)
@@ -242,7 +242,7 @@ class SoundEncoder:
                 ends = sounding[start : start + size].to(mel.device)
                 ends = F.pad(ends, (0, size - len(ends)))
                 z, weights = self._audibility.heard(z, mel, ends)
-                results = [z, (255 * weights).round().to(torch.uint8)]
+                results = [z, packed(weights)]
             done += zip(*(result[: len(some)].cpu().numpy() for result in results), strict=True)
         return done
 
@@ -307,6 +307,6 @@ class SoundEncoder:
         weights = torch.from_numpy(np.concatenate(sound.weights, axis=1)).flatten(0, 1)
 
         def metric(first: int, stop: int) -> Tensor:
-            return audibility.metric(weights[first:stop].to(self.models.device) / 255)
+            return audibility.metric(unpacked(weights[first:stop].to(self.models.device)))
 
         return metric

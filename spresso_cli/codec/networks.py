@@ -117,7 +117,7 @@ class Networks:
             # Not the decoder's filter: what that computes when it is loaded depends to the last
             # bits on how many threads compute it, and here these are all, there one.
             envelope = load_envelope(pack, family).to(self.device)
-            return Audibility(envelope.config, envelope.read_out, envelope.mean)
+            return Audibility.of(envelope)
 
         return self._kept("audibility", (pack.path, family.frame_rate), build)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spresso_cli.models.envelope import EnvelopeConfig
+from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.log_mel import BANDS
 
 # Nepers, as log-mels have them of a sound whose peak is 0.5, which reach from -4.6 to 5.5: what is
@@ -36,6 +36,11 @@ class Audibility:
     envelope: EnvelopeConfig
     read_out: Tensor
     mean: Tensor
+
+    @classmethod
+    def of(cls, envelope: EnvelopeFilter) -> Audibility:
+        """By the read-out that holds a decoded sound to its z."""
+        return cls(envelope.config, envelope.read_out, envelope.mean)
 
     def heard(self, z: Tensor, mel: Tensor, sounding: Tensor) -> tuple[Tensor, Tensor]:
         """What codes are to say of windows.
@@ -90,3 +95,13 @@ class Audibility:
         moved = self.read_out.square().sum(1)
         weighted = self.read_out * self._of_all(weights).unsqueeze(-2)
         return weighted @ self.read_out.T + TETHER * torch.diag(moved)
+
+
+def packed(weights: Tensor) -> Tensor:
+    """Weights of 0 to 1 in steps of 1/255, uint8: a quarter of the memory, for whole sounds."""
+    return (255 * weights).round().to(torch.uint8)
+
+
+def unpacked(weights: Tensor) -> Tensor:
+    """The reverse of `packed`, up to rounding."""
+    return weights / 255

@@ -133,6 +133,7 @@ class QINCo2(nn.Module):
             codes int64 `[N, M']` and their reconstruction `[N, D]`, normalised.
         """
         entries = self.config.entries
+        by = None if plainly else metric
         rows = torch.arange(len(x), device=x.device)[:, None]
         keep = min(beam, entries) if codebooks > 1 else 1
         near = distances(x[:, None], self.first, metric)[:, 0]  # [N, K]
@@ -140,7 +141,6 @@ class QINCo2(nn.Module):
         xhat = self.first[codes[..., 0]]  # [N, F, D]
         for m in range(1, codebooks):
             step = self.steps[m - 1]
-            by = None if plainly else metric
             near = distances(x[:, None] - xhat, step.shortlist, by).flatten(1)  # [N, F K]
             few = near.topk(min(shortlist, near.shape[1]), largest=False).indices  # [N, A]
             parent, entry = few // entries, few % entries

@@ -27,7 +27,7 @@ from spresso_cli.training.autoencoder import (
 )
 from spresso_cli.training.conditioning import TextBank
 from spresso_cli.training.latents import LatentPool
-from spresso_cli.training.randomness import normal
+from spresso_cli.training.randomness import normal, one_of
 from spresso_cli.training.run import Report, Run, cosine_rate
 
 
@@ -113,7 +113,7 @@ def train(
         frames = crop_frames(lengths[int(choice)], t, patch)
         x0, mel, clips, _ = pool.crops(training.batch, frames, run.generator)
         options = training.options(t, quantisers[t])
-        m = options[int(torch.randint(len(options), (1,), generator=run.generator))]
+        m = one_of(options, run.generator)
         mine = distributed.share(x0)
         with torch.no_grad(), autocast(device):
             z = model.encoders[str(t)](mine, distributed.share(mel)).float()

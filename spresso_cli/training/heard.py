@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spresso_cli.models.audibility import Audibility
+from spresso_cli.models.audibility import Audibility, packed, unpacked
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.training.latents import LatentPool, encoded
+from spresso_cli.training.quantizer import shuffled
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Heard:
 
     Attributes:
         z: float32 `[N, D]`.
-        weights: how the envelope of each counts, in steps of 1/255, uint8 `[N, coarse]`.
+        weights: how the envelope of each counts, `packed`, uint8 `[N, coarse]`.
     """
 
     audibility: Audibility
@@ -29,7 +30,7 @@ class Heard:
 
     def metric(self, rows: Tensor) -> Tensor:
         """L of these vectors: an error e of z counts |e L|^2. `[n, D, D]`"""
-        return self.audibility.metric(self.weights[rows] / 255)
+        return self.audibility.metric(unpacked(self.weights[rows]))
 
 
 @torch.no_grad()
@@ -55,8 +56,6 @@ def heard(
         begins = torch.arange(z.shape[1], device=z.device) * encoder.config.pool
         sound = begins < sounding[:, None]
         some_z.append(taken[sound])
-        some_weights.append((255 * weights[sound]).round().to(torch.uint8))
-    z, weights = torch.cat(some_z), torch.cat(some_weights)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(z), generator=generator)[:windows].to(z.device)
-    return Heard(audibility, z[order], weights[order])
+        some_weights.append(packed(weights[sound]))
+    z, weights = (shuffled(torch.cat(some), windows, seed) for some in (some_z, some_weights))
+    return Heard(audibility, z, weights)

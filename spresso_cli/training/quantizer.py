@@ -20,6 +20,7 @@ from spresso_cli.training import distributed, gradients
 from spresso_cli.training.acceleration import accelerate
 from spresso_cli.training.kmeans import residual_kmeans
 from spresso_cli.training.latents import LatentPool, encoded
+from spresso_cli.training.randomness import one_of
 from spresso_cli.training.run import Report, Run
 from spresso_cli.training.stored import trained_at
 
@@ -51,10 +52,9 @@ def draw_sequences(
     return torch.cat([z for _, z in encoded(pool, encoder, count, frames, seed)])
 
 
-def shuffled(sequences: Tensor, count: int, seed: int = 0) -> Tensor:
-    """The vectors of sequences `[B, n, D]`, shuffled across clips, `[count, D]`."""
+def shuffled(vectors: Tensor, count: int, seed: int = 0) -> Tensor:
+    """At most `count` of vectors `[N, D]`, shuffled across clips; as long tables go alike."""
     generator = torch.Generator().manual_seed(seed)
-    vectors = sequences.flatten(0, 1)
     return vectors[torch.randperm(len(vectors), generator=generator)[:count].to(vectors.device)]
 
 
@@ -206,8 +206,7 @@ def train(
         x = model.normalise(z[rows])
         length = config.codebooks
         if training.codebooks:
-            drawn = torch.randint(len(training.codebooks), (), generator=run.generator)
-            length = training.codebooks[int(drawn)]
+            length = one_of(training.codebooks, run.generator)
         mine = distributed.share(x)
         own = None if metric is None else metric(distributed.share(rows))
         with torch.no_grad(), choosing:

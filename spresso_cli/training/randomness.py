@@ -32,6 +32,11 @@ def _on(device: torch.device | str, generator: torch.Generator) -> torch.Generat
     return torch.Generator(device).manual_seed(seed)
 
 
+def one_of(options: Sequence[int], generator: torch.Generator) -> int:
+    """One of some numbers, all as likely."""
+    return options[int(torch.randint(len(options), (1,), generator=generator))]
+
+
 def chance(probability: float, count: int, generator: torch.Generator) -> Tensor:
     """Independent coin tosses, bool `[count]` on the CPU."""
     return torch.rand(count, generator=generator) < probability

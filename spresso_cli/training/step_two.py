@@ -23,13 +23,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from spresso_cli.models.audibility import Audibility
+from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2
 from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import distributed, quantizer, read_out, whitening
 from spresso_cli.training.collection import collected
 from spresso_cli.training.config import RateSettings
-from spresso_cli.training.heard import Heard, heard
+from spresso_cli.training.heard import heard
 from spresso_cli.training.kmeans import residual_stage
 from spresso_cli.training.latents import LatentPool, mark_of
 from spresso_cli.training.preparation import Call, TimeIsOver, fingerprint
@@ -82,10 +83,13 @@ class StepTwo:
             # A quantiser is of no use without what is fitted behind it: no other box is waited for.
             calm = replace(call, minutes=None) if workspace.unfitted(self.rate) else call
             z = collected(calm, self.pool, encoder, windows, own.vector_frames)
+            told = None
             if learning:
-                self._learn(folder, encoder, z, 0.0 if box is None else self.spared(box))
+                told = self._told(encoder, z) if own.weighs else None
+                spared = 0.0 if box is None else self.spared(box)
+                self._learn(folder, encoder, z, told, spared)
             if own.fits_behind:
-                self._fit_behind(encoder, z, learning and own.whitening is not None)
+                self._fit_behind(encoder, z, told, learning and own.whitening is not None)
 
     def spared(self, box: float) -> float:
         """Minutes of a time box that what is fitted behind QINCo2 needs."""
@@ -100,8 +104,22 @@ class StepTwo:
         name = "envelope" if self.own.envelope_windows else "whitening"
         return self.call.workspace.beside_quantizer(self.rate, name)
 
-    def _learn(self, folder: Path, encoder: LatentEncoder, z: Tensor, spared: float) -> None:
-        """The filters before and QINCo2, on sequences of z `[B, n, channels]`.
+    def _told(self, encoder: LatentEncoder, z: Tensor) -> EnvelopeFilter:
+        """The read-out: which envelope z says."""
+        own = self.own
+        asked = (own.envelope_windows, own.vector_frames, self.call.seed)
+        return read_out.fit(self.pool, encoder, *asked, own.qinco2.codebooks, own.fluctuation, z)
+
+    def _learn(
+        self,
+        folder: Path,
+        encoder: LatentEncoder,
+        z: Tensor,
+        told: EnvelopeFilter | None,
+        spared: float,
+    ) -> None:
+        """The filters before and QINCo2, on sequences of z `[B, n, channels]`, or on what encoders
+        will take these for where a read-out is told.
 
         Goes on from the pack's, unless only one of the two has filters: its codebooks are then of
         no use.
@@ -115,12 +133,14 @@ class StepTwo:
         if own.whitening and filters is None:
             filters = self._filters_before(z) if start is None else start.whitening
             workspace.keep_beside_quantizer(self.rate, "whitening", filters)
-        weighed = self._heard(encoder, z) if own.weighs else None
-        if weighed is not None:
-            vectors = weighed.z
-        else:
+        count, metric = own.quantizer_training.vectors, None
+        if told is None:
             seen = z if filters is None else filters.whiten(z)
-            vectors = quantizer.shuffled(seen, own.quantizer_training.vectors, call.seed)
+            vectors = quantizer.shuffled(seen.flatten(0, 1), count, call.seed)
+        else:
+            asked = (count, own.vector_frames, call.seed)
+            taken = heard(Audibility.of(told), self.pool, encoder, *asked, z)
+            vectors, metric = taken.z, taken.metric
         begun = workspace.trained(f"quantizer/{self.rate}hz")
         model = start and start.qinco2
         if model is None and not begun:
@@ -139,20 +159,10 @@ class StepTwo:
             model,
             call.finish,
             call.compiled,
-            weighed and weighed.metric,
+            metric,
         )
         if distributed.rank() == 0:
             (folder / START).unlink(missing_ok=True)  # it is in the checkpoint
-
-    def _heard(self, encoder: LatentEncoder, z: Tensor) -> Heard:
-        """What encoders will take z for, by the read-out that will be fitted behind QINCo2."""
-        own, seed = self.own, self.call.seed
-        told = read_out.fit(
-            self.pool, encoder, own.envelope_windows, own.vector_frames, seed, known=z
-        )
-        audibility = Audibility(told.config, told.read_out, told.mean)
-        vectors = own.quantizer_training.vectors
-        return heard(audibility, self.pool, encoder, vectors, own.vector_frames, seed, z)
 
     def _filters_before(self, z: Tensor) -> Whitening:
         call, own = self.call, self.own
@@ -193,8 +203,11 @@ class StepTwo:
         quantizer.fill(model, books, training, generator)
         return model
 
-    def _fit_behind(self, encoder: LatentEncoder, z: Tensor, filtered: bool) -> None:
-        """The filters behind, if it is to be `filtered`, and the read-out; once for a quantiser."""
+    def _fit_behind(
+        self, encoder: LatentEncoder, z: Tensor, told: EnvelopeFilter | None, filtered: bool
+    ) -> None:
+        """The filters behind, if it is to be `filtered`, and the read-out, unless it is told; once
+        for a quantiser."""
         call, own, workspace = self.call, self.own, self.call.workspace
         began = time.monotonic()
         network = workspace.quantizer(self.rate)
@@ -217,9 +230,7 @@ class StepTwo:
             workspace.keep_beside_quantizer(self.rate, "whitening", network.whitening, done())
         if own.envelope_windows:
             asked = (own.envelope_windows, own.vector_frames)
-            envelope = read_out.fit(
-                self.pool, encoder, *asked, call.seed, own.qinco2.codebooks, own.fluctuation, z
-            )
+            envelope = self._told(encoder, z) if told is None else told
             envelope.spread.copy_(read_out.left_open(network, unseen))
             if own.fluctuation:
                 read_out.learn_fluctuation(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from spresso_cli.codec.packs import read_pack
 from spresso_cli.models.audibility import Audibility
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.log_mel import FLOOR
@@ -18,14 +16,9 @@ from spresso_cli.training import quantizer, read_out
 from spresso_cli.training.config import Settings
 from spresso_cli.training.heard import Heard, heard
 from spresso_cli.training.latents import TAIL_FRAMES, LatentPool
-from spresso_cli.training.preparation import Call
-from spresso_cli.training.run import Run
-from spresso_cli.training.step_two import StepTwo
-from spresso_cli.training.workspace import Workspace
 
-from .conftest import four_patterns
+from .test_step_two import step, with_encoder
 
-TINY_PACK = Path(__file__).parents[1] / "data" / "tiny_pack"
 WINDOW = 100  # latent frames at 1 Hz
 
 
@@ -50,8 +43,7 @@ def pool() -> LatentPool:
 @pytest.fixture
 def taken(encoder: LatentEncoder, pool: LatentPool) -> Heard:
     told = read_out.fit(pool, encoder, 200, 3 * WINDOW)
-    audibility = Audibility(told.config, told.read_out, told.mean)
-    return heard(audibility, pool, encoder, 300, 3 * WINDOW)
+    return heard(Audibility.of(told), pool, encoder, 300, 3 * WINDOW)
 
 
 def test_crops_say_where_their_sound_ends(pool: LatentPool) -> None:
@@ -89,15 +81,7 @@ def test_an_example_is_what_an_encoder_would_take_and_count(
 def test_step_two_learns_so_at_1_hz(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = Workspace(tmp_path, tiny, torch.device("cpu"), read_pack(TINY_PACK))
-    model = workspace.fresh_step_one((1,))
-    model.fit_envelopes(four_patterns(), torch.Generator().manual_seed(0), 200)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    Run(tmp_path / "autoencoder" / "1hz", {"model": model}, optimizer, steps=1).save()
-    call = Call(
-        workspace=workspace, corpus=tmp_path, minutes=None, seed=0, rates=(1,), compiled=False,
-        report=lambda numbers: None, note=lambda text: None, began=time.monotonic(),
-    )  # fmt: skip
+    workspace = with_encoder(tmp_path, tiny, 1)
     seen = {}
 
     def train(z: torch.Tensor, *arguments: object) -> None:
@@ -106,7 +90,7 @@ def test_step_two_learns_so_at_1_hz(
 
     monkeypatch.setattr(quantizer, "train", train)
     with pytest.raises(InterruptedError):
-        StepTwo(call, 1, four_patterns(), four_patterns()).train()
+        step(workspace, rate=1).train()
     metric = seen["metric"](torch.arange(3))
     assert metric.shape == (3, 4, 4)
     assert torch.linalg.det(metric).min() > 0

@@ -59,6 +59,12 @@ def fresh(noise: float = 0.0) -> QINCo2:
     return model
 
 
+def trained_in(folder: Path) -> QINCo2:
+    model = QINCo2(CONFIG)
+    model.load_state_dict(part(ema_weights(folder), "qinco2"))
+    return model
+
+
 def test_it_starts_as_residual_quantisation_of_normalised_vectors() -> None:
     model = fresh()
     x = model.normalise(vectors())
@@ -129,9 +135,7 @@ def test_what_counts_is_learnt_at_the_cost_of_the_rest(tmp_path: Path) -> None:
 
     @torch.inference_mode()
     def missed(folder: Path) -> float:
-        model = QINCo2(CONFIG)
-        model.load_state_dict(part(ema_weights(folder), "qinco2"))
-        x = vectors()
+        model, x = trained_in(folder), vectors()
         codes = model.encode(x, 2, metric=lambda first, stop: of(torch.arange(first, stop)))
         return float((x - model.decode(codes))[:, :2].square().mean())
 
@@ -185,8 +189,7 @@ def test_training_lowers_the_error_and_each_step_adds_precision(tmp_path: Path) 
         reset_every=20, rate=3e-3,
     )  # fmt: skip
     quantizer.train(vectors(), tmp_path, CONFIG, training, None)
-    trained = QINCo2(CONFIG)
-    trained.load_state_dict(part(ema_weights(tmp_path), "qinco2"))
+    trained = trained_in(tmp_path)
     start = fresh(noise=0.1)
     x = vectors()
 

@@ -35,13 +35,24 @@ PARTS = {
 HELD_OUT, BEHIND = 3, 1  # of these, what is fitted behind QINCo2 takes
 
 
-def step(workspace: Workspace, minutes: float | None = None) -> StepTwo:
+def step(workspace: Workspace, minutes: float | None = None, rate: int = 11) -> StepTwo:
     call = Call(
-        workspace=workspace, corpus=workspace.folder, minutes=minutes, seed=0, rates=(11,),
+        workspace=workspace, corpus=workspace.folder, minutes=minutes, seed=0, rates=(rate,),
         compiled=False, report=lambda numbers: None, note=lambda text: None,
         began=time.monotonic(),
     )  # fmt: skip
-    return StepTwo(call, 11, four_patterns(), four_patterns())
+    return StepTwo(call, rate, four_patterns(), four_patterns())
+
+
+def with_encoder(folder: Path, tiny: Settings, rate: int) -> Workspace:
+    """A model's folder with an encoder of a frame rate."""
+    workspace = Workspace(folder, tiny, torch.device("cpu"), read_pack(TINY_PACK))
+    torch.manual_seed(0)
+    model = workspace.fresh_step_one((rate,))
+    model.fit_envelopes(four_patterns(), torch.Generator().manual_seed(0), 500)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Run(folder / "autoencoder" / f"{rate}hz", {"model": model}, optimizer, steps=1).save()
+    return workspace
 
 
 @pytest.fixture
@@ -65,15 +76,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def begun(tiny: Settings, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A model's folder with an encoder for 11 Hz."""
-    folder = tmp_path_factory.mktemp("begun")
-    workspace = Workspace(folder, tiny, torch.device("cpu"), read_pack(TINY_PACK))
-    torch.manual_seed(0)
-    model = workspace.fresh_step_one((11,))
-    model.fit_envelopes(four_patterns(), torch.Generator().manual_seed(0), 500)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    Run(folder / "autoencoder" / "11hz", {"model": model}, optimizer, steps=1).save()
-    return workspace
+    return with_encoder(tmp_path_factory.mktemp("begun"), tiny, 11)
 
 
 def copied(workspace: Workspace, folder: Path) -> Workspace:

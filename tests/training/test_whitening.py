@@ -67,7 +67,9 @@ def test_noise_is_measured_where_the_quantiser_makes_it() -> None:
     qinco2 = QINCo2(QINCo2Config(dim=2, codebook_bits=4, codebooks=2, embed=4, hidden=4, blocks=1))
     seen = filters.whiten(z)
     quantizer.initialise(
-        qinco2, quantizer.shuffled(seen, 4000), QuantizerTraining(initial_iterations=3)
+        qinco2,
+        quantizer.shuffled(seen.flatten(0, 1), 4000),
+        QuantizerTraining(initial_iterations=3),
     )
     qinco2.requires_grad_(False)
     spared = z[:50]
