@@ -40,7 +40,7 @@ from spresso_cli.errors import OutOfMemory, SpressoError
 from spresso_cli.models.audibility import Audibility, packed, unpacked
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
-from spresso_cli.models.log_mel import LogMel
+from spresso_cli.models.log_mel import LogMel, going_on
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 
@@ -236,11 +236,13 @@ class SoundEncoder:
             if not self._mel_alone:
                 latents = self.models.audio_ae.encode(batch)[:, core]
             mel = self._log_mel(batch)[:, core] if self._log_mel else None
+            ends = sounding[start : start + size].to(batch.device)
+            ends = F.pad(ends, (0, size - len(ends)))
+            if self.models.encoder.bypass_alone:  # or latents would say that it ends
+                mel = going_on(mel, ends)
             z = self.models.encoder(latents, mel)
             results = [z]
             if self._audibility:
-                ends = sounding[start : start + size].to(mel.device)
-                ends = F.pad(ends, (0, size - len(ends)))
                 z, weights = self._audibility.heard(z, mel, ends)
                 results = [z, packed(weights)]
             done += zip(*(result[: len(some)].cpu().numpy() for result in results), strict=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
-from spresso_cli.models.log_mel import BANDS
+from spresso_cli.models.log_mel import BANDS, going_on
 
 # Nepers, as log-mels have them of a sound whose peak is 0.5, which reach from -4.6 to 5.5: what is
 # louder than the one counts in full, what is softer than the other LEAST. Otherwise it would come
@@ -54,9 +54,7 @@ class Audibility:
         Returns:
             The z to take, `[B, n, channels]`, and how its envelope counts, `[B, n, coarse]`.
         """
-        last = sounding.clamp(min=1)[:, None] - 1
-        place = torch.arange(mel.shape[1], device=mel.device).minimum(last)
-        mel = mel.gather(1, place[..., None].expand_as(mel))
+        mel = going_on(mel, sounding)
         weights = self.weights(mel) * self._sounding(sounding, mel.shape[1])
         return self.nearest(z, mel, weights), weights
 

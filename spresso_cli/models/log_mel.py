@@ -66,6 +66,14 @@ def fine_detail(mel: Tensor) -> Tensor:
     return mean[..., BANDS:] - mean[..., :BANDS] @ to_fine_bands(fine, mel.device)
 
 
+def going_on(mel: Tensor, sounding: Tensor) -> Tensor:
+    """Log-mels `[B, T, bands]` of sounds of so many frames `[B]`: behind these, where nobody will
+    hear it, each goes on as it ends, and silence takes no part of what describes a window."""
+    last = sounding.clamp(min=1)[:, None] - 1
+    place = torch.arange(mel.shape[1], device=mel.device).minimum(last)
+    return mel.gather(1, place[..., None].expand_as(mel))
+
+
 class LogMel(nn.Module):
     """Natural log of a mel spectrum, `[B, hop T]` -> `[B, T, 64 + fine]`; frame j is centred on
     sample hop (j + 0.5), and what lies outside of the sound is zero.
