@@ -1,12 +1,12 @@
-"""What `--best-fit` is worth to short sounds: the same bits, spent on one shorter code frame.
+"""What `--best-fit` is worth to short sounds: the same bits, spent on shorter code frames.
 
     python benchmarks/best_fit.py --clips DIR [--rates 0.096 0.3] [--birdnet FILE] [--limit N]
         --output benchmarks/results
 
 Protocol: sounds as they are, of these the ones that a better point than the rate's own holds in
-one code frame for no more bits; the same seed for both. A difference is with `--best-fit` less
-without; its interval is a bootstrap over sounds that takes both scores of one together. FAD has
-none.
+one or two code frames for no more bits; the same seed for both. A difference is with `--best-fit`
+less without; its interval is a bootstrap over sounds that takes both scores of one together. FAD
+has none.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ Examples:
 
   spresso compress door.wav -b 0.096            door.spr, 73 bytes for 5 s
   spresso compress a.wav b.flac --output-dir small
-  spresso compress clicks -r -b 0.096 --best-fit    0.2 s pay for 1 s: have 0.48 kbps for it
+  spresso compress clicks -r -b 0.096 --best-fit    0.4 s pay for 1 s: get 0.24 kbps for it
   spresso compress sounds -r --output-dir small --resume --report log.jsonl
   find . -name '*.wav' -print0 | spresso compress --files-from - -0
   cat door.wav | spresso compress - > door.spr
@@ -77,7 +77,7 @@ def compress(
         bool,
         typer.Option(
             "--best-fit",
-            help="Code very short sounds at a better point that costs them no more bits.",
+            help="Code short sounds at a better point that costs them no more bits.",
             rich_help_panel=RATE,
         ),
     ] = False,

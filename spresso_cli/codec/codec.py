@@ -120,8 +120,8 @@ class Codec:
             sr: its sample rate, Hz.
             kbps: upper limit on the payload rate of a channel; None takes the pack's default.
             frame_rate, codebooks: override the operating point.
-            best_fit: take the best operating point of which one code frame holds the whole sound
-                and costs no more bits than the point asked for.
+            best_fit: take the best operating point of which one or two code frames hold the whole
+                sound and cost no more bits than the point asked for.
 
         Returns:
             The bytes of a `.spr` file.

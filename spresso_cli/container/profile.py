@@ -14,6 +14,7 @@ from spresso_cli.errors import UnsupportedStream, UsageError
 CODEC_RATE = 48_000  # Hz, the rate at which the networks work
 LATENT_HOP = 480  # samples at CODEC_RATE in one latent frame: 100 latent frames a second
 MAX_CODEBOOKS = 32
+MOST_FITTING = 2  # code frames that a sound may take at a better operating point than asked for
 RESERVED_ID = 128  # this id and all above belong to codecs that version 1 does not define
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz, of the source
@@ -130,16 +131,16 @@ def code_frames(samples: int, rate: int, pool: int) -> int:
 
 
 def best_fit(profile: Profile, better: Iterable[Profile], samples: int, rate: int) -> Profile:
-    """Returns the first of `better` that takes the whole of a sound of this length into one code
-    frame and no more bits for it than `profile`, else `profile`.
+    """Returns the first of `better` that takes the whole of a sound of this length into at most two
+    code frames and no more bits for it than `profile`, else `profile`.
 
-    A sound pays for whole code frames. Where it does not fill one of them, a shorter one may hold
-    it for the same bits. More than one would have to share them: fewer codebooks each, which is
-    worth nothing (benchmarks/TRAINING_LOG.md, where sounds end).
+    A sound pays for whole code frames. Where it does not fill one of them, shorter ones may hold it
+    for the same bits. More than two would have to share them: fewer codebooks each, which is worth
+    nothing (benchmarks/TRAINING_LOG.md, where sounds end).
     """
     most = profile.code_bits(samples, rate)
     for candidate in better:
-        one_frame = code_frames(samples, rate, candidate.pool) == 1
-        if one_frame and candidate.code_bits(samples, rate) <= most:
+        held = code_frames(samples, rate, candidate.pool) <= MOST_FITTING
+        if held and candidate.code_bits(samples, rate) <= most:
             return candidate
     return profile
