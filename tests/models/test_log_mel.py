@@ -14,6 +14,7 @@ from spresso_cli.models.log_mel import (
     WINDOW,
     LogMel,
     fine_detail,
+    going_on,
     mel_filters,
     to_fine_bands,
 )
@@ -114,3 +115,12 @@ def test_fine_detail_is_that_of_what_sounds_however_short() -> None:
     whole, part = (fine_detail(log_mel(x)) for x in (tone, short))
     assert int(whole.argmax()) == int(part.argmax())
     assert (whole - part).abs().mean() < 0.1
+
+
+def test_a_sound_goes_on_as_its_last_frame_is() -> None:
+    mel = torch.arange(2 * 5 * 3.0).view(2, 5, 3)
+    for frames, last in ((5, 4), (9, 4), (3, 2), (1, 0), (0, 0), (-2, 0)):
+        held = going_on(mel, torch.tensor([frames, 5]))
+        assert torch.equal(held[0, : last + 1], mel[0, : last + 1])
+        assert torch.equal(held[0, last:], mel[0, last].expand(5 - last, -1))
+        assert torch.equal(held[1], mel[1]), "the other sound ends elsewhere"
