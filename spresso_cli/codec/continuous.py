@@ -7,7 +7,7 @@ This is what table 1 of S-PRESSO measures: how much is lost before any code is c
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,7 @@ class _ToLatents(SoundEncoder):
     """An encoder that ends at z."""
 
     def __init__(self, models: EncoderModels, profile: Profile, digest: str):
-        super().__init__(replace(models, audibility=None), profile)  # z as the network says it
+        super().__init__(models, profile)
         self._digest = digest
 
     def result(self, sound: Sound) -> Latents:
@@ -116,7 +116,8 @@ class ContinuousCodec(Codec):
         """
         profile = self.pack.choose(frame_rate=frame_rate, codebooks=1)
         family = self.pack.families[frame_rate]
-        encoder = _ToLatents(self._networks.encoder(self.pack, family), profile, family.digest)
+        models = self._networks.encoder(self.pack, family, heard=False)
+        encoder = _ToLatents(models, profile, family.digest)
         ((_, result),) = encoder.run([(None, source)], downmix)
         if isinstance(result, SpressoError):
             raise result

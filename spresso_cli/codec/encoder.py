@@ -48,7 +48,8 @@ from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 class EncoderModels:
     """The networks of one frame-rate family on their device, and the tag of its decoder."""
 
-    audio_ae: AudioAE
+    audio_ae: AudioAE | None  # None: log-mels are all that codes depend on
+    context: int  # latent frames on either side that a window has to know
     encoder: LatentEncoder
     quantizer: SequenceQuantizer
     audibility: Audibility | None  # None: errors of z count alike
@@ -102,8 +103,6 @@ class SoundEncoder:
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
         self._audibility = models.audibility
-        # Wherever it begins, the search for the nearest z ends at the same one, or as good as.
-        self._mel_alone = models.encoder.bypass_alone or models.audibility is not None
         self._log_mel = None
         if models.encoder.needs_mel:
             fine = models.encoder.config.fine_bands
@@ -164,7 +163,7 @@ class SoundEncoder:
         gains = np.array([NETWORK_PEAK / p if p > 0 else 0.0 for p in peaks])
         blocks = (b[:, : sound.coded] for b in blocks_of(sound.source, mix))
         pcm = resample_blocks(blocks, sound.source.rate, CODEC_RATE, sound.coded)
-        pool, context = self.profile.pool, self.models.audio_ae.context
+        pool, context = self.profile.pool, self.models.context
         total = sound.frames * pool
         sounding = latent_frames(sound.level.samples, sound.source.rate)
         held = np.zeros((0, sound.coded), np.float32)
@@ -233,7 +232,7 @@ class SoundEncoder:
             batch = batch.to(self.models.device)
             core = slice(lead, lead + codes * self.profile.pool)
             latents = None
-            if not self._mel_alone:
+            if self.models.audio_ae is not None:
                 latents = self.models.audio_ae.encode(batch)[:, core]
             mel = self._log_mel(batch)[:, core] if self._log_mel else None
             ends = sounding[start : start + size].to(batch.device)

@@ -13,6 +13,7 @@ from spresso_cli.codec.device import Batches, within_memory
 from spresso_cli.codec.encoder import EncoderModels
 from spresso_cli.codec.packs import FamilyInfo, PackInfo
 from spresso_cli.codec.weights import (
+    config_of,
     family_digest,
     load_audio_ae,
     load_clap,
@@ -23,7 +24,7 @@ from spresso_cli.codec.weights import (
 )
 from spresso_cli.errors import BadPack
 from spresso_cli.models.audibility import Audibility
-from spresso_cli.models.audio_ae import AudioAE
+from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoderConfig
@@ -45,18 +46,26 @@ class Networks:
         """The autoencoder between sound and latents; raises BadPack, OutOfMemory."""
         return self._kept("audio_ae", pack.path, lambda: load_audio_ae(pack).to(self.device))
 
-    def encoder(self, pack: PackInfo, family: FamilyInfo) -> EncoderModels:
-        """All that codes sounds at one frame rate; raises BadPack, OutOfMemory."""
+    def encoder(self, pack: PackInfo, family: FamilyInfo, heard: bool = True) -> EncoderModels:
+        """All that codes sounds at one frame rate; raises BadPack, OutOfMemory.
+
+        Args:
+            heard: codes say what can be heard, where they can; else z, as the network says it.
+        """
         encoder = self._kept(
             "encoder",
             (pack.path, family.frame_rate),
             lambda: load_encoder(pack, family).to(self.device),
         )
+        audibility = self._audibility(pack, family, encoder.config) if heard else None
+        # Wherever it begins, the search for what is heard ends at the same z, or as good as.
+        mel_alone = encoder.bypass_alone or audibility is not None
         return EncoderModels(
-            self.audio_ae(pack),
+            None if mel_alone else self.audio_ae(pack),
+            config_of(AudioAEConfig, pack.audio_ae, "audio_ae").context,
             encoder,
             self._quantizer(pack, family),
-            self._audibility(pack, family, encoder.config),
+            audibility,
             family.tag,
             self.batches,
         )

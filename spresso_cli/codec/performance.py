@@ -85,7 +85,7 @@ def sound_of(latents: Iterable[Tensor], audio_ae: AudioAE, seed: int) -> Iterato
     Yields:
         48 kHz sound, float32 `[C, 480 n]`, on the device.
     """
-    context, hop = audio_ae.context, audio_ae.config.hop
+    context, hop = audio_ae.config.context, audio_ae.config.hop
     device = audio_ae.latent_mean.device
     held = torch.zeros(0, 0, 0, device=device)
     begin = 0  # the frame that `held` begins with

@@ -68,6 +68,12 @@ class AudioAEConfig:
         """How many phases a frame takes from noise."""
         return 0 if self.noise_from is None else self.n_fft // 2 + 1 - self.noise_from
 
+    @property
+    def context(self) -> int:
+        """Frames on either side that one output of the deeper direction depends on."""
+        blocks = max(self.encoder_blocks, self.decoder_blocks)
+        return (self.kernel // 2) * (blocks + 1) + 1  # + 1: a frame's own STFT overlap
+
 
 class ConvNeXtBlock(nn.Module):
     """Depthwise conv, LayerNorm, inverted MLP, learned scale, residual: `[B, T, D]` -> same."""
@@ -183,12 +189,6 @@ class AudioAE(nn.Module):
         if isinstance(module, nn.Conv1d | nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
-
-    @property
-    def context(self) -> int:
-        """Frames on either side that one output of the deeper direction depends on."""
-        blocks = max(self.config.encoder_blocks, self.config.decoder_blocks)
-        return (self.config.kernel // 2) * (blocks + 1) + 1  # + 1: a frame's own STFT overlap
 
     def _frames(self, x: Tensor, mode: str) -> Tensor:
         """Overlapping frames `[B, T, 960]`; frame j covers samples [480 j - 240, 480 j + 720)."""

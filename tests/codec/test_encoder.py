@@ -46,13 +46,13 @@ def test_windows_of_a_long_sound_have_the_latents_of_the_whole(
 
     whole = torch.zeros(channels, z.shape[1] * 9 * 480)
     whole[:, : len(x)] = torch.from_numpy((x * (NETWORK_PEAK / np.abs(x).max(0))).T)
-    audio_ae = codec._networks.encoder(codec.pack, codec.pack.families[11]).audio_ae
+    audio_ae = codec._networks.audio_ae(codec.pack)
     windows = list(Plan.of(9).encoder_windows(z.shape[1]))
     assert len(seen) == len(windows) * channels
     for number, pcm in enumerate(seen):
         window = windows[number // channels]
-        first = max(0, window.start * 9 - audio_ae.context) * 480
-        last = (window.stop * 9 + audio_ae.context) * 480
+        first = max(0, window.start * 9 - audio_ae.config.context) * 480
+        last = (window.stop * 9 + audio_ae.config.context) * 480
         torch.testing.assert_close(pcm[0], whole[number % channels, first:last])
     with torch.inference_mode():
         latents = encode(audio_ae, whole)

@@ -88,7 +88,7 @@ def test_chunks_leave_no_seam(
     latents = torch.randn(2, frames, 128, generator=torch.Generator().manual_seed(0))
     pieces = [latents[:, start : start + step] for start in range(0, frames, step)]
     chunks = list(sound_of(pieces, audio_ae, seed=5))
-    assert max(chunk.shape[1] for chunk in chunks) <= (50 + audio_ae.context) * 480
+    assert max(chunk.shape[1] for chunk in chunks) <= (50 + audio_ae.config.context) * 480
     phases = None
     if audio_ae.config.phases:
         phases = torch.from_numpy(phase_noise(5, 0, frames, audio_ae.config.phases))

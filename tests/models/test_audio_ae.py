@@ -79,12 +79,13 @@ def test_nothing_beyond_the_stated_context_reaches_a_frame() -> None:
     model = AudioAE(SMALL).eval().requires_grad_(False)
     model.head.weight.normal_()
     x = noise(480 * 60)
-    cut = 480 * (30 - model.context)
+    context = model.config.context
+    cut = 480 * (30 - context)
     torch.testing.assert_close(
-        model.encode(x[:, cut:])[:, model.context :], model.encode(x)[:, 30:], atol=1e-5, rtol=1e-4
+        model.encode(x[:, cut:])[:, context:], model.encode(x)[:, 30:], atol=1e-5, rtol=1e-4
     )
     z = torch.randn(1, 60, 128)
-    piece = model.decode(z[:, 30 - model.context :])[:, 480 * model.context :]
+    piece = model.decode(z[:, 30 - context :])[:, 480 * context :]
     torch.testing.assert_close(piece, model.decode(z)[:, 480 * 30 :], atol=1e-5, rtol=1e-4)
 
 
