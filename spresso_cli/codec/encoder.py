@@ -103,6 +103,8 @@ class SoundEncoder:
         self.plan = Plan.of(profile.pool, models.encoder.config.stride)
         self._round = ROUND[models.device.type]
         self._audibility = models.audibility
+        # A sound, behind its end within the last window; where latents are seen, they say it ends.
+        self._goes_on = models.encoder.bypass_alone
         self._log_mel = None
         if models.encoder.needs_mel:
             fine = models.encoder.config.fine_bands
@@ -237,7 +239,7 @@ class SoundEncoder:
             mel = self._log_mel(batch)[:, core] if self._log_mel else None
             ends = sounding[start : start + size].to(batch.device)
             ends = F.pad(ends, (0, size - len(ends)))
-            if self.models.encoder.bypass_alone:  # or latents would say that it ends
+            if self._goes_on:
                 mel = going_on(mel, ends)
             z = self.models.encoder(latents, mel)
             results = [z]
