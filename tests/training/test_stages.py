@@ -218,7 +218,7 @@ def test_the_first_stages_need_no_dev_and_leave_out_what_is_broken(
 
 
 def test_all_stages_in_a_row_make_a_pack_that_codes_sounds(
-    spresso: Callable, sounds: Path, hurried: Path, tmp_path: Path
+    spresso: Callable, sounds: Path, hurried: Path, tmp_path: Path, device: str
 ) -> None:
     model, pack = tmp_path / "model", tmp_path / "pack"
     common = (sounds, "--run", model, "--config", hurried)
@@ -227,7 +227,7 @@ def test_all_stages_in_a_row_make_a_pack_that_codes_sounds(
     assert "run this stage first" in early.stderr
     assert not model.exists()
     for stage in ("audio-ae", "clap", "dit", "autoencoder", "quantizer", "finetune"):
-        result = spresso("train", stage, *common, "--device", "cpu")
+        result = spresso("train", stage, *common, "--device", device, "--no-compile")
         assert result.code == 0, result.stderr
     result = spresso("train", "export", *common, "--output-dir", pack)
     assert result.code == 0, result.stderr
@@ -241,7 +241,7 @@ def test_all_stages_in_a_row_make_a_pack_that_codes_sounds(
         ("encode-latents", sound, "--frame-rate", 11, "-o", tmp_path / "z.safetensors"),
         ("decode-latents", tmp_path / "z.safetensors", "-o", tmp_path / "back.wav"),
     ):
-        result = spresso(*command, "--pack", pack)
+        result = spresso(*command, "--pack", pack, "--device", device)
         assert result.code == 0, result.stderr
 
 
