@@ -27,7 +27,11 @@ from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Header
 from spresso_cli.errors import CorruptStream, MissingPack, SpressoError
 
-FORMAT = "spresso latents 1"
+FORMAT = "spresso latents 2"
+# One entry has it all: safetensors orders entries by chance, and the same sound is the same file.
+ENTRY = "latents"
+# What a file of something else raises while it is taken apart.
+_NOT_OURS = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Latents:
             "channels": header.channels,
             "dual_mono": header.dual_mono,
         }
-        return save({"z": self.z}, {key: json.dumps(value) for key, value in about.items()})
+        return save({"z": self.z}, {ENTRY: json.dumps(about)})
 
     @classmethod
     def read(cls, path: Path) -> Latents:
@@ -63,7 +67,7 @@ class Latents:
         """
         try:
             with safe_open(path, "np") as file:
-                about = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+                about = json.loads((file.metadata() or {})[ENTRY])
                 z = file.get_tensor("z")
             if about.pop("format") != FORMAT:
                 raise ValueError("unknown format")
@@ -79,7 +83,7 @@ class Latents:
                 raise ValueError(f"z of shape {z.shape}")
             if z.dtype != np.float32 or not np.isfinite(z).all():
                 raise ValueError("z is not finite float32")
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except _NOT_OURS as error:
             raise CorruptStream(f"not a file of spresso latents ({error})") from None
         return cls(header, z, digest)
 
