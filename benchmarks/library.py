@@ -231,6 +231,7 @@ def main() -> None:
     table = Table(COLUMNS, ())
     with tempfile.TemporaryDirectory() as folder:
         place = Place(options.work or Path(folder), options)
+        place.folder.mkdir(parents=True, exist_ok=True)
         for part in options.parts:
             rows = [{"part": part, "pack": name} | fields for fields in PARTS[part](place)]
             print(Table(COLUMNS, tuple(rows)).render(), flush=True)
