@@ -57,6 +57,8 @@ _NAMES = {Tensor.device.__get__, Tensor.is_cuda.__get__, Tensor.is_cpu.__get__, 
 
 
 class StandIn(TorchFunctionMode):
+    """Looks at every call: refuses it, or makes it on the CPU and marks what comes out."""
+
     def on_device(self, tensor: Tensor) -> bool:
         return hasattr(tensor.untyped_storage(), "on_device")
 
