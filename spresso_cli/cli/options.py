@@ -133,7 +133,8 @@ Envelope = Annotated[
     bool,
     typer.Option(
         "--envelope/--no-envelope",
-        help="Hold the sound to the envelope that the codes describe, or leave it as decoded.",
+        help="Hold the sound to the envelope that the codes describe, or leave it as decoded,"
+        " which gains by more steps.",
     ),
 ]
 
