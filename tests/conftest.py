@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import settings
@@ -19,11 +20,13 @@ def cuda() -> Iterator[None]:
 
     from tests.cuda_stand_in import cuda_stand_in
 
-    if torch.cuda.is_available():
+    # What training allows CUDA is the whole process's.
+    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    allowed = cudnn.allow_tf32, cudnn.benchmark
+    with nullcontext() if torch.cuda.is_available() else cuda_stand_in():
         yield
-        return
-    with cuda_stand_in():
-        yield
+    cudnn.allow_tf32, cudnn.benchmark = allowed
+    torch.set_float32_matmul_precision(precision)
 
 
 @pytest.fixture(params=["cpu", "cuda"])
