@@ -196,7 +196,7 @@ def read_pack(path: Path) -> PackInfo:
         data = json.loads(where.read_text("utf-8"))
     except FileNotFoundError:
         raise MissingPack(f"{path}: no pack.json here; give a pack's folder or name") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadPack(f"{where}: cannot be read: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BadPack(f"{where}: pack format is not {FORMAT}; install a newer spresso")

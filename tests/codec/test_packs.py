@@ -123,8 +123,9 @@ def test_a_wrong_description_is_a_bad_pack(copy, damage):
         packs.read_pack(copy)
 
 
-def test_json_that_is_no_json_is_a_bad_pack(copy):
-    (copy / "pack.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_json_that_is_no_json_is_a_bad_pack(copy, text):
+    (copy / "pack.json").write_text(text)
     with pytest.raises(BadPack):
         packs.read_pack(copy)
 
