@@ -44,8 +44,8 @@ class Generator(torch.Generator):
 
 
 # Copies from device to device, wherever they begin.
-_CROSSES = {Tensor.copy_, Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type_as, torch.as_tensor,
-            torch.asarray, Tensor.data.__set__, Tensor.grad.__set__,
+_CROSSES = {Tensor.copy_, Tensor.to, Tensor.cpu, torch.as_tensor, torch.asarray,
+            Tensor.data.__set__, Tensor.grad.__set__,
             torch._has_compatible_shallow_copy_type}  # fmt: skip
 # Everything else takes scalars of the CPU; most of these have kernels for floating point alone.
 _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.einsum,
@@ -157,8 +157,6 @@ class StandIn(TorchFunctionMode):
         operands."""
         if function is Tensor.cpu:
             return args[:1], {}, CPU
-        if function is Tensor.type_as:
-            return args, kwargs, CUDA if self.on_device(args[1]) else CPU
         wanted = None
         if function is Tensor.to:
             other = args[1] if len(args) > 1 else kwargs.get("other")

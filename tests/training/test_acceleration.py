@@ -107,9 +107,7 @@ def test_blocks_are_compiled_once_a_kind_whatever_the_text(monkeypatch: pytest.M
     assert backend.frame_count <= 2 + 5
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_noise_on_a_gpu_follows_from_the_cpu_generator() -> None:
+def test_noise_on_a_gpu_follows_from_the_cpu_generator(cuda: None) -> None:
     def draw() -> torch.Tensor:
         return normal((3, 4), torch.Generator().manual_seed(5), "cuda")
 
