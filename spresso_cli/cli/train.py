@@ -208,7 +208,8 @@ def export(
 ) -> None:
     """Write a pack that compress and decompress can use.
 
-    The credits in the corpus's manifest, and those of --from, go into its ATTRIBUTION.csv.
+    The credits in the corpus's manifest, and those of --from, go into its ATTRIBUTION.csv, texts
+    from their folders credits/ into its own.
     """
     from spresso_cli.codec.device import resolve_device
     from spresso_cli.errors import OutputError

@@ -14,6 +14,7 @@ from spresso_cli.training.export import Family, StoredFamily, export_pack
 from spresso_cli.training.workspace import Workspace, group_name
 
 _TARGET = "ATTRIBUTION.csv"
+_NOTES = "credits"  # a folder of texts by authors, which lines of the table may point at
 _CREDITS = ("file", "source_repo", "source_path", "author", "licence")
 
 
@@ -30,7 +31,7 @@ def pack_workspace(
 
     Args:
         corpus: where the weights' training sounds lie; the credits in its manifest go along, behind
-            those of the workspace's pack.
+            those of the workspace's pack, and so do the texts in a folder `credits` beside it.
         finetuned: take step 3 where it was trained; False: step 1, for a rate where step 3 loses.
 
     Raises:
@@ -100,6 +101,19 @@ def pack_workspace(
         credited += _of_manifest(corpus / "manifest.csv")
     if credited:
         _write_credits(credited, folder / _TARGET)
+    for source in (workspace.pack.path if workspace.pack else None, corpus):
+        if source is not None:
+            _copy_notes(source / _NOTES, folder / _NOTES)
+
+
+def _copy_notes(source: Path, target: Path) -> None:
+    """The texts of a folder, if it is there; of one name and other words, behind the former."""
+    for note in sorted(source.glob("*.txt")):
+        target.mkdir(exist_ok=True)
+        text, place = note.read_bytes(), target / note.name
+        former = place.read_bytes() if place.exists() else b""
+        if text not in former:
+            place.write_bytes(b"\n\n".join(filter(None, (former, text))))
 
 
 def _of_pack(table: Path) -> list[dict[str, str]]:

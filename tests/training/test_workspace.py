@@ -230,6 +230,24 @@ def test_credits_of_the_pack_that_was_built_on_stay(call: Call, tmp_path: Path) 
     ]  # fmt: skip
 
 
+def test_what_authors_wrote_goes_along_with_their_names(call: Call, tmp_path: Path) -> None:
+    origin, corpus = tmp_path / "origin", tmp_path / "corpus"
+    shutil.copytree(TINY, origin)
+    for folder, texts in (
+        (origin, {"ann.txt": "by Ann", "bo.txt": "by Bo"}),
+        (corpus, {"ann.txt": "by Ann", "bo.txt": "also by Bo's cat", "cy.txt": "by Cy"}),
+    ):
+        (folder / "credits").mkdir(parents=True)
+        for name, text in texts.items():
+            (folder / "credits" / name).write_text(text)
+    workspace = dataclasses.replace(call.workspace, pack=read_pack(origin), folder=tmp_path / "run")
+    pack_workspace(workspace, [1, 11], tmp_path / "made", corpus)
+    made = {path.name: path.read_text() for path in (tmp_path / "made" / "credits").iterdir()}
+    assert made == {
+        "ann.txt": "by Ann", "bo.txt": "by Bo\n\nalso by Bo's cat", "cy.txt": "by Cy",
+    }  # fmt: skip
+
+
 class TestAQuantiserWhoseTrainingWasKilled:
     @pytest.fixture
     def workspace(self, tmp_path: Path, tiny: Settings) -> Workspace:
