@@ -68,7 +68,7 @@ COMMANDS = (
 EXAMPLES = """
 Examples:
 
-  spresso compress door.wav -b 0.096        five seconds in 73 bytes: door.spr
+  spresso compress door.wav -b 0.096        5 s in 73 bytes: door.spr
   spresso decompress door.spr --seed 3      another take: door.seed3.wav
   spresso compress sounds -r --output-dir small
   spresso info door.spr

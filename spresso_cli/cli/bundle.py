@@ -32,7 +32,7 @@ from spresso_cli.cli.options import (
     Verbose,
 )
 from spresso_cli.cli.selection import selected
-from spresso_cli.cli.text import clock, kbps, printable, shown, size
+from spresso_cli.cli.text import clock, counted, kbps, printable, shown, size
 from spresso_cli.container import spr
 from spresso_cli.container.bundle import Bundle, write_bundle
 from spresso_cli.container.bundle_index import name_fault
@@ -114,7 +114,7 @@ def bundle(
     with target.opened() as file:
         total = write_bundle(_clips(terminal, found, codes), file)
     terminal.record({"file": output, "clips": codes.count(0), "bytes": total})
-    terminal.note(f"{target}: {codes.count(0):,} clips, {size(total)}")
+    terminal.note(f"{target}: {counted(codes.count(0), 'clip')}, {size(total)}")
     raise typer.Exit(combined(codes))
 
 
@@ -200,7 +200,7 @@ def unbundle(
             terminal.detail(f"{shown(wanted[name])}: {size(count)}")
 
         code = for_each(terminal, list(wanted), extract, tell, identify)
-    terminal.note(f"{shown(source)}: {made:,} clips to {shown(folder)}")
+    terminal.note(f"{shown(source)}: {counted(made, 'clip')} to {shown(folder)}")
     raise typer.Exit(code)
 
 

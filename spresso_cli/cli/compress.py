@@ -37,7 +37,7 @@ Examples:
 
   spresso compress door.wav -b 0.096            door.spr, 73 bytes for 5 s
   spresso compress a.wav b.flac --output-dir small
-  spresso compress clicks -r -b 0.096 --best-fit    0.4 s pay for 1 s: get 0.24 kbps for it
+  spresso compress clicks -r --best-fit         the bits of 1 s, for 0.4 s
   spresso compress sounds -r --output-dir small --resume --report log.jsonl
   find . -name '*.wav' -print0 | spresso compress --files-from - -0
   cat door.wav | spresso compress - > door.spr
@@ -59,7 +59,7 @@ def compress(
             "-b",
             "--kbps",
             metavar="KBPS",
-            help="The best point at or below this rate per channel; spresso models lists them.",
+            help="The best point of at most this rate per channel; default: * of spresso models.",
             rich_help_panel=RATE,
         ),
     ] = None,

@@ -37,8 +37,9 @@ app = typer.Typer(add_completion=False)
 EXAMPLES = """
 Examples:
 
-  spresso decompress door.spr                       door.wav
-  spresso decompress door.spr --variations 4        door.seed0.wav to door.seed3.wav
+  spresso decompress door.spr --seed 3          door.seed3.wav
+  spresso decompress door.spr --variations 4    door.seed0.wav ... seed3.wav
+  spresso decompress door.spr -o take.wav       without -o: door.wav
   spresso decompress door.spr --seed random --format flac
   spresso decompress small -r --output-dir back --steps 4
   spresso decompress - < door.spr | aplay

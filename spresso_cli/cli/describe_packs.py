@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from spresso_cli.codec.packs import PackInfo
 
 
+MARKS = "* default   + not by -b, which takes a better one"
+
+
 def pack_record(pack: PackInfo) -> dict[str, object]:
     """The stable JSON form of one pack: what `spresso models --json` prints a line of."""
     return {
@@ -46,7 +49,7 @@ def pack_record(pack: PackInfo) -> dict[str, object]:
 
 
 def pack_table(pack: PackInfo) -> Table:
-    """One row per operating point, lowest rate first; the default carries a star."""
+    """One row per operating point, lowest rate first; marks say which of them `-b` takes."""
     from rich.table import Table
     from rich.text import Text
 
@@ -55,17 +58,20 @@ def pack_table(pack: PackInfo) -> Table:
     title = printable(f"{pack.name} {pack.version} ({pack.licence}{preview})")
     table = Table(
         title=Text(title, style="table.title"),
-        caption=Text(printable(str(pack.path)), style="table.caption"),
+        caption=Text(f"{printable(str(pack.path))}\n{MARKS}", style="table.caption"),
         title_justify="left",
         caption_justify="left",
     )
     for heading in ("rate", "frames/s", "codes", "bits", "tag", "sampler", "steps"):
         table.add_column(heading, justify="left" if heading in {"tag", "sampler"} else "right")
-    for point in sorted(pack.points, key=lambda point: point.kbps):
+    # Points are kept best first.
+    default = next((p for p in pack.points if p.kbps <= pack.default_kbps), None)
+    for point in sorted(pack.points, key=lambda point: (point.kbps, point.rank)):
         family = pack.families[point.frame_rate]
-        star = " *" if point.kbps == pack.default_kbps else "  "
+        best = next(p for p in pack.points if p.kbps <= point.kbps)
+        mark = "*" if point is default else " " if point is best else "+"
         table.add_row(
-            kbps(point.kbps) + star,
+            f"{kbps(point.kbps)} {mark}",
             str(point.frame_rate),
             str(point.codebooks),
             str(family.bits),

@@ -15,7 +15,7 @@ from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.options import Device, Force, Pack, Quiet, Verbose, finite_seconds
 from spresso_cli.cli.terminal import Terminal
-from spresso_cli.cli.text import shown, size
+from spresso_cli.cli.text import counted, shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
 from spresso_cli.library.plan import STREAM_SUFFIXES, Found
@@ -31,7 +31,7 @@ EXAMPLES = """
 Examples:
 
   spresso listen door.wav rain.wav -o page.html
-  spresso listen door.wav -b 0.096 --seed 0 --seed 1 --peer opus:6 -o page.html
+  spresso listen door.wav -b 0.096 --seed 0 --seed 1 --peer opus:6 -o p.html
   spresso listen door.spr --seed 0 --seed 1 --seed 2 -o takes.html
 """
 
@@ -121,7 +121,7 @@ def listen(
     with target.opened() as out:
         write_page(out, title, sounds, audio.value)
         count = out.tell()
-    terminal.note(f"{target}: {len(files) - len(failures)} sounds, {size(count)}")
+    terminal.note(f"{target}: {counted(len(files) - len(failures), 'sound')}, {size(count)}")
     raise typer.Exit(1 if failures else 0)
 
 

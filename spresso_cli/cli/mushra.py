@@ -14,7 +14,7 @@ from spresso_cli.cli import takes
 from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.options import Device, Force, Json, Pack, Quiet, Verbose, folder_name
 from spresso_cli.cli.terminal import Terminal
-from spresso_cli.cli.text import printable, shown
+from spresso_cli.cli.text import counted, printable, shown
 from spresso_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def export(
     path = export_test(
         output_dir, _items(terminal, inputs, plan), title, output_dir.resolve().name, asked
     )
-    terminal.note(f"{shown(path)}: {len(inputs)} sounds, questions: {', '.join(asked)}")
+    sounds = counted(len(inputs), "sound")
+    terminal.note(f"{shown(path)}: {sounds}, questions: {', '.join(asked)}")
 
 
 @mushra.command(epilog=ANALYSE_EXAMPLES)

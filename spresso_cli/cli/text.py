@@ -47,6 +47,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def counted(number: int, noun: str) -> str:
+    """How many there are: `1 clip`, `1,234 clips`."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
 def kbps(rate: float) -> str:
     """A bitrate with the digits that tell 0.096 from 0.115: `0.096 kbps`, `12288 kbps`."""
     return f"{rate:.4g} kbps" if rate < 1000 else f"{rate:.0f} kbps"

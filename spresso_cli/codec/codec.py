@@ -118,7 +118,8 @@ class Codec:
         Args:
             sound: float `[n]` or `[n, C]`, full scale 1.0; C up to 2 unless `downmix`.
             sr: its sample rate, Hz.
-            kbps: upper limit on the payload rate of a channel; None takes the pack's default.
+            kbps: the best operating point of at most this nominal rate per channel is taken; None:
+                the pack's default.
             frame_rate, codebooks: override the operating point.
             best_fit: take the best operating point of which one or two code frames hold the whole
                 sound and cost no more bits than the point asked for.

@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_bundled_does_not_keep_the_others(spresso, small: 
     assert shown.stderr.splitlines() == [
         "spresso: small/rain.spr: this is not a .spr file: it starts with other bytes",
         r"spresso: small/doors/\udcff.spr: the name is not UTF-8: rename it to bundle it",
-        "library.sprb: 1 clips, 58 B",
+        "library.sprb: 1 clip, 58 B",
     ]
     assert [record["name"] for record in spresso("list", "library.sprb", "--json").records] == [
         "doors/steel"
@@ -193,7 +193,7 @@ def test_a_link_out_of_the_folder_is_not_followed(spresso, library: Path) -> Non
     assert "a link out of the folder" in shown.stderr
     assert list(Path("elsewhere").iterdir()) == []
     assert Path("back", "rain.spr").exists()
-    assert "1 clips" in shown.stderr
+    assert "1 clip to" in shown.stderr
 
 
 def test_json_and_a_bundle_cannot_share_stdout(spresso, small: Path) -> None:

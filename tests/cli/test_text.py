@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spresso_cli.cli.text import clock, common, kbps, kind_of, printable, shown, size
+from spresso_cli.cli.text import clock, common, counted, kbps, kind_of, printable, shown, size
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,12 @@ def test_durations_grow_from_seconds_to_hours(seconds: float, text: str) -> None
 )
 def test_rates_tell_the_payload_from_the_file(rate: float, text: str) -> None:
     assert kbps(rate) == text
+
+
+def test_one_is_not_called_many() -> None:
+    assert [counted(n, "clip") for n in (0, 1, 2, 1234)] == [
+        "0 clips", "1 clip", "2 clips", "1,234 clips",
+    ]  # fmt: skip
 
 
 def test_a_name_cannot_move_the_cursor_or_start_a_line() -> None:

@@ -5,6 +5,7 @@ The pack's networks are untrained: these tests are about promises that hold for 
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -119,6 +120,19 @@ def test_models_lists_the_points_with_the_default_marked(spresso) -> None:
     assert "0.096 kbps *" in shown.stdout
     (record,) = [r for r in spresso("models", "--json").records if r["pack"] == "tiny"]
     assert [point["kbps"] for point in record["points"]] == [0.048, 0.096, 1.32]
+
+
+def test_models_marks_points_that_no_rate_chooses(
+    spresso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = shutil.copytree(TINY, tmp_path / "tiny")
+    description = json.loads((pack / "pack.json").read_text())
+    for point in description["points"]:  # the fewest bits become the best, the most the worst
+        point["rank"] = 4 - point["rank"]
+    (pack / "pack.json").write_text(json.dumps(description))
+    monkeypatch.setenv("SPRESSO_PACK", str(pack))
+    shown = spresso("models").stdout
+    assert "1.32 kbps +" in shown and "0.048 kbps *" in shown and "0.096 kbps +" in shown
 
 
 def test_a_rate_below_the_lowest_names_the_lowest(spresso) -> None:
