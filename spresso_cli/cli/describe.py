@@ -29,6 +29,9 @@ _METADATA = {
 }
 
 
+_NONE_NEEDED = "none needed"  # digital silence alone
+
+
 def stream_record(name: str, stream: Stream, file_bytes: int) -> dict[str, object]:
     """Every header field of a `.spr` file, what follows from it, and the pack that decodes it."""
     profile = stream.profile
@@ -107,8 +110,10 @@ def clip_record(name: str, clip: Clip) -> dict[str, object]:
 
 
 def packs(headers: Iterable[Header]) -> dict[str, str | None]:
-    """For each weights tag the installed pack that decodes it, or None."""
-    wanted = {(header.weights_tag, header.profile.frame_rate) for header in headers}
+    """For each weights tag the installed pack that decodes it, or None. Digital silence needs
+    none."""
+    voiced = (header for header in headers if not header.silent)
+    wanted = {(header.weights_tag, header.profile.frame_rate) for header in voiced}
     return {tag.hex(): pack_name(tag, rate) for tag, rate in sorted(wanted)}
 
 
@@ -151,7 +156,7 @@ def spr_text(record: Mapping[str, object]) -> str:
         f"nominally {kbps(record['nominal_kbps'])}",
         "frames": record["frames"],
         "weights tag": record["weights_tag"],
-        "pack": record["pack"] or "not installed: decompressing needs it",
+        "pack": _pack_of(record),
         "format": f"version {record['format_version']}",
     }
     if record["metadata"]:
@@ -183,7 +188,7 @@ def bundle_text(record: Mapping[str, object]) -> str:
             "clips": f"{record['clips']:,}, {clock(record['seconds'])} of sound",
             "size": f"{size(record['bytes'])}, of which payload {size(record['payload_bytes'])}",
             "rates": rates or "none",
-            "packs": packs_text(record["packs"]) or "none needed",
+            "packs": packs_text(record["packs"]),
             "format": f"version {record['format_version']}",
         }
     )
@@ -191,7 +196,14 @@ def bundle_text(record: Mapping[str, object]) -> str:
 
 def packs_text(packs: Mapping[str, str | None]) -> str:
     """`abcd: spresso-small, 0123: not installed`."""
-    return ", ".join(f"{tag}: {name or 'not installed'}" for tag, name in packs.items())
+    each = (f"{tag}: {name or 'not installed'}" for tag, name in packs.items())
+    return ", ".join(each) or _NONE_NEEDED
+
+
+def _pack_of(record: Mapping[str, object]) -> object:
+    if record["level_dbfs"] is None:
+        return _NONE_NEEDED
+    return record["pack"] or "not installed: decompressing needs it"
 
 
 def aligned(lines: Mapping[str, object]) -> str:

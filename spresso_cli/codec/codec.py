@@ -241,10 +241,13 @@ class Codec:
         for key, stream, options in items:
             try:
                 job = self._job(key, stream, options)
+                other: Silence | SpressoError = Silence(stream)
             except SpressoError as error:
+                job, other = None, error
+            if job is None:  # there is nothing to sample
                 yield from self._decode(waiting, each)
                 waiting, load = [], 0
-                yield key, error
+                yield key, other
                 continue
             if waiting and waiting[0].together != job.together:
                 yield from self._decode(waiting, each)
@@ -256,8 +259,16 @@ class Codec:
                 waiting, load = [], 0
         yield from self._decode(waiting, each)
 
-    def _job(self, key: Hashable, stream: Stream, options: DecodeOptions) -> _Job:
-        """Make every choice that decoding needs; raises the errors that decoding would."""
+    def _job(self, key: Hashable, stream: Stream, options: DecodeOptions) -> _Job | None:
+        """Make every choice that decoding needs; raises the errors that decoding would. None:
+        digital silence, which is decoded without any weights, and so without those it names."""
+        if not 0 <= options.seed < 1 << 64:
+            raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
+        if not 0 <= options.variety <= 1:
+            raise UsageError(f"variety {options.variety:g}: use 0 to 1")
+        if stream.silent:
+            Solver.of(options, next(iter(self.pack.families.values())))  # refuses what others would
+            return None
         rate = stream.profile.frame_rate
         pack = self._pack_of(stream)
         family = pack.families[rate]
@@ -266,18 +277,13 @@ class Codec:
                 f"has {stream.profile.codebooks} codebooks, pack {pack.name} at {rate} Hz only "
                 f"{family.max_codebooks}"
             )
-        solver = Solver.of(options, family)
-        if not 0 <= options.seed < 1 << 64:
-            raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
-        if not 0 <= options.variety <= 1:
-            raise UsageError(f"variety {options.variety:g}: use 0 to 1")
         return _Job(
             key,
             stream,
             pack,
             family,
             options.seed,
-            solver,
+            Solver.of(options, family),
             options.prompt,
             options.envelope,
             options.variety,
@@ -303,19 +309,19 @@ class Codec:
         self, jobs: list[_Job], each: Each
     ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
         """Results of jobs that agree in `together`, in order."""
-        voiced = [job for job in jobs if not job.stream.silent]
+        if not jobs:
+            return
+        first = jobs[0]
         try:
-            if voiced:
-                self._networks.decoder(voiced[0].pack, voiced[0].family)
-                self._networks.audio_ae(voiced[0].pack)
-                text = self._networks.text(voiced[0].pack, voiced[0].prompt)
+            self._networks.decoder(first.pack, first.family)
+            self._networks.audio_ae(first.pack)
+            text = self._networks.text(first.pack, first.prompt)
         except (BadPack, OutOfMemory) as error:
             # Nothing can be decoded from this pack; each of its sounds says so.
             yield from ((job.key, error) for job in jobs)
             return
-        sampled = self._sampled(voiced, text, each) if voiced else iter(())
-        for job in jobs:
-            yield job.key, Silence(job.stream) if job.stream.silent else next(sampled)
+        for job, sound in zip(jobs, self._sampled(jobs, text, each), strict=True):
+            yield job.key, sound
 
     def _sampled(
         self, jobs: list[_Job], text: TextCondition | None, each: Each

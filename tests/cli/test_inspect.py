@@ -114,7 +114,9 @@ def test_info_on_silence_speaks_of_silence(spresso, tmp_path: Path) -> None:
     )
     path = tmp_path / "silence.spr"
     path.write_bytes(spr.write(stream))
-    assert "digital silence" in spresso("info", path).stdout
+    shown = spresso("info", path).stdout
+    assert "digital silence" in shown and "none needed" in shown
+    assert spresso("verify", path).stdout == f"{path}: ok (none needed)\n"
     assert spresso("info", "--json", path).records[0]["level_dbfs"] is None
 
 

@@ -87,6 +87,29 @@ def test_silence_costs_a_header_and_comes_back_as_zeros(codec):
     assert not codec.decompress(data)[0].any()
 
 
+def test_silence_is_decoded_whatever_weights_its_file_names(codec):
+    """There is nothing in it for weights to decode (format_spec.md, 4.6)."""
+    data = codec.compress(np.zeros(480, np.float32), 48_000)
+    deep = Profile.of(1, 25)  # more codebooks than the pack has
+    strange = replace(spr.read(data), weights_tag=b"\xab\xcd", profile=deep)
+    assert deep.codebooks > codec.pack.families[1].max_codebooks
+    take, rate = codec.decompress(spr.write(strange))
+    assert take.shape == (480, 1) and rate == 48_000 and not take.any()
+    with pytest.raises(UsageError, match="steps"):
+        codec.decompress(spr.write(strange), steps=0)
+
+
+def test_silence_keeps_its_place_among_sounds(codec, sound):
+    silent, loud = (
+        spr.read(codec.compress(x, 48_000)) for x in (np.zeros(4800, np.float32), sound(4800))
+    )
+    jobs = [(i, s, DecodeOptions()) for i, s in enumerate((loud, silent, loud, silent, silent))]
+    done = dict(codec.decompress_many(jobs))
+    assert list(done) == [0, 1, 2, 3, 4]
+    heard = [bool(np.concatenate(list(result.blocks())).any()) for result in done.values()]
+    assert heard == [True, False, True, False, False]
+
+
 def test_more_than_two_channels_need_a_downmix(codec, sound):
     with pytest.raises(AudioError, match="--downmix"):
         codec.compress(sound(4800, channels=3), 48_000)

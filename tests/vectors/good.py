@@ -9,11 +9,10 @@ METADATA = (
     (0x02, b"<BWFXML><SCENE>1</SCENE></BWFXML>"),
     (0x03, bytes(36)),
     (0x04, bytes(4)),
-    (0x05, b"TITLE=Footstep"),
+    (0x05, b'{"title": "Footstep"}'),
 )
 ALL_METADATA = (
-    *METADATA[:4],
-    (0x05, b'{"title": "Footstep"}'),
+    *METADATA,
     (0x06, b"labl\x0a\0\0\0\1\0\0\0step1\0"),
 )
 MONO = Sound(103, 48000, 240000)
