@@ -4,8 +4,10 @@ A run is a folder: `checkpoint-<step>.safetensors` holds every tensor (weights, 
 moments) and `log.csv` one row (step, time, name, value) per logged number. A run that stops at its
 time box continues in the next call on the same loss curve, because the random generator, the step
 count and whatever else a step depends on are part of the checkpoint. A box that is to finish the
-schedule skips as much of it as the time makes necessary; what was skipped stays skipped. Of several
-processes (distributed.py) the first one writes. How the files are found again is in stored.py.
+schedule skips as much of it as the time behind its first step makes necessary (the first may wait
+for sounds and for compilers), and nothing if there is no time for a step: what nobody trained is
+not finished. What was skipped stays skipped. Of several processes (distributed.py) the first one
+writes. How the files are found again is in stored.py.
 """
 
 from __future__ import annotations
@@ -103,7 +105,6 @@ class Run:
         }
         self.state = dict(state or {})
         self.steps = steps
-        self.box = None if minutes is None else 60 * minutes
         self.finish = finish
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
@@ -114,6 +115,8 @@ class Run:
         self.emas = {"ema": self.ema} | {
             ema_key(sigma): PowerEMA(weights, sigma, learned) for sigma in self._widths.values()
         }
+        # Each process counts what is left of its own time, and one box has to hold for all.
+        self.box = None if minutes is None else distributed.agreed(60 * minutes, self.device)
         self.report = report
         self.log_every = log_every
         self._save_every = 60 * save_minutes
@@ -123,7 +126,8 @@ class Run:
         self._interruption = Interruption(self)
         self._resume()
         self._cut_log()
-        self._from = (self.due, self.skipped)  # where this call begins
+        self._from = (self.step, self.skipped)  # where this call begins
+        self._started: float | None = None  # seconds of it that its first step took, or first few
         distributed.align(_tensors(self.modules | self.companions).values())
 
     def tensors(self) -> dict[str, Tensor]:
@@ -157,8 +161,9 @@ class Run:
         if self.box is not None and ask and not over:
             elapsed = distributed.agreed(time.monotonic() - self._began, self.device)
             over = elapsed >= self.box
-            if self.finish:
-                self._skip(1.0 if over else elapsed / self.box)
+            if self.finish and self.step > self._from[0]:
+                self._started = elapsed if self._started is None else self._started
+                self._skip(1.0 if over else (elapsed - self._started) / (self.box - self._started))
                 over = self.due >= self.steps
         if (ask or over) and distributed.anyone(self._interruption.asked, self.device):
             self._interruption.asked = over = True
@@ -177,7 +182,8 @@ class Run:
 
     def _skip(self, share: float) -> None:
         """Let the schedule be at that share of what was left when this call began, or more."""
-        begin, skipped = self._from
+        step, skipped = self._from
+        begin = step + skipped
         target = begin + int(share * (self.steps - begin))
         self.skipped = max(skipped, target - self.step)
 
