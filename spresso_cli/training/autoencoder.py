@@ -45,6 +45,9 @@ class StepOneTraining:
     rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
+    warmup: float = 0.02  # of the rate, share of the steps
+    clip_norm: float = 1.0
+    ema_sigma: float = 0.10
     p_mean: float = 0.2
     p_std: float = 1.4
     text_keep: float = 0.2
@@ -274,6 +277,7 @@ def train(
         minutes=minutes,
         finish=finish,
         seed=seed,
+        ema_sigma=training.ema_sigma,
         report=report,
     )
     pools = model.pools()
@@ -284,7 +288,7 @@ def train(
     fitted = False  # whether this call has seen to it that z tells deviations
     while run.wants_more():
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
+            group["lr"] = training.rate * cosine_rate(run.progress, training.warmup)
         t = pools[run.step % len(pools)]
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
@@ -327,5 +331,5 @@ def train(
             losses |= mean_of(f"dropped_t{t}", everyone, ~keep)
         optimizer.zero_grad()
         total.backward()
-        gradients.descend(optimizer, model.parameters(), 1.0)
+        gradients.descend(optimizer, model.parameters(), training.clip_norm)
         run.finish_step(losses)

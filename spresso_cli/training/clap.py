@@ -25,7 +25,11 @@ class CLAPTraining:
     batch: int = 128
     seconds: float = 4.0
     rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.05
+    warmup: float = 0.03  # share of the steps
+    clip_norm: float = 1.0
+    ema_sigma: float = 0.10
 
 
 def text_of(caption: str, category: str, generator: torch.Generator) -> str:
@@ -55,7 +59,10 @@ def train(
     torch.manual_seed(seed)
     model = CLAP(config).to(device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), training.rate, betas=(0.9, 0.98), weight_decay=training.weight_decay
+        model.parameters(),
+        training.rate,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
     )
     run = Run(
         folder,
@@ -65,12 +72,13 @@ def train(
         minutes=minutes,
         finish=finish,
         seed=seed,
+        ema_sigma=training.ema_sigma,
         report=report,
     )
     samples = round(training.seconds * SAMPLE_RATE)
     while run.wants_more():
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * cosine_rate(run.progress, 0.03)
+            group["lr"] = training.rate * cosine_rate(run.progress, training.warmup)
         window = corpus.at(run.step)
         indices = window.draw(training.batch, run.generator)
         sound = set_peak(window.crops(indices, samples, run.generator), run.generator, -24, -0.5)
@@ -89,5 +97,5 @@ def train(
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimizer.zero_grad()
         loss.backward()
-        gradients.descend(optimizer, model.parameters(), 1.0)
+        gradients.descend(optimizer, model.parameters(), training.clip_norm)
         run.finish_step({"loss": loss.detach()})

@@ -43,7 +43,7 @@ Value = TypeVar("Value")
 # one may be 0 where that means none of it.
 _OF_EITHER_SIGN = {"level", "p_mean"}
 _ABOVE_ZERO = {
-    "adversarial_rate", "adversarial_seconds", "clip_norm", "crops", "default_kbps",
+    "adversarial_rate", "adversarial_seconds", "clip_norm", "clip_value", "crops", "default_kbps",
     "discriminator_clip_norm", "discriminator_rate", "ema_sigma", "hours", "level_floor", "rate",
     "second_ema_sigma", "seconds", "sigma_max", "sigma_min", "z_distortion",
 }  # fmt: skip

@@ -39,6 +39,11 @@ class StepThreeTraining:
     batch: int = 64  # paper: 32
     crops: tuple[tuple[int, float], ...] = ((500, 1.0),)
     rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    warmup: float = 0.02  # share of the steps
+    clip_norm: float = 1.0
+    ema_sigma: float = 0.10
     codebooks: Mapping[int, tuple[int, ...]] | None = None  # by t; paper: one fixed M
     keep_z: float = 0.1  # share of examples on the unquantised z
     p_mean: float = 0.2
@@ -85,7 +90,9 @@ def train(
     if training.refiner_alone:
         _freeze_all_but_refiners(model)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, training.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        trained, training.rate, betas=training.betas, weight_decay=training.weight_decay
+    )
     run = Run(
         folder,
         {"model": model},
@@ -94,6 +101,7 @@ def train(
         minutes=minutes,
         finish=finish,
         seed=seed,
+        ema_sigma=training.ema_sigma,
         report=report,
     )
     pools, patch = model.pools(), model.dit.config.patch
@@ -107,7 +115,7 @@ def train(
     )
     while run.wants_more():
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * cosine_rate(run.progress, 0.02)
+            group["lr"] = training.rate * cosine_rate(run.progress, training.warmup)
         t = pools[run.step % len(pools)]
         choice = torch.multinomial(torch.tensor(odds), 1, generator=run.generator)
         frames = crop_frames(lengths[int(choice)], t, patch)
@@ -134,7 +142,7 @@ def train(
         weights = example_weights(pool, x0, adapter, training.level_floor)
         optimizer.zero_grad()
         (distributed.share(weights) * each).mean().backward()
-        gradients.descend(optimizer, trained, 1.0)
+        gradients.descend(optimizer, trained, training.clip_norm)
         everyone = distributed.everyones(each.detach())
         run.finish_step(
             mean_of(f"loss_t{t}", everyone, keep) | {f"m{m}_t{t}": (weights * everyone).mean()}

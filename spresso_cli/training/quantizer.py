@@ -38,9 +38,13 @@ class QuantizerTraining:
     batch: int = 4096  # paper: 8000
     rate: float = 8e-4
     weight_decay: float = 0.1
+    warmup: float = 0.05  # share of the steps
+    clip_value: float = 0.1  # of each gradient
+    ema_sigma: float = 0.05  # QINCo2: none
     shortlist: int = 24  # A in training; QINCo2: 16 of each hypothesis
     beam: int = 16  # B in training; QINCo2: 32
     reset_every: int = 250  # steps between resets of dead codes; QINCo2: an epoch
+    reset_until: float = 0.8  # share of the steps
     codebook_noise: float = 0.1  # of the codebook's std, at the start
     codebooks: tuple[int, ...] = ()  # of a batch's paths, drawn; (): all, as QINCo2
 
@@ -144,7 +148,7 @@ def reset_dead(model: QINCo2, x: Tensor, used: Tensor, generator: torch.Generato
     return moved
 
 
-def quarter_cosine(progress: float, warmup: float = 0.05) -> float:
+def quarter_cosine(progress: float, warmup: float) -> float:
     """QINCo2's schedule: linear warm-up, then a quarter cosine to zero."""
     if progress < warmup:
         return progress / warmup
@@ -191,16 +195,17 @@ def train(
         minutes=minutes,
         finish=finish,
         seed=seed,
-        ema_sigma=0.05,
+        ema_sigma=training.ema_sigma,
         state={"used": used},
         report=report,
     )
     accelerate(model, z.device, compiled)
     # Paths are chosen in bfloat16 where that is fast; what is learnt from them is not rounded.
     choosing = torch.autocast(z.device.type, torch.bfloat16, enabled=z.device.type == "cuda")
+    kind = "mse" if metric is None else "rms"  # what `path_loss` gives
     while run.wants_more():
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * quarter_cosine(run.progress)
+            group["lr"] = training.rate * quarter_cosine(run.progress, training.warmup)
         rows = torch.randint(len(z), (training.batch,), generator=run.generator)
         rows = rows.to(z.device, non_blocking=True)
         x = model.normalise(z[rows])
@@ -217,15 +222,15 @@ def train(
         loss, errors = path_loss(model, mine, codes, own)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_value_(gradients.gather(model.parameters()), 0.1)
+        torch.nn.utils.clip_grad_value_(gradients.gather(model.parameters()), training.clip_value)
         optimizer.step()
-        if (run.step + 1) % training.reset_every == 0 and run.progress < 0.8:
+        if (run.step + 1) % training.reset_every == 0 and run.progress < training.reset_until:
             reset_dead(model, x, used, run.generator)
             used.zero_()
         errors = distributed.everyones(errors[None]).mean(0)
         told = {"loss": distributed.mean(loss)}
         if length == config.codebooks:
-            told["mse_all"] = errors[-1]
+            told[f"{kind}_all"] = errors[-1]
         if length >= 8:
-            told["mse_8"] = errors[7]
+            told[f"{kind}_8"] = errors[7]
         run.finish_step(told)
