@@ -85,15 +85,16 @@ class TextTower(nn.Module):
         length = max(map(len, rows))
         words = [word for row in rows for word in row]
         bags = [ngram_buckets(word, config.text_buckets) for word in words]
-        offsets = torch.tensor([0, *map(len, bags)]).cumsum(0)[:-1].to(device)
-        flat = torch.tensor([b for bag in bags for b in bag], device=device)
-        vectors = self.table(flat, offsets)  # [words, D]
-        mask = torch.zeros(len(rows), length, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            mask[i, : len(row)] = True
-        mask = mask.to(device)
-        x = vectors.new_zeros(len(rows), length, config.text_width)
-        x[mask] = vectors * math.sqrt(config.text_width)
+        offsets = torch.tensor([0, *map(len, bags)]).cumsum(0)[:-1]
+        flat = torch.tensor([b for bag in bags for b in bag])
+        mask = torch.arange(length) < torch.tensor([len(row) for row in rows])[:, None]
+        places = mask.flatten().nonzero()[:, 0]  # of the words; found here, so that nothing waits
+        offsets, flat, mask, places = (
+            part.to(device, non_blocking=True) for part in (offsets, flat, mask, places)
+        )
+        vectors = self.table(flat, offsets) * math.sqrt(config.text_width)  # [words, D]
+        x = vectors.new_zeros(len(rows) * length, config.text_width)
+        x = x.index_copy(0, places, vectors).unflatten(0, (len(rows), length))
         rope = rope_table(torch.arange(length, device=device), x.shape[-1] // config.text_heads)
         for block in self.blocks:
             q, k, v = block["qkv"](block["norm1"](x), rope)

@@ -82,7 +82,8 @@ def distances(x: Tensor, table: Tensor, metric: Tensor | None = None) -> Tensor:
     else:
         x, tables = x @ metric, table @ metric  # [N, F, D], [N, K, D]
         less = torch.baddbmm(tables.square().sum(-1)[:, None], x, tables.mT, alpha=-2)
-    return less + x.square().sum(-1, keepdim=True)
+    # Under autocast in its type: a table of float32 for every candidate is what search waits for.
+    return less + x.square().sum(-1, keepdim=True).to(less.dtype)
 
 
 class QINCo2(nn.Module):

@@ -211,12 +211,14 @@ class StepOne(nn.Module):
             frames: latent frames of the crops that they come from.
             as_coded: (pooling factor, z) -> z as the decoder will see it; None: as it is.
         """
-        for t, adapter in self.adapters.items():
-            if adapter.tells and not adapter.deviations.fitted:
-                coded = partial(as_coded, int(t)) if as_coded else None
-                deviations.fit(
-                    adapter.deviations, pool, self.encoders[t], windows, frames, as_coded=coded
-                )
+        # Other numbers of rows than training has, and no gradients: not worth compilations.
+        with torch.compiler.set_stance("force_eager"):
+            for t, adapter in self.adapters.items():
+                if adapter.tells and not adapter.deviations.fitted:
+                    coded = partial(as_coded, int(t)) if as_coded else None
+                    deviations.fit(
+                        adapter.deviations, pool, self.encoders[t], windows, frames, as_coded=coded
+                    )
 
     def pools(self) -> list[int]:
         """Pooling factors, in the order of the configuration."""

@@ -61,7 +61,9 @@ class CorpusSettings:
     hours: float = 8.0  # of sound in memory at once
     window_steps: int = 2000  # training steps for each such window
     synthetic: int = 0  # procedural effects beside each window's recordings
-    passes: int = 4  # over the corpus in the pool of latents; the first is not augmented
+    # Over the corpus in the pool of latents, the first not augmented; where it has more `hours`
+    # than that, over as many parts of it.
+    passes: int = 4
 
 
 @dataclass(frozen=True)

@@ -216,8 +216,11 @@ class Corpus:
         start, end = self.offsets[indices], self.offsets[indices + 1]
         slack = (end - start - samples).clamp(min=0)
         begin = start + (torch.rand(len(indices), generator=generator) * (slack + 1)).long()
-        device = self.pcm.device  # the large tables of positions are made where they are used
-        position = begin.to(device)[:, None] + torch.arange(samples, device=device)
-        inside = position < end.to(device)[:, None]
+        # The large tables of positions are made where they are used, and nobody waits for them.
+        device = self.pcm.device
+        begin, end, peaks = (
+            x[:, None].to(device, non_blocking=True) for x in (begin, end, self.peaks[indices])
+        )
+        position = begin + torch.arange(samples, device=device)
         flat = self.pcm[position.clamp(max=len(self.pcm) - 1)].float() / 32767
-        return flat * inside / self.peaks[indices][:, None].to(device)
+        return flat * (position < end) / peaks

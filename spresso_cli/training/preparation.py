@@ -139,7 +139,8 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
     """Latents of some clips and the text conditions of their captions, on the device.
 
     The first pass is plain, later ones are augmented, each window of a corpus too large for
-    memory is one pass. A pass takes 138 MB for an hour of sound, with fine bands 323 MB.
+    memory is one pass, so that more windows than passes are not all learnt from. A pass takes
+    138 MB for an hour of sound, with fine bands 323 MB.
 
     Raises:
         UsageError: the AudioAE's latents have not been measured: its training was killed; or there
@@ -158,6 +159,11 @@ def latents(call: Call, clips: Sequence[Clip], passes: int) -> tuple[LatentPool,
         )
     tower = workspace.clap().text  # before hours of sound are encoded: it may be missing
     windows = call.windows(clips)
+    if windows.count > passes:
+        call.note(
+            f"{passes} of {windows.count} parts of the corpus are learnt from, {windows.hours:g}"
+            " hours each: corpus.passes of the configuration says how many"
+        )
     captions: dict[str, int] = {}
     pools, encoded = [], 0
     for index in range(passes):

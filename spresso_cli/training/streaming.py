@@ -72,6 +72,7 @@ class CorpusWindows:
             raise UsageError(f"{clips[0].path}: neither this nor any other sound can be read")
         self._device = device
         self._windows = min(max(1, math.ceil(sum(seconds) / (3600 * hours))), len(self._clips))
+        self.hours = hours
         self._steps = steps
         self._synthetic = synthetic
         self._seed = seed
@@ -85,6 +86,11 @@ class CorpusWindows:
     def whole(self) -> bool:
         """Whether everything fits: there is one window, and it stays."""
         return self._windows == 1
+
+    @property
+    def count(self) -> int:
+        """Windows in an epoch."""
+        return self._windows
 
     def at(self, step: int) -> Corpus:
         """The window that a training step draws from."""

@@ -124,6 +124,28 @@ def test_damaged_latents_are_encoded_again(call: Call) -> None:
     assert torch.equal(pool.latents, again.latents)
 
 
+def test_parts_of_a_corpus_that_no_pass_comes_to_are_told(call: Call) -> None:
+    clips, notes = find_clips(call.corpus), []
+    few = replace_corpus(call, hours=0.3 / 3600)
+    told = dataclasses.replace(few, note=notes.append)
+    parts = told.windows(clips).count
+    assert parts > 2
+    latents(told, clips, passes=2)
+    assert notes[0].startswith(f"2 of {parts} parts of the corpus are learnt from")
+    notes.clear()
+    latents(dataclasses.replace(call, note=notes.append), clips, passes=1)
+    assert not any("parts" in note for note in notes)
+
+
+def replace_corpus(call: Call, **changes: object) -> Call:
+    settings = call.workspace.settings
+    corpus = dataclasses.replace(settings.corpus, **changes)
+    workspace = dataclasses.replace(
+        call.workspace, settings=dataclasses.replace(settings, corpus=corpus)
+    )
+    return dataclasses.replace(call, workspace=workspace)
+
+
 def test_a_sound_with_a_broken_body_is_told_and_has_no_latents(call: Call, tmp_path: Path) -> None:
     told: list[str] = []
     object.__setattr__(call, "note", told.append)
