@@ -58,7 +58,10 @@ Finish = Annotated[
         "configuration gets more steps.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every random choice.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of every random choice."),
+]
 From = Annotated[
     str | None,
     typer.Option(

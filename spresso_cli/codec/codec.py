@@ -325,7 +325,7 @@ class Codec:
 
     def _sampled(
         self, jobs: list[_Job], text: TextCondition | None, each: Each
-    ) -> Iterator[Performance | OutOfMemory]:
+    ) -> Iterator[Performance | SpressoError]:
         """Decoded sounds: short ones in one trajectory each round, a long one by stretches."""
         decoder = LatentDecoder(self._networks.decoder(jobs[0].pack, jobs[0].family), each)
         solver = jobs[0].solver
@@ -347,7 +347,7 @@ class Codec:
                 z = decoder.performed(codes, job.variety, job.seed)
             try:
                 result = self._performance(job.stream, job.pack, decoder, latents, job.seed, z)
-            except (OutOfMemory, OutputError) as error:
+            except (OutOfMemory, OutputError, UsageError) as error:
                 result = error
             yield result
 
@@ -363,7 +363,8 @@ class Codec:
         """Latents of one sound `[C, n, 128]`, piece by piece, as the sound that its header
         describes; held to the envelope of z where that is given.
 
-        Raises OutOfMemory, and OutputError where the temporary file cannot be written.
+        Raises OutOfMemory, OutputError where the temporary file cannot be written, UsageError where
+        the options make no sound.
         """
         sound = sound_of(latents, self._networks.audio_ae(pack), seed)
         if z is not None:

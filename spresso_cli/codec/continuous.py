@@ -7,6 +7,7 @@ This is what table 1 of S-PRESSO measures: how much is lost before any code is c
 from __future__ import annotations
 
 import json
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,11 @@ FORMAT = "spresso latents 2"
 ENTRY = "latents"
 # What a file of something else raises while it is taken apart.
 _NOT_OURS = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
+# Of what stands in their header.
+_KINDS = {
+    "frame_rate": int, "weights": str, "gain": int, "source_rate": int, "samples": int,
+    "channels": int, "dual_mono": bool,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,15 @@ class Latents:
                 z = file.get_tensor("z")
             if about.pop("format") != FORMAT:
                 raise ValueError("unknown format")
+            for name, kind in _KINDS.items():
+                if type(about[name]) is not kind:  # True is an int, and 48000.0 is equal to one
+                    raise ValueError(f"{name} is {about[name]!r}")
             digest = about.pop("weights")
             levels = about.pop("levels")
             header = Header(
                 profile=Profile.of(about.pop("frame_rate"), 1),
                 weights_tag=tag_of(digest),
-                levels=None if levels is None else tuple(levels),
+                levels=None if levels is None else tuple(map(operator.index, levels)),
                 **about,
             )
             if z.ndim != 3 or z.shape[:2] != (header.coded_channels, header.frames):

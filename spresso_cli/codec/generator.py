@@ -18,7 +18,7 @@ from spresso_cli.audio.windows import CONTEXT_FRAMES, WINDOW_FRAMES, Plan, windo
 from spresso_cli.codec.decoder import Solver
 from spresso_cli.codec.device import resolve_device, within_memory
 from spresso_cli.codec.packs import PackInfo
-from spresso_cli.codec.performance import sound_of
+from spresso_cli.codec.performance import finite, sound_of
 from spresso_cli.codec.weights import load_audio_ae, load_clap, load_dit, load_envelope
 from spresso_cli.container.profile import CODEC_RATE, LATENT_HOP
 from spresso_cli.diffusion.edm import Denoiser, guided, precondition
@@ -85,7 +85,8 @@ class Generator:
             float32 `[n, 1]` at 48 kHz, peak at most 1.
 
         Raises:
-            UsageError: the length is out of range, or there is no such solver.
+            UsageError: the length is out of range, there is no such solver, or what it gives is no
+                sound.
             OutOfMemory: the device's memory ends.
         """
         if not 0 < seconds <= MAX_SECONDS:
@@ -109,7 +110,7 @@ class Generator:
             noise = torch.from_numpy(latent_noise(seed, 0, frames))[None].to(self.device)
             latents = solve(denoise, noise, sigmas, progress)
             sound = torch.cat(list(sound_of([latents], self.audio_ae, seed)), 1)
-        sound = sound[:, :samples].T.cpu().numpy()
+        sound = finite(sound[:, :samples].T.cpu().numpy())
         return sound / max(1.0, float(np.abs(sound).max()))
 
     def _condition(self, caption: str) -> TextCondition:

@@ -15,6 +15,7 @@ from spresso_cli.audio.spool import BLOCK, Spool
 from spresso_cli.container.profile import CODEC_RATE
 from spresso_cli.container.stream import Header
 from spresso_cli.diffusion.noise import phase_noise
+from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAE
 
 CHUNK_FRAMES = 500  # latent frames that the AudioAE decodes at a time
@@ -110,8 +111,11 @@ def sound_of(latents: Iterable[Tensor], audio_ae: AudioAE, seed: int) -> Iterato
 
 
 def at_source_rate(sound: Iterable[Tensor], header: Header) -> Iterator[np.ndarray]:
-    """48 kHz sound `[C, n]` -> blocks `[m, C]` at the source rate, exactly the header's samples."""
-    blocks = (block.T.cpu().numpy() for block in sound)
+    """48 kHz sound `[C, n]` -> blocks `[m, C]` at the source rate, exactly the header's samples.
+
+    Raises UsageError for what is no sound, as `finite` does.
+    """
+    blocks = (finite(block.T.cpu().numpy()) for block in sound)
     needed = resampled_length(header.samples, header.source_rate, CODEC_RATE)
     left = header.samples
     for block in resample_blocks(
@@ -119,6 +123,15 @@ def at_source_rate(sound: Iterable[Tensor], header: Header) -> Iterator[np.ndarr
     ):
         yield block[:left]
         left -= len(block[:left])
+
+
+def finite(sound: np.ndarray) -> np.ndarray:
+    """The same; raises UsageError where it has run away, as under much guidance in many steps."""
+    if not np.isfinite(sound).all():
+        raise UsageError(
+            "what is decoded grows beyond all bounds: --guidance nearer to 1, or fewer --steps"
+        )
+    return sound
 
 
 def _first(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:

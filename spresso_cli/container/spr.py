@@ -269,5 +269,6 @@ def _guess(data: bytes) -> str:
         return "the file is damaged"
     if expected == len(data):
         return "the file is damaged"
-    change = "truncated" if len(data) < expected else "extended"
-    return f"the file is {change} or damaged ({len(data)} bytes, its header calls for {expected})"
+    if len(data) < expected:
+        return f"the file is truncated or damaged ({len(data)} of {expected} bytes)"
+    return f"the file is extended or damaged (its header calls for {expected} bytes, no more)"

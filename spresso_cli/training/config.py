@@ -227,6 +227,8 @@ def load(name_or_path: str) -> Settings:
         raise UsageError(f"no configuration {name_or_path}: use {known} or a .toml file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: brackets within brackets, too deep to be read") from None
     return _built(Settings, data, str(path), "")
 
 

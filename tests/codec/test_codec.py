@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from spresso_cli.audio.files import ArraySource
+from spresso_cli.codec import codec as codec_module
+from spresso_cli.codec import performance
 from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.device import ROUND
 from spresso_cli.codec.packs import OperatingPoint
@@ -97,6 +99,22 @@ def test_silence_is_decoded_whatever_weights_its_file_names(codec):
     assert take.shape == (480, 1) and rate == 48_000 and not take.any()
     with pytest.raises(UsageError, match="steps"):
         codec.decompress(spr.write(strange), steps=0)
+
+
+def test_a_sound_that_runs_away_is_refused_and_the_others_come_back(codec, sound, monkeypatch):
+    """As under much guidance in many steps."""
+    real = performance.sound_of
+
+    def runs_away(latents, audio_ae, seed):
+        for piece in real(latents, audio_ae, seed):
+            yield piece * float("inf") if seed == 1 else piece
+
+    monkeypatch.setattr(codec_module, "sound_of", runs_away)
+    stream = spr.read(codec.compress(sound(4800), 48_000))
+    jobs = [(seed, stream, DecodeOptions(seed)) for seed in range(3)]
+    done = dict(codec.decompress_many(jobs))
+    assert isinstance(done[1], UsageError) and "--guidance" in str(done[1])
+    assert all(np.concatenate(list(done[seed].blocks())).any() for seed in (0, 2))
 
 
 def test_silence_keeps_its_place_among_sounds(codec, sound):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from spresso_cli.audio.files import ArraySource
@@ -47,6 +48,21 @@ def test_what_is_no_file_of_latents_is_refused(latents, tmp_path, about):
     path = tmp_path / "z.safetensors"
     path.write_bytes(save({"z": latents.z}, about))
     with pytest.raises(CorruptStream, match="not a file of spresso latents"):
+        Latents.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("source_rate", 48000.0), ("channels", True), ("dual_mono", 0), ("levels", [190.0, 190.0])],
+)
+def test_numbers_of_another_kind_are_refused(latents, tmp_path, name, value):
+    path = tmp_path / "z.safetensors"
+    path.write_bytes(latents.to_bytes())
+    with safe_open(path, "np") as file:
+        about = json.loads(file.metadata()[ENTRY])
+    assert name in about
+    path.write_bytes(save({"z": latents.z}, {ENTRY: json.dumps(about | {name: value})}))
+    with pytest.raises(CorruptStream):
         Latents.read(path)
 
 

@@ -97,6 +97,13 @@ def test_the_paper_configuration_has_the_papers_numbers() -> None:
     assert all(r.quantizer_training.batch == 8000 for r in paper.rates.values())
 
 
+def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_text("x = " + "[" * 100_000)
+    with pytest.raises(UsageError, match="deep.toml: brackets within brackets"):
+        config.load(str(path))
+
+
 def test_the_shipped_configuration_fits_the_default_install() -> None:
     from spresso_cli.models.audio_ae import AudioAE
     from spresso_cli.models.dit import DiT
