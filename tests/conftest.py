@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import pytest
@@ -35,3 +37,31 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda":
         request.getfixturevalue("cuda")
     return request.param
+
+
+@pytest.fixture
+def interrupted_in() -> Iterator[Callable[[str], None]]:
+    """Ctrl-C lands once: where a function of this name returns next, whoever has it."""
+
+    def land(name: str) -> None:
+        def profile(frame: object, event: str, _: object) -> None:
+            if event == "return" and frame.f_code.co_name == name:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+        sys.setprofile(profile)
+
+    profiler = sys.getprofile()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield land
+    signal.signal(signal.SIGINT, handler)
+    sys.setprofile(profiler)
+
+
+@pytest.fixture
+def nothing_ignored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Python has no exception that nobody can catch, of which it would print a traceback."""
+    lost: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: lost.append(f"{raised.err_msg}"))
+    yield
+    assert lost == []

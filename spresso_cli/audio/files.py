@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 
 from spresso_cli.audio import declared, metadata
+from spresso_cli.audio.libsndfile import Reader
 from spresso_cli.container.profile import MAX_RATE, MAX_SECONDS, MIN_RATE
 from spresso_cli.errors import AudioError
 
@@ -207,11 +208,11 @@ class _FileSource(AudioSource):
     def __init__(self, origin: _Named | _Given, max_seconds: float | None) -> None:
         self._origin = origin
         try:
-            with origin.open() as file:
+            with origin.open() as file, _readable():
                 self.file_bytes = file.seek(0, os.SEEK_END)
                 ratio = declared.ratio(file)
             with self._sound() as sound:
-                self.rate, self.channels = _checked_rate(sound.samplerate), sound.channels
+                self.rate, self.channels = _checked_rate(sound.rate), sound.channels
                 samples = sound.frames
                 # libsndfile estimates the length of MP3; only reading tells.
                 certain = samples != _UNKNOWN_LENGTH and sound.format != "MP3"
@@ -241,9 +242,11 @@ class _FileSource(AudioSource):
         with self._sound() as sound:
             while True:
                 try:
-                    block = sound.read(size, dtype="float32", always_2d=True)
+                    block = sound.read(size)
                 except soundfile.LibsndfileError as error:
                     raise AudioError(f"damaged after sample {done}: {_why(error)}") from None
+                except (OSError, ValueError) as error:
+                    raise AudioError(f"unreadable after sample {done}: {_reason(error)}") from None
                 if len(block) == 0:
                     break
                 _check_finite(block, done)
@@ -260,22 +263,18 @@ class _FileSource(AudioSource):
 
     def metadata(self) -> tuple[tuple[int, bytes], ...]:
         with self._sound() as sound:
-            tags = sound.copy_metadata()
-        with self._origin.open() as file:
+            tags = sound.tags()
+        with self._origin.open() as file, _readable():
             return metadata.read(file, tags)
 
     def close(self) -> None:
         self._origin.close()
 
     @contextmanager
-    def _sound(self) -> Iterator[soundfile.SoundFile]:
+    def _sound(self) -> Iterator[Reader]:
         with self._origin.open() as file:
-            try:
-                sound = _ForwardSound(_Cursor(file))
-            except soundfile.LibsndfileError as error:
-                raise AudioError(f"not a sound file that can be read: {_why(error)}") from None
-            except (OSError, ValueError) as error:
-                raise AudioError(_reason(error)) from None
+            with _readable():
+                sound = Reader(file)
             with sound:
                 yield sound
 
@@ -286,46 +285,15 @@ class _FileSource(AudioSource):
             )
 
 
-class _ForwardSound(soundfile.SoundFile):
-    """A SoundFile read front to back only.
-
-    The parent seeks after every read of a seekable file, which libsndfile refuses at the end of a
-    FLAC file of undeclared length (what encoders write into pipes).
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-class _Cursor:
-    """A position of one's own in an open file, as libsndfile's callbacks want it.
-
-    A damaged header may send libsndfile anywhere: positions are kept within the file, because an
-    exception cannot cross a callback. It has no name, so that nothing depends on a suffix.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._size = file.seek(0, os.SEEK_END)
-        self._position = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = min(max(start + offset, 0), self._size)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:
-        try:
-            self._file.seek(self._position)
-            data = self._file.read(len(buffer))
-        except OSError:  # a failing disk reads like the end of the file, and is found truncated
-            return 0
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raises AudioError where a file turns out to be damaged or its disk to fail."""
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"not a sound file that can be read: {_why(error)}") from None
+    except (OSError, ValueError) as error:
+        raise AudioError(_reason(error)) from None
 
 
 def _spooled(pipe: BinaryIO, max_seconds: float | None) -> BinaryIO:

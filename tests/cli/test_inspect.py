@@ -168,6 +168,17 @@ def test_info_reads_a_pipe_with_a_name(spresso, spr_file: Path, tmp_path: Path) 
     assert "0.096 kbps" in shown.stdout
 
 
+@pytest.mark.parametrize("suffix", ["mp3", "flac"])
+def test_an_interruption_while_a_sound_is_read_ends_info(
+    spresso, tmp_path: Path, suffix: str, interrupted_in, nothing_ignored
+) -> None:
+    path = write_sound(tmp_path / f"long.{suffix}", seconds=5.0)
+    interrupted_in("vio_read")
+    outcome = spresso("info", path)
+    assert (outcome.code, outcome.stdout) == (130, "")
+    assert outcome.stderr == "spresso: interrupted\n"
+
+
 def test_info_draws_a_sound(spresso, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="extra plot")
     path, picture = write_sound(tmp_path / "door.wav"), tmp_path / "door.png"
