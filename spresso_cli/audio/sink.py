@@ -7,7 +7,6 @@ WAV and FLAC bytes depend on the samples alone; Ogg has a random serial number b
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import numpy as np
 import soundfile
 
 from spresso_cli.audio import wav
+from spresso_cli.audio.libsndfile import Writer
 from spresso_cli.audio.metadata import chunk_names, tags_of, wav_chunks
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import OutputError, UsageError
@@ -256,75 +256,37 @@ class _Encoded:
         self._pipe = None if file.seekable() else file
         if self._pipe is not None:
             file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
-        self._file = _Recorder(file)
+        self._file = file
         self._bits = _BITS.get(format.subtype)
         with self._errors():
-            self._sound = soundfile.SoundFile(
-                self._file, "w", rate, channels, format.subtype, format=format.name.upper()
-            )
-        for name, value in tags.items():
-            setattr(self._sound, name, value)
+            self._writer = Writer(file, format.name.upper(), format.subtype, rate, channels, tags)
 
     def write(self, block: np.ndarray) -> None:
         with self._errors():
             if self._bits is not None:
                 # libsndfile takes the upper bits of 32.
-                self._sound.write(quantise(block, self._bits) << (32 - self._bits))
+                self._writer.write(quantise(block, self._bits) << (32 - self._bits))
             else:
                 for start in range(0, len(block), _OGG_STEP):
-                    self._sound.write(np.clip(block[start : start + _OGG_STEP], -1.0, 1.0))
+                    self._writer.write(np.clip(block[start : start + _OGG_STEP], -1.0, 1.0))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raises what the file has met, else what the encoder complains of."""
+        """Raises OutputError where the encoder complains."""
         try:
             yield
         except soundfile.LibsndfileError as error:
-            self._file.raise_error()
             raise OutputError(f"the encoder fails: {error.error_string}") from None
-        self._file.raise_error()
 
     def close(self) -> None:
         with self._errors():
-            self._sound.close()
+            self._writer.close()
         if self._pipe is not None:
-            with self._file.file as spool:
+            with self._file as spool:
                 spool.seek(0)
                 shutil.copyfileobj(spool, self._pipe)
 
     def abandon(self) -> None:
-        self._sound.close()
+        self._writer.abandon()
         if self._pipe is not None:
-            self._file.file.close()
-
-
-class _Recorder:
-    """A file for libsndfile's callbacks, which no exception can cross: the first is kept for us.
-
-    After an error every write pretends to succeed, so that libsndfile gets to its end in peace.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self._error: OSError | None = None
-
-    def raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def write(self, data: bytes) -> int:
-        if self._error is None:
-            try:
-                self.file.write(data)
-            except OSError as error:
-                self._error = error
-        return len(data)
-
-    def read(self, size: int) -> bytes:
-        return self.file.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
+            self._file.close()

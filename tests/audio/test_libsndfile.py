@@ -20,6 +20,7 @@ from spresso_cli.audio.sink import AudioFormat, AudioSink
 from spresso_cli.errors import AudioError
 
 READ = ["WAV", "FLAC", "OGG", "MP3", "AIFF"]
+WRITTEN = ["flac", "ogg"]
 CALLBACKS = ["vio_get_filelen", "vio_seek", "vio_tell", "vio_read"]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -151,6 +152,42 @@ def test_a_read_that_does_not_return_is_interrupted() -> None:
         Reader(Disk(encoded("FLAC"), what=sleep))
     thread.join()
     assert time.monotonic() - begin < 30
+
+
+# Ctrl-C while writing.
+
+
+@pytest.mark.parametrize("format", WRITTEN)
+@pytest.mark.parametrize("at", [0, 2, 5])
+def test_an_interruption_while_the_file_is_written_is_not_lost_and_ends_the_writing(
+    format: str, at: int, nothing_ignored
+) -> None:
+    file = Disk(at=at)
+    with pytest.raises(KeyboardInterrupt):
+        written(format, file)
+    whole = io.BytesIO()
+    written(format, whole)
+    assert len(file.getvalue()) < len(whole.getvalue())
+
+
+@pytest.mark.parametrize("format", WRITTEN)
+def test_nor_is_one_in_the_callback_of_soundfile_that_writes(
+    format: str, interrupted_in, nothing_ignored
+) -> None:
+    interrupted_in("vio_write")
+    with pytest.raises(KeyboardInterrupt):
+        written(format, io.BytesIO())
+
+
+@pytest.mark.parametrize("format", WRITTEN)
+def test_nor_is_one_while_the_last_of_a_file_is_written(
+    format: str, interrupted_in, nothing_ignored
+) -> None:
+    sink = AudioSink(io.BytesIO(), AudioFormat.of(format), rate=48_000, channels=1, samples=5)
+    sink.write(np.zeros((5, 1), np.float32))
+    interrupted_in("vio_write")
+    with pytest.raises(KeyboardInterrupt):
+        sink.close()
 
 
 # Handlers of SIGINT.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,10 +109,35 @@ def test_ogg_goes_through_a_pipe_too() -> None:
 
 
 @pytest.mark.parametrize("pair", ALL)
-def test_a_full_disk_is_an_os_error(pair: tuple[str, str], capfd: pytest.CaptureFixture) -> None:
+def test_a_full_disk_is_an_os_error(pair: tuple[str, str], nothing_ignored) -> None:
     with pytest.raises(OSError, match="No space left"):
         write(FullDisk(), AudioFormat.of(*pair), sound(100_000))
-    assert capfd.readouterr().err == ""
+
+
+class SmallDisk(io.FileIO):
+    """It has room for so many bytes."""
+
+    def __init__(self, path, room: int) -> None:
+        super().__init__(path, "w")
+        self._room = room
+
+    def write(self, data) -> int:
+        if self.tell() + len(data) > self._room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("pair", ALL)
+@pytest.mark.parametrize("room", [0, 5000])
+def test_a_disk_that_is_full_behind_a_buffer_is_an_os_error_too(
+    pair: tuple[str, str], room: int, tmp_path: Path, nothing_ignored
+) -> None:
+    """The buffer of a file is written where libsndfile seeks or asks for the position."""
+    noise = np.random.default_rng(0).uniform(-1, 1, (100_000, 1)).astype(np.float32)
+    raw = SmallDisk(tmp_path / "a", room)
+    with pytest.raises(OSError, match="No space left"):
+        write(io.BufferedWriter(raw), AudioFormat.of(*pair), noise)
+    raw.close()
 
 
 def test_an_encoder_that_fails_is_an_output_error(monkeypatch: pytest.MonkeyPatch) -> None:
