@@ -14,6 +14,7 @@ import soundfile
 
 from spresso_cli.audio.files import blocks_of, open_audio
 from spresso_cli.audio.level import measure, rms_of
+from spresso_cli.audio.libsndfile import Reader
 from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile, best_fit
@@ -98,12 +99,12 @@ def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
     with open(source, "rb") as file:
         stream = spr.load(file, max_seconds=None)
     try:
-        with open(output, "rb") as file, soundfile.SoundFile(file) as sound:
+        with open(output, "rb") as file, Reader(file) as sound:
             form = sound.format.lower() if sound.format in ("FLAC", "OGG") else "wav"
             # The headers of FLAC and Ogg say nothing of where the file ends.
             samples, silent = _heard(sound, to_the_end=form != "wav")
-            found = (form, sound.subtype, samples, sound.samplerate, sound.channels)
-    except (soundfile.SoundFileError, TypeError):
+            found = (form, sound.subtype, samples, sound.rate, sound.channels)
+    except soundfile.SoundFileError:
         return Existing("is no whole sound file")
     wanted = (format.name, format.subtype, stream.samples, stream.source_rate, stream.channels)
     if found != wanted:
@@ -119,10 +120,10 @@ def _touched(source: Path, output: Path) -> bool:
     return os.stat(source).st_ctime_ns > os.stat(output).st_mtime_ns
 
 
-def _heard(sound: soundfile.SoundFile, *, to_the_end: bool) -> tuple[int, bool]:
+def _heard(sound: Reader, *, to_the_end: bool) -> tuple[int, bool]:
     """Samples in each channel, and whether all are zero; reads no further than it has to."""
     samples, silent = 0, True
-    for block in sound.blocks(_BLOCK, dtype="float32"):
+    while len(block := sound.read(_BLOCK)):
         samples, silent = samples + len(block), silent and not block.any()
         if not silent and not to_the_end:
             return sound.frames, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from spresso_cli.audio import libsndfile
 from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
 from spresso_cli.container.stream import Stream
@@ -90,3 +92,22 @@ def test_a_sound_of_more_than_an_hour_is_judged_like_any_other(tmp_path: Path) -
     back = compare_stream(sound, stream, StreamParameters(LOWEST, silence.weights_tag))
     assert there.fault is back.fault is None
     assert there.duration == back.duration == 3601.0
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_an_interruption_while_an_output_is_judged_is_not_lost(
+    judged, suffix: str, interrupted_in, nothing_ignored
+) -> None:
+    assert judged(noise(), suffix=suffix) is None
+    interrupted_in("vio_read")
+    with pytest.raises(KeyboardInterrupt):
+        judged(noise(), suffix=suffix)
+
+
+def test_a_disk_that_fails_says_nothing_of_an_output(judged, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(libsndfile._Source, "_read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        judged(noise())
