@@ -6,9 +6,13 @@ as float16. Only safetensors are read: a weights file can carry numbers, never c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -97,7 +101,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         BadPack: missing, not safetensors (a renamed pickle, say), or with values not finite.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with _uninterrupted(), safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise BadPack(f"{path}: missing from the pack; reinstall it") from None
@@ -107,6 +111,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise BadPack(f"{path}: {name} holds values that are not finite")
     return tensors
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: safetensors and torch would make other errors of it."""
+    former = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(former):
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if waiting:
+            former(*waiting[0])
 
 
 def write_tensors(stored: Mapping[str, Tensor], path: Path) -> None:

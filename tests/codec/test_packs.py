@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save, save_file
 
-from spresso_cli.codec import packs
+from spresso_cli.codec import packs, weights
 from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.weights import (
     dequantise,
@@ -180,6 +182,28 @@ def test_written_weights_are_as_readable_as_other_files(tmp_path):
     mode = (tmp_path / "other").stat().st_mode
     assert (tmp_path / "new" / "a.safetensors").stat().st_mode == mode
     assert read_tensors(tmp_path / "new" / "a.safetensors")["a"].tolist() == [[1.0], [1.0]]
+
+
+def test_ctrl_c_in_the_middle_of_a_file_is_ctrl_c_and_no_bad_pack(tmp_path, monkeypatch):
+    """The native code that it lands in makes an error of its own of it."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save({"a": torch.ones(3)}))
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupted(*arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape") from None
+        return safe_open(*arguments)
+
+    monkeypatch.setattr(weights, "safe_open", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            read_tensors(path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_better_points_are_those_that_rank_before(tiny_path):
