@@ -141,7 +141,7 @@ def plan(
     for item in found if len(takes) > 1 else ():
         if item.source is None:
             raise UsageError("several takes of stdin would have no names: save it to a file first")
-        if _is_special(item.source):  # each take reads its source anew
+        if is_special(item.source):  # each take reads its source anew
             raise UsageError(f"{item.source} can be read only once: save it to a file first")
     if output is not None and output_dir is not None:
         raise UsageError("-o and --output-dir contradict each other: choose one")
@@ -190,6 +190,15 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def is_special(path: str | Path) -> bool:
+    """Whether a name is that of a pipe or a device, which may never end and is read only once."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _expand(
     name: str, tree: str, *, suffixes: frozenset[str], recursive: bool, output_dir: str | None
 ) -> list[Found]:
@@ -231,7 +240,7 @@ def _walk(folder: Path, suffixes: frozenset[str], left_out: str | None) -> Itera
         for file in sorted(files):
             path = os.path.join(place, file)
             wanted = PurePath(file).suffix.lower() in suffixes and not is_companion(file)
-            if wanted and not _is_special(path):
+            if wanted and not is_special(path):
                 yield os.path.relpath(path, folder)
 
 
@@ -324,15 +333,6 @@ def _same(one: Job, other: Job) -> bool:
     if identity is None:
         return os.path.realpath(one.source) == os.path.realpath(other.source)
     return identity == _identity(other.source)
-
-
-def _is_special(path: str | Path) -> bool:
-    """Whether a name is that of a pipe or a device, which may never end and is read only once."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _identities(paths: Iterable[Path | None]) -> dict[tuple[int, int], Path]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from spresso_cli.errors import OutputError, SpressoError
+from spresso_cli.library.plan import is_special
 
 if TYPE_CHECKING:
     from spresso_cli.library.plan import Job
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 _Key = tuple[str, str | None, int | None]  # an output: its place, its name, its seed
+
+_LINE_BYTES = 1 << 20  # of a record; what is longer is none, and is not held in memory
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def record(result: FileResult) -> Record:
 
 
 class ReportWriter:
-    """Appends records to a JSONL file; a context manager.
+    """Appends records to a JSONL file, or writes them to a pipe or a device; a context manager.
 
     Raises:
         OutputError: the file cannot be opened or written, or is something else than a report.
@@ -77,6 +81,9 @@ class ReportWriter:
         self._path = path
         try:
             os.makedirs(path.parent, exist_ok=True)
+            if is_special(path):  # reading from it may wait for ever
+                self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close
+                return
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close
             if self._is_another():
                 self._file.close()
@@ -166,7 +173,7 @@ def merge(
         count = 0
         try:
             with nullcontext(stdin()) if path is None else open(path, "rb") as file:
-                for line in file:
+                for line in _lines(file):
                     if (parsed := _parsed(line)) is None:
                         damaged += 1
                     else:
@@ -182,18 +189,42 @@ def merge(
 def origins(path: Path | None) -> Callable[[Job], Origin | None]:
     """Returns what a report tells of the source that a job's output was made of.
 
-    No report knows nothing, nor does one that is yet to come; one that cannot be read is for its
-    writer to tell.
+    The report is read when the first job asks, which most runs never do: only an output that is
+    there already was made of anything. No report knows nothing, nor does one that is yet to come,
+    nor a pipe or a device; one that cannot be read is for its writer to tell.
     """
+    lock = threading.Lock()  # jobs are looked at in threads
+    known: dict[_Key, Origin] | None = None
+
+    def origin(job: Job) -> Origin | None:
+        nonlocal known
+        with lock:
+            if known is None:
+                known = {} if path is None or is_special(path) else _origins(path)
+        return known.get((job.relative, _text(job.output), job.seed))
+
+    return origin
+
+
+def _origins(path: Path) -> dict[_Key, Origin]:
+    """What a report tells of the sources of all outputs."""
     known: dict[_Key, Origin] = {}
-    with suppress(OSError, ValueError), open(path or os.devnull, "rb") as file:
-        for fields in filter(None, map(_parsed, file)):
+    with suppress(OSError, ValueError), open(path, "rb") as file:
+        for fields in filter(None, map(_parsed, _lines(file))):
             key, mtime = _key(fields), fields.get("source_mtime")
             # What was skipped was made of what an older record says, if there is one.
             new = fields["status"] == "done" or (fields["status"] == "skipped" and key not in known)
             if new and _is_number(mtime):
                 known[key] = Origin(fields["source_bytes"], mtime)
-    return lambda job: known.get((job.relative, _text(job.output), job.seed))
+    return known
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a report; of one that is too long to be a record, only its beginning."""
+    while line := file.readline(_LINE_BYTES):
+        yield line
+        while len(line) == _LINE_BYTES and not line.endswith(b"\n"):
+            line = file.readline(_LINE_BYTES)
 
 
 def _take(new: Record, records: dict[_Key, Record], whole: dict[_Key, Record]) -> None:

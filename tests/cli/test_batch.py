@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,17 @@ def test_the_report_of_a_rerun_tells_what_was_only_kept(spresso, bench: Bench) -
     first, second = map(json.loads, Path("log.jsonl").read_text().splitlines())
     assert (first["status"], "kept" in first) == ("done", False)
     assert (second["status"], second["kept"], second["exit_code"]) == ("failed", True, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_a_report_goes_through_a_pipe(spresso, bench: Bench) -> None:
+    """As one that a shell makes: --report >(jq .status)."""
+    os.mkfifo("pipe")
+    write_sound(Path("door.wav"))
+    with ThreadPoolExecutor(1) as reader:
+        seen = reader.submit(Path("pipe").read_text)
+        assert spresso("compress", "door.wav", "-f", "--report", "pipe").code == 0
+    assert json.loads(seen.result())["status"] == "done"
 
 
 def test_a_folder_that_cannot_be_written_into_is_one_line_a_file_before_any_work(

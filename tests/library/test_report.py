@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from spresso_cli.errors import CorruptStream, OutputError, SpressoError
 from spresso_cli.library.engine import FileResult
 from spresso_cli.library.plan import Job
-from spresso_cli.library.report import ReportWriter, merge, record, summarise
+from spresso_cli.library.report import Origin, ReportWriter, merge, origins, record, summarise
 
 
 def result(name: str = "x/a.wav", status: str = "done", **fields) -> FileResult:
@@ -207,3 +209,50 @@ def test_somebody_elses_file_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a.wav is no report"):
         ReportWriter(path)
     assert path.read_bytes() == b"RIFF"
+
+
+# Pipes, devices and lines without end.
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_a_pipe_is_only_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    assert origins(path)(result().job) is None  # where nobody writes, reading would never end
+    with ThreadPoolExecutor(1) as reader:
+        seen = reader.submit(path.read_bytes)
+        write(path, result("a.wav"), result("b.wav"))
+    assert [json.loads(line)["path"] for line in seen.result().splitlines()] == ["a.wav", "b.wav"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the devices of Linux")
+def test_a_device_is_only_written_to() -> None:
+    for device in ("/dev/zero", "/dev/null"):
+        write(Path(device), result())
+        assert origins(Path(device))(result().job) is None
+    with pytest.raises(OutputError, match="the report /dev/full cannot be written: No space"):
+        write(Path("/dev/full"), result())
+
+
+def test_a_report_that_nobody_asks_is_not_read(tmp_path: Path) -> None:
+    """It may be a long one; and what it says is asked for where an output is there already."""
+    origin = origins(tmp_path / "r.jsonl")
+    write(tmp_path / "r.jsonl", result(origin=Origin(1000, 7.0)))
+    assert origin(result().job) == Origin(1000, 7.0)
+
+
+def test_a_line_too_long_for_memory_is_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write(path, result("a.wav"))
+    with open(path, "ab") as file:  # a sparse one, as a machine that crashed may leave it
+        file.write(b"{")
+        file.truncate(path.stat().st_size + (1 << 27))
+    write(path, result("b.wav", origin=Origin(1000, 7.0)))
+    tracemalloc.start()
+    try:
+        records, damaged = merge([path])
+        assert origins(path)(result("b.wav").job) == Origin(1000, 7.0)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+    assert ([fields["path"] for fields in records], damaged) == (["a.wav", "b.wav"], 1)
