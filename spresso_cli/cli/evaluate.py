@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.options import Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import printable, shown
 from spresso_cli.errors import SpressoError, UsageError
-from spresso_cli.library.outputs import named, refuse_existing, replacing
-from spresso_cli.library.writable import Folders
+from spresso_cli.library.plan import STDIN, Found
 
 if TYPE_CHECKING:
     from spresso_cli.evaluation.clips import Pair
@@ -54,8 +54,7 @@ def evaluate(
         ),
     ],
     csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write one line per clip.", parser=named),
+        str | None, typer.Option("--csv", metavar="FILE.csv", help="Write one line per clip.")
     ] = None,
     force: Force = False,
     vggish: Annotated[
@@ -100,11 +99,14 @@ def evaluate(
     from spresso_cli.evaluation.scoring import summarise
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
+    if csv == STDIN:
+        raise UsageError("--csv writes a file: --json writes the summary to stdout")
+    pairs, missing, extra = pair_by_name(references, outputs)
+    target = None
     if csv is not None:
-        if str(csv) == "-":
-            raise UsageError("--csv writes a file: --json writes the summary to stdout")
-        refuse_existing(csv, force)
-        Folders().refuse_unwritable(csv)
+        sounds = (path for pair in pairs for path in (pair.reference, pair.output))
+        inputs = (Found(path, path.name) for path in (*sounds, vggish, laion_clap) if path)
+        target = Destination.of(terminal, csv, suffix=".csv", force=force, inputs=inputs)
     embedders = project_embedders(pack)
     if vggish is not None:
         from spresso_cli.evaluation.onnx_embedders import load_vggish
@@ -114,7 +116,6 @@ def evaluate(
         from spresso_cli.evaluation.onnx_embedders import load_laion_clap
 
         embedders.append(load_laion_clap(laion_clap))
-    pairs, missing, extra = pair_by_name(references, outputs)
     failed: list[str] = []
     scores = list(_scored(terminal, pairs, embedders, failed))
     if not scores:
@@ -123,8 +124,8 @@ def evaluate(
     summary = summarise(scores, bandwidth)
     terminal.record(_record(summary, bandwidth, missing, extra, failed))
     terminal.result(_text(summary, missing, extra))
-    if csv is not None:
-        with replacing(csv, force=force) as out:
+    if target is not None:
+        with target.opened() as out:
             # Names may hold bytes that are no UTF-8: escaped, as everywhere else.
             out.write(_clip_table(scores).encode("utf-8", "backslashreplace"))
     raise typer.Exit(1 if failed else 0)

@@ -139,14 +139,12 @@ def analyse(
     from spresso_cli.evaluation.mushra_results import analyse as analyse_ratings
     from spresso_cli.evaluation.mushra_results import read_ratings
     from spresso_cli.evaluation.tables import Column, Table
-    from spresso_cli.library.outputs import refuse_existing
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if plot is not None:
-        from spresso_cli.evaluation.plots import check_picture
+        from spresso_cli.cli.plot import refuse_picture
 
-        check_picture(plot)
-        refuse_existing(plot, force)
+        refuse_picture(plot, results, force=force)
     analysis = analyse_ratings(read_ratings(results))
     rows = [
         {

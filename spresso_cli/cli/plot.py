@@ -9,6 +9,7 @@ from spresso_cli.cli.takes import Plan, read_sound
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.library.outputs import refuse_existing, replacing
+from spresso_cli.library.plan import Found, refuse_input
 
 
 def plot_file(
@@ -22,13 +23,12 @@ def plot_file(
 ) -> None:
     """Write the picture of a sound file, or of one take of a `.spr` file.
 
-    PNG, SVG or PDF by suffix. Raises UsageError without matplotlib, OutputError for an existing
-    output without `force` and for one that cannot be written, and what reading or decoding raises.
+    PNG, SVG or PDF by suffix. Raises what `refuse_picture` does, OutputError for a picture that
+    cannot be written, and what reading or decoding raises.
     """
-    from spresso_cli.evaluation.plots import check_picture, sound_figure
+    from spresso_cli.evaluation.plots import sound_figure
 
-    check_picture(output)
-    refuse_existing(output, force)
+    refuse_picture(output, path, force=force)
     if path.suffix.lower() == ".spr":
         plan = Plan(loading.codec_factory(pack, device), (), [DecodeOptions(seed=seed)], (), ())
         with open(path, "rb") as file:
@@ -38,6 +38,19 @@ def plot_file(
         samples, rate = read_sound(path)
         title = path.name
     write_picture(output, sound_figure(output, samples, rate, title), force=force)
+
+
+def refuse_picture(output: Path, source: Path, *, force: bool) -> None:
+    """Refuse a picture that cannot be made or may not be, before the work that it takes.
+
+    Raises UsageError without matplotlib, for a suffix that is no picture's and for the `source`
+    itself, OutputError for an existing output without `force`.
+    """
+    from spresso_cli.evaluation.plots import check_picture
+
+    check_picture(output)
+    refuse_input(output, [Found(source, source.name)])
+    refuse_existing(output, force)
 
 
 def write_picture(output: Path, picture: bytes, *, force: bool) -> None:

@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from spresso_cli.cli.describe import aligned
+from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
 from spresso_cli.cli.terminal import binary_stdin
 from spresso_cli.cli.text import clock, common, kind_of, printable, shown, size
 from spresso_cli.errors import UsageError
-from spresso_cli.library import outputs
+from spresso_cli.library.plan import STDIN, Found
 from spresso_cli.library.report import Record, Summary, merge, summarise
 
 app = typer.Typer(add_completion=False)
@@ -64,13 +65,17 @@ def report(
     unfinished is passed over.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
-    if json and output == "-":
+    if json and output == STDIN:
         raise UsageError("--json and the report both want stdout: give the report a name with -o")
-    if files.count("-") > 1:
+    if files.count(STDIN) > 1:
         raise UsageError("- means stdin and can be named only once")
+    target = None
+    if output not in (None, STDIN):
+        sources = [Found(None if name == STDIN else Path(name), name) for name in files]
+        target = Destination.of(terminal, output, suffix=".jsonl", force=force, inputs=sources)
     barren: list[Path | None] = []
     records, damaged = merge(
-        (None if name == "-" else Path(name) for name in files), binary_stdin, barren.append
+        (None if name == STDIN else Path(name) for name in files), binary_stdin, barren.append
     )
     for path in barren:
         terminal.error(f"{shown(path)}: not one line is a record: no report, or of a run cut short")
@@ -78,12 +83,12 @@ def report(
         raise typer.Exit(1)
     summary = summarise(records)
     text = _text(summary, damaged, in_full=verbose)
-    if output == "-":
+    if output == STDIN:
         typer.echo(_lines(records), nl=False)
         terminal.note(text)
     else:
-        if output is not None:
-            with outputs.replacing(outputs.named(output), force=force) as file:
+        if target is not None:
+            with target.opened() as file:
                 file.write(_lines(records))
         reasons = [
             {"error": reason, "count": len(alike), "examples": _examples(alike)}

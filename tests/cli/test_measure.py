@@ -138,6 +138,19 @@ class TestEvaluate:
             run(evaluate.app, *folders, "--csv", path)
         run(evaluate.app, *folders, "--csv", path, "-f")
 
+    def test_writes_no_table_over_a_sound_that_it_measures(self, run, folders, tmp_path) -> None:
+        original = folders[0] / "a.wav"
+        network = sound(tmp_path / "vggish.onnx.wav").rename(tmp_path / "vggish.onnx")
+        whole = original.read_bytes(), network.read_bytes()
+        with pytest.raises(UsageError, match=r"a\.wav is the input"):
+            run(evaluate.app, *folders, "--csv", original, "-f")
+        with pytest.raises(UsageError, match=r"vggish\.onnx is the input"):
+            run(evaluate.app, *folders, "--csv", network, "--vggish", network, "-f")
+        for name in ("other.wav", "other.spr"):
+            with pytest.raises(UsageError, match=r"name it \.csv"):
+                run(evaluate.app, *folders, "--csv", tmp_path / name)
+        assert (original.read_bytes(), network.read_bytes()) == whole
+
     def test_goes_on_after_an_unreadable_file_and_exits_1(self, run, folders) -> None:
         (folders[1] / "c.wav").write_bytes(b"no sound")
         result = run(evaluate.app, *folders, "--json")
@@ -532,6 +545,17 @@ class TestPlot:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         assert picture.read_bytes() == b"old"
         assert {path.name for path in tmp_path.iterdir()} == {"a.wav", "a.png"}
+
+    def test_does_not_replace_what_it_shows(self, run, tmp_path: Path) -> None:
+        """However it is called: what it is like is told by its first bytes."""
+        pytest.importorskip("matplotlib")
+        source = sound(tmp_path / "a.wav").rename(tmp_path / "a.png")
+        whole = source.read_bytes()
+        with pytest.raises(UsageError, match=r"a\.png is the input"):
+            plot.plot_file(source, source, force=True)
+        with pytest.raises(UsageError, match=r"a\.png is the input"):
+            run(mushra.app, "mushra", "analyse", source, "--plot", source, "-f")
+        assert source.read_bytes() == whole
 
     def test_of_another_kind_is_refused_before_anything_is_decoded(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")

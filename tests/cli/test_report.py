@@ -102,6 +102,17 @@ def test_the_merged_report_has_one_line_an_output(
     assert spresso("report", *logs, "-f", "-o", merged).code == 0
 
 
+def test_the_merged_report_does_not_replace_what_it_is_made_of(
+    spresso, logs: list[Path], tmp_path: Path
+) -> None:
+    before = logs[0].read_bytes()
+    shown = spresso("report", *logs, "-f", "-o", logs[0])
+    assert shown.code == 2 and "is the input" in shown.stderr
+    shown = spresso("report", *logs, "-o", tmp_path / "all.wav")
+    assert shown.code == 2 and "name it .jsonl" in shown.stderr
+    assert logs[0].read_bytes() == before
+
+
 def test_a_report_can_come_and_go_through_pipes(
     spresso, logs: list[Path], tmp_path: Path, monkeypatch
 ) -> None:
