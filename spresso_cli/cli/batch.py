@@ -32,6 +32,7 @@ def plan_jobs(
     output: str | None,
     output_dir: str | None,
     shard: str | None,
+    report_path: str | None,
     seeds: Sequence[int] | None = None,
 ) -> list[Job]:
     """Every output of the command line, checked for collisions; with a shard, its share of them.
@@ -39,6 +40,8 @@ def plan_jobs(
     Raises:
         UsageError: options or names contradict each other, or nothing was named.
     """
+    if report_path == plan.STDIN:
+        raise UsageError("--report appends to a file: --json writes the same to stdout")
     found = plan.find(
         inputs or [],
         suffixes=suffixes,
@@ -47,6 +50,8 @@ def plan_jobs(
         output_dir=output_dir,
     )
     jobs = plan.plan(found, suffix=output_suffix, output=output, output_dir=output_dir, seeds=seeds)
+    if report_path:
+        plan.refuse_report(Path(report_path), jobs)
     return jobs if shard is None else Shard.parse(shard).select(jobs)
 
 
@@ -82,8 +87,6 @@ def follow(
     """
     if terminal.json and any(job.output is None for job in jobs):
         raise UsageError("--json and the output both want stdout: give the output a name with -o")
-    if report_path == plan.STDIN:
-        raise UsageError("--report appends to a file: --json writes the same to stdout")
     codes: dict[Path | None, int] = {job.source: 0 for job in jobs}
     with ExitStack() as stack:
         writer = (

@@ -139,6 +139,7 @@ def compress(
         output=output,
         output_dir=output_dir,
         shard=shard,
+        report_path=report,
     )
     if best_fit and (frame_rate, codebooks) != (None, None):
         raise UsageError("--best-fit chooses for itself: leave out --frame-rate and --codebooks")

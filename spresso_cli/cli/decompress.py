@@ -189,6 +189,7 @@ def decompress(
         output=output,
         output_dir=output_dir,
         shard=shard,
+        report_path=report,
         seeds=None if seed is None and variations == 1 else range(first, first + variations),
     )
     results = decompress_library(

@@ -178,6 +178,23 @@ def refuse_input(output: Path, found: Iterable[Found]) -> None:
         raise UsageError(f"the output {output} is the input {source}: choose another name")
 
 
+def refuse_report(report: Path, jobs: Iterable[Job]) -> None:
+    """Raises UsageError for a report that is an input or an output of the jobs: one of the two
+    would be lost. Pipes and devices hold nothing that could be."""
+    if is_special(report):
+        return
+    identity, name, place = _identity(report), folded(report.name), os.path.realpath(report.parent)
+    for job in jobs:
+        if identity is not None and identity == _identity(job.source):
+            raise UsageError(f"the report {report} is the input {job.source}: choose another name")
+        if job.output is None:
+            continue
+        # By name, since most outputs are yet to be made; upper and lower case are one.
+        same = name == folded(job.output.name) and place == os.path.realpath(job.output.parent)
+        if same or (identity is not None and identity == _identity(job.output)):
+            raise UsageError(f"the report {report} is the output {job.output}: choose another name")
+
+
 def refuse_another_kind(output: str, suffix: str) -> None:
     """Raises UsageError for the name of an output that promises what it will not be."""
     promised = _kind(PurePath(output).suffix.lower())

@@ -54,6 +54,20 @@ def test_a_report_goes_through_a_pipe(spresso, bench: Bench) -> None:
     assert json.loads(seen.result())["status"] == "done"
 
 
+@pytest.mark.parametrize("flags", [(), ("-f",), ("--dry-run",), ("--shard", "0/2")])
+def test_a_report_that_is_an_output_or_an_input_is_misuse(
+    spresso, bench: Bench, flags: tuple[str, ...]
+) -> None:
+    names = [write_sound(Path(f"{letter}.wav")) for letter in "ab"]
+    before = names[0].read_bytes()
+    for report, words in (("b.spr", "is the output b.spr"), ("a.wav", "is the input a.wav")):
+        shown = spresso("compress", *names, "--report", report, *flags)
+        assert shown.code == 2
+        assert shown.stderr == f"spresso: the report {report} {words}: choose another name\n"
+    assert sorted(os.listdir()) == ["a.wav", "b.wav"]
+    assert names[0].read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_written_into_is_one_line_a_file_before_any_work(
     spresso, bench: Bench
 ) -> None:

@@ -19,6 +19,7 @@ from spresso_cli.library.plan import (
     find,
     plan,
     read_list,
+    refuse_report,
 )
 
 
@@ -458,3 +459,26 @@ def test_an_empty_name_is_refused() -> None:
         plan(named("a.wav"), suffix=".spr", output="")
     with pytest.raises(UsageError, match="empty"):
         plan(named("a.wav"), suffix=".spr", output_dir="")
+
+
+# The report of a run.
+
+
+def test_a_report_is_none_of_the_outputs_and_none_of_the_inputs(tmp_path: Path) -> None:
+    jobs = [Job(tmp_path / "in/a.wav", tmp_path / "out/a.spr", "a.wav"), Job(None, None, "-")]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.wav").touch()
+    (tmp_path / "in/link").symlink_to("a.wav")
+    (tmp_path / "other").symlink_to("out")
+    for name in ("out/a.spr", "out/A.SPR", "other/a.spr", "in/../out/a.spr"):
+        with pytest.raises(UsageError, match=r"is the output .*a\.spr: choose another name"):
+            refuse_report(tmp_path / name, jobs)
+    for name in ("in/a.wav", "in/link"):
+        with pytest.raises(UsageError, match=r"is the input .*a\.wav: choose another name"):
+            refuse_report(tmp_path / name, jobs)
+    for name in ("in/a.spr", "a.spr", "out/a.jsonl"):
+        refuse_report(tmp_path / name, jobs)
+
+
+def test_a_report_that_keeps_nothing_may_be_where_outputs_go() -> None:
+    refuse_report(Path(os.devnull), [Job(Path("a.wav"), Path(os.devnull), "a.wav")])
