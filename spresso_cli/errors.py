@@ -21,6 +21,10 @@ class OutputError(SpressoError):
     """An output cannot be written: it exists, its folder is read-only, the disk is full."""
 
 
+class OutputExists(OutputError):
+    """An output is there already, and nobody said that it may be replaced."""
+
+
 class OutOfMemory(SpressoError):
     """The networks do not fit the device's memory, even with one window at a time."""
 

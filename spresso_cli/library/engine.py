@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Generic, Literal, Protocol, TypeVar
 
 from spresso_cli.codec.protocol import CodecProtocol
 from spresso_cli.container.stream import Stream
-from spresso_cli.errors import AudioError, OutputError, SpressoError
+from spresso_cli.errors import AudioError, OutputError, OutputExists, SpressoError
 from spresso_cli.library import outputs
 from spresso_cli.library.ahead import default_threads, prepared
 from spresso_cli.library.plan import Job
@@ -141,7 +142,8 @@ def run(
             stdout = outputs.Unseekable(options.stdout())  # before the work: it may refuse
 
     def finish(task: _Task[Work], product: Product | SpressoError) -> FileResult:
-        return _finish(task, product, direction, lambda: _output(task.job, options.force, stdout))
+        output = partial(_output, task.job, options.force, stdout)
+        return _finish(task, product, direction, options, output)
 
     folders, shares = Folders(), Shares()
     looked_at = prepared(
@@ -242,8 +244,8 @@ def _look_at(
         if job.output is not None:
             try:
                 outputs.refuse_existing(job.output, options.force)
-            except OutputError as error:
-                kept = origin is not None and _would_repeat(job, origin, direction, options)
+            except OutputExists as error:
+                kept = _would_repeat(job, origin, direction, options)
                 return result("failed", error=error, kept=kept)
             if not options.dry_run:
                 folders.refuse_unwritable(job.output)
@@ -276,9 +278,12 @@ def _existing(
 
 
 def _would_repeat(
-    job: Job, origin: Origin, direction: Direction[Work, Product], options: RunOptions
+    job: Job, origin: Origin | None, direction: Direction[Work, Product], options: RunOptions
 ) -> bool:
-    """Whether the output that is there is the one that this run would make."""
+    """Whether the output that is there is the one that this run would make; not if its source has
+    no `origin`."""
+    if origin is None:
+        return False
     with suppress(SpressoError, OSError):
         existing = _existing(job, origin, direction, options)
         return existing is not None and existing.fault is None
@@ -289,10 +294,11 @@ def _finish(
     task: _Task[Work],
     product: Product | SpressoError,
     direction: Direction[Work, Product],
+    options: RunOptions,
     output: Callable[[], AbstractContextManager[BinaryIO]],
 ) -> FileResult:
     """Writes what the codec made of a task."""
-    taken, size, error, stream = task.taken, 0, None, None
+    taken, size, error, stream, kept = task.taken, 0, None, None, False
     try:
         if isinstance(product, SpressoError):
             raise product
@@ -304,6 +310,8 @@ def _finish(
             direction.discard(product)
     except SpressoError as failure:
         size, error, stream = 0, failure, None
+        if isinstance(failure, OutputExists):  # another run was faster
+            kept = _would_repeat(task.job, task.origin, direction, options)
     finally:
         direction.release(taken.work)
     return FileResult(
@@ -316,6 +324,7 @@ def _finish(
         stream=stream,
         notes=direction.notes(taken.work),
         origin=task.origin,
+        kept=kept,
     )
 
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from spresso_cli.errors import OutputError, UsageError
+from spresso_cli.errors import OutputError, OutputExists, UsageError
 
 TEMPORARY = ".spresso-tmp"
 
@@ -50,9 +50,10 @@ def named(name: str, *, instead: str = "name a file") -> Path:
 
 
 def refuse_existing(path: Path, force: bool) -> None:
-    """Raises OutputError if `path` exists and may not be replaced.
+    """Raises OutputExists if `path` exists and may not be replaced.
 
-    Devices and pipes are there to be written to and are never refused; folders always are.
+    Devices and pipes are there to be written to and are never refused; folders always are, with
+    OutputError.
     """
     if _descriptor(path) is not None:
         return
@@ -60,12 +61,12 @@ def refuse_existing(path: Path, force: bool) -> None:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
         if os.path.islink(path) and not force:  # to nowhere
-            raise OutputError(f"{path} exists already: -f replaces it") from None
+            raise OutputExists(f"{path} exists already: -f replaces it") from None
         return
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder")
     if stat.S_ISREG(mode) and not force:
-        raise OutputError(f"{path} exists already: -f replaces it")
+        raise OutputExists(f"{path} exists already: -f replaces it")
 
 
 @contextmanager
@@ -79,8 +80,8 @@ def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     the meantime is kept.
 
     Raises:
-        OutputError: it exists, the folder cannot be written, the disk is full, the name is
-            impossible.
+        OutputExists: it is there, or has come to be.
+        OutputError: the folder cannot be written, the disk is full, the name is impossible.
     """
     try:
         refuse_existing(path, force)
@@ -213,7 +214,7 @@ def _publish(temporary: Path, path: Path, force: bool) -> None:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            raise OutputError(f"{path} exists already: -f replaces it") from None
+            raise OutputExists(f"{path} exists already: -f replaces it") from None
         except OSError:  # a file system without links: look, then rename
             refuse_existing(path, force)
         else:

@@ -27,7 +27,10 @@ from spresso_cli.library.resume import StreamParameters
 from spresso_cli.library.run import compress_library, decompress_library
 from spresso_cli.library.shards import Shard
 
+from .conftest import FakeCodec
+
 LOW = StreamParameters(Profile.of(1, 8), b"\xab\xcd")
+HIGH = StreamParameters(Profile.of(1, 25), b"\xab\xcd")
 
 
 def compress_jobs(folder: Path, **how) -> list[Job]:
@@ -325,12 +328,33 @@ def test_of_an_output_that_is_there_it_is_known_whether_it_would_be_made_again(
     (job,) = compress_jobs(tmp_path)
     compress([job])
     (again,) = compress([job])
-    (other,) = compress([job], StreamParameters(Profile.of(1, 25), LOW.weights_tag))
+    (other,) = compress([job], HIGH)
     newer_source(job)
     (newer,) = compress([job])
     assert statuses([again, other, newer]) == ["failed"] * 3
     assert len({str(result.error) for result in (again, other, newer)}) == 1
     assert [again.kept, other.kept, newer.kept] == [True, False, False]
+
+
+def test_what_another_run_makes_while_the_codec_is_at_work_is_known_too(
+    tmp_path: Path, make_sound, options
+) -> None:
+    """Two runs at once over one library: each output is made by one and kept by the other."""
+    for name in "abc":
+        make_sound(tmp_path / f"{name}.wav")
+    jobs = compress_jobs(tmp_path)
+
+    class Overtaken(FakeCodec):
+        def compress_many(self, items, profile, **how):
+            taken = list(items)
+            list(compress_library(jobs[:1], FakeCodec, LOW, options()))
+            list(compress_library(jobs[1:2], FakeCodec, HIGH, options()))
+            yield from super().compress_many(taken, profile, **how)
+
+    same, other, alone = compress_library(jobs, Overtaken, LOW, options())
+    assert statuses([same, other, alone]) == ["failed", "failed", "done"]
+    assert [same.kept, other.kept, alone.kept] == [True, False, False]
+    assert str(same.error) == f"{jobs[0].output} exists already: -f replaces it"
 
 
 # What ends a run.
