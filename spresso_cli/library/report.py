@@ -8,6 +8,7 @@ A report also remembers what each output was made of, which neither `.spr` files
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 _Key = tuple[str, str | None, int | None]  # an output: its place, its name, its seed
 
+_DEPTH = 16  # of objects and lists in each other: ours have two, and others may add to them
 _LINE_BYTES = 1 << 20  # of a record; what is longer is none, and is not held in memory
 
 
@@ -262,10 +264,12 @@ def summarise(records: Iterable[Record]) -> Summary:
 def _parsed(line: bytes) -> Record | None:
     """One line as a record; None if a killed writer or somebody else left it like that."""
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or fields.get("status") not in ("done", "skipped", "failed"):
+    if not isinstance(fields, dict) or not _is_shallow(fields, _DEPTH):
+        return None
+    if fields.get("status") not in ("done", "skipped", "failed"):
         return None
     numbers = (fields.get(k) for k in ("source_bytes", "output_bytes", "duration", "seconds"))
     if not isinstance(fields.get("path"), str) or not all(_is_number(n) for n in numbers):
@@ -274,6 +278,22 @@ def _parsed(line: bytes) -> Record | None:
     if not isinstance(output, str | None) or not isinstance(seed, int | None):
         return None
     return fields
+
+
+def _finite(text: str) -> float:
+    """A number of JSON; ValueError for what JSON cannot say, or a float cannot hold."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
+
+
+def _is_shallow(value: object, depth: int) -> bool:
+    """Whether a value can be copied and written again: no deeper than any record is."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(each, depth - 1) for each in inner)
 
 
 def _is_number(value: object) -> bool:

@@ -92,6 +92,22 @@ def test_a_line_cut_off_by_a_kill_is_passed_over_and_told(spresso, logs: list[Pa
     assert "1 lines passed over" in spresso("report", *logs).stdout
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e999", '{"a": ' * 900 + "1" + "}" * 900])
+def test_what_cannot_be_written_again_is_passed_over(
+    spresso, logs: list[Path], tmp_path: Path, value: str
+) -> None:
+    logs[1].write_text(line("c", "failed")[:-1] + f', "more": {value}}}\n' + line("d"))
+    assert "1 lines passed over" in spresso("report", *logs, "-o", tmp_path / "all").stdout
+    (record,) = spresso("report", *logs, "--json").records
+    assert (record["done"], record["damaged_lines"]) == (3, 1)
+
+
+def test_what_others_added_to_a_record_is_carried_along(spresso, logs: list[Path]) -> None:
+    logs[1].write_text(line("c", more={"host": ["farm", 7.5, None]}))
+    records = spresso("report", *logs, "-o", "-").records
+    assert records[-1]["more"] == {"host": ["farm", 7.5, None]}
+
+
 def test_the_merged_report_has_one_line_an_output(
     spresso, logs: list[Path], tmp_path: Path
 ) -> None:

@@ -160,6 +160,10 @@ def test_a_line_cut_by_a_kill_is_counted_and_the_next_run_starts_a_new_one(tmp_p
         b'{"path": "a", "status": "done", "source_bytes": "x"}',
         json.dumps(record(result()) | {"duration": float("nan")}).encode(),
         b"[" * 100_000,
+        *(
+            json.dumps(record(result()))[:-1].encode() + b', "more": %s}' % value
+            for value in (b"NaN", b"[-Infinity]", b"1e999", b"[" * 900 + b"]" * 900)
+        ),
     ],
 )
 def test_lines_of_others_do_no_harm(tmp_path: Path, line: bytes) -> None:
