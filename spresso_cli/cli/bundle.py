@@ -173,7 +173,9 @@ def unbundle(
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     folder = Path(output_dir or "")
-    with open_binary(source) as file:
+    with blamed_on(source):
+        opened = open_binary(source)
+    with opened as file:
         with blamed_on(source):
             clips = Bundle.open(file)
             chosen = selected(clips.names, names) if names else clips.names

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from typing import BinaryIO, TypeVar
 
+from spresso_cli.cli.pipes import held
 from spresso_cli.cli.terminal import Terminal, binary_stdin
 from spresso_cli.cli.text import shown
 from spresso_cli.errors import AudioError, SpressoError, UsageError
@@ -63,25 +63,29 @@ def combined(codes: Iterable[int]) -> int:
     return codes[0] if len(codes) == 1 else int(any(codes))
 
 
-def open_binary(name: Name) -> BinaryIO:
-    """An input file, or all of stdin or of a pipe with a name, as a seekable stream of bytes."""
+def open_binary(name: Name, *, sounds: bool = False) -> BinaryIO:
+    """An input file as a seekable stream of bytes; of stdin or a pipe, see `pipes.held`.
+
+    Raises:
+        SpressoError: a pipe holds what cannot be read to its end.
+    """
     if name == "-":
-        return io.BytesIO(binary_stdin().read())
+        return held(binary_stdin(), sounds=sounds, own=False)
     file = open(name, "rb")  # noqa: SIM115 - the caller closes it
-    if file.seekable():
-        return file
-    with file:
-        return io.BytesIO(file.read())
+    return file if file.seekable() else held(file, sounds=sounds, own=True)
 
 
 def read_names(files_from: str | None, null: bool) -> list[str]:
     """The names in the list that `--files-from` gives (`-`: on stdin), if it is given at all."""
     if files_from is None:
         return []
-    from spresso_cli.library.plan import read_list
+    from spresso_cli.library.lists import read_list
 
-    with blamed_on(files_from), open_binary(files_from) as file:
-        return read_list(file, null=null)
+    with blamed_on(files_from):
+        if files_from == "-":
+            return read_list(binary_stdin(), null=null)
+        with open(files_from, "rb") as file:
+            return read_list(file, null=null)
 
 
 def named_files(

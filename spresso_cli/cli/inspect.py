@@ -114,24 +114,24 @@ def info(
 
 
 def _described(name: Name) -> Description:
-    with open_binary(name) as file:
-        file_bytes = file.seek(0, os.SEEK_END)
+    with open_binary(name, sounds=True) as file:
         kind = _kind(name, file)
         name = os.fspath(name)
+        if kind == "sound":
+            from spresso_cli.audio.files import open_audio
+
+            with open_audio(file) as sound:
+                record = describe.sound_record(name, sound, sound.file_bytes)
+                return record, describe.sound_text(record)
+        file_bytes = file.seek(0, os.SEEK_END)
+        file.seek(0)
         if kind == "sprb":
             from spresso_cli.container.bundle import Bundle
 
             record = describe.bundle_record(name, Bundle.open(file), file_bytes)
             return record, describe.bundle_text(record)
-        if kind == "spr":
-            record = describe.stream_record(name, spr.load(file, max_seconds=None), file_bytes)
-            return record, describe.spr_text(record)
-
-        from spresso_cli.audio.files import open_audio
-
-        with open_audio(file) as sound:
-            record = describe.sound_record(name, sound, file_bytes)
-            return record, describe.sound_text(record)
+        record = describe.stream_record(name, spr.load(file, max_seconds=None), file_bytes)
+        return record, describe.spr_text(record)
 
 
 @app.command(epilog=VERIFY_EXAMPLES, **ON_FILES)
@@ -182,8 +182,12 @@ def _verified(name: Name) -> dict[str, str | None]:
 
 
 def _kind(name: Name, file: BinaryIO) -> str:
-    """`spr`, `sprb` or `sound`: what the file starts like, or else what its name promises."""
-    file.seek(0)
+    """`spr`, `sprb` or `sound`: what the file starts like, or else what its name promises.
+
+    What cannot be sought is a sound that is left in its pipe.
+    """
+    if not file.seekable():
+        return "sound"
     head = file.read(len(spr.MAGIC))
     file.seek(0)
     suffix = os.path.splitext(name)[1].lower()

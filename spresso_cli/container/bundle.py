@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import tempfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -32,6 +33,29 @@ from spresso_cli.errors import CorruptStream, SpressoError, UnsupportedStream, U
 MAGIC = b"\xf5SB"
 VERSION = 1
 _CRC_BYTES = 4  # of the header and index; CRC-32, most significant byte first
+_HELD_BYTES = 1 << 26  # of a pipe in memory; what is beyond goes to a temporary file
+_TRUNCATED = "the bundle is truncated or damaged: get a complete copy"
+
+
+def held(pipe: BinaryIO) -> BinaryIO:
+    """Reads a bundle from a pipe into a file that can be sought, on disk if it is a large one.
+
+    Never more is read than its index calls for and one byte, which tells a bundle that is too long.
+
+    Raises:
+        CorruptStream, UnsupportedStream: as `Bundle.open`, which looks at the length as well.
+        OSError: the pipe cannot be read, or there is no room on disk.
+    """
+    data, index = _read_index(pipe, None)
+    spool = tempfile.SpooledTemporaryFile(max_size=_HELD_BYTES)  # noqa: SIM115 - outlives us
+    try:
+        spool.write(data)
+        spool.writelines(spr.pieces(pipe, index.end + 1 - len(data)))
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
 
 
 def write_bundle(clips: Iterable[tuple[str, Stream]], file: BinaryIO) -> int:
@@ -106,21 +130,7 @@ class Bundle:
         """
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
-        start = file.read(len(MAGIC) + 1 + leb128.MAX_BYTES)
-        spr.check_signature(start, MAGIC, VERSION, ".sprb")
-        index_bytes, position = leb128.decode(start, len(MAGIC) + 1)
-        bodies = position + index_bytes + _CRC_BYTES
-        if not 1 <= index_bytes <= MAX_INDEX_BYTES or bodies > size:
-            raise CorruptStream("the bundle is truncated or damaged: get a complete copy")
-        file.seek(0)
-        head = file.read(bodies)
-        if zlib.crc32(head[:-_CRC_BYTES]).to_bytes(_CRC_BYTES, "big") != head[-_CRC_BYTES:]:
-            raise CorruptStream("the checksum of the bundle's index does not match: it is damaged")
-        if head[len(MAGIC)] & 0x0F:
-            raise UnsupportedStream(
-                "the bundle uses flags that this version does not know: install a newer spresso"
-            )
-        index = Index(head[position:-_CRC_BYTES], bodies)
+        _, index = _read_index(file, size)
         if index.end != size:
             change = "truncated" if size < index.end else "extended"
             raise CorruptStream(
@@ -178,3 +188,30 @@ class Bundle:
             if place < len(names) and names[place] == name:
                 return first + place
         return None
+
+
+def _read_index(file: BinaryIO, size: int | None) -> tuple[bytes, Index]:
+    """Reads on from the start of a bundle to the end of its index, or a few bytes further.
+
+    Returns what was read, and the index. Raises as `Bundle.open`.
+
+    Args:
+        size: of the whole bundle, where that is known.
+    """
+    data = file.read(len(MAGIC) + 1 + leb128.MAX_BYTES)
+    spr.check_signature(data, MAGIC, VERSION, ".sprb")
+    index_bytes, position = leb128.decode(data, len(MAGIC) + 1)
+    bodies = position + index_bytes + _CRC_BYTES
+    if not 1 <= index_bytes <= MAX_INDEX_BYTES or (size is not None and bodies > size):
+        raise CorruptStream(_TRUNCATED)
+    data += b"".join(spr.pieces(file, bodies - len(data)))
+    if len(data) < bodies:
+        raise CorruptStream(_TRUNCATED)
+    head = data[:bodies]
+    if zlib.crc32(head[:-_CRC_BYTES]).to_bytes(_CRC_BYTES, "big") != head[-_CRC_BYTES:]:
+        raise CorruptStream("the checksum of the bundle's index does not match: it is damaged")
+    if head[len(MAGIC)] & 0x0F:
+        raise UnsupportedStream(
+            "the bundle uses flags that this version does not know: install a newer spresso"
+        )
+    return data, Index(head[position:-_CRC_BYTES], bodies)

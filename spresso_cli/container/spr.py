@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from spresso_cli.container import leb128, tlv
@@ -39,6 +40,7 @@ _OTHERS = {
 }
 
 _MIN_BYTES = len(MAGIC) + 1 + 1 + 2 + 1 + 1 + 2
+_FIRST_BYTES = tlv.MAX_BLOCK_BYTES + 64
 _CHUNK = 1 << 20
 
 
@@ -78,20 +80,34 @@ def load(file: BinaryIO, max_seconds: float | None = DEFAULT_MAX_SECONDS) -> Str
     Raises:
         CorruptStream, UnsupportedStream: as `read`; the latter also for a longer sound.
     """
-    # This much holds the longest header, so all but very large files need one read only.
-    data = file.read(tlv.MAX_BLOCK_BYTES + 64)
-    if len(data) == tlv.MAX_BLOCK_BYTES + 64:
-        header, _ = read_header(data)
-        check_duration(header, max_seconds)
-        pieces = [data]
-        missing = file_bytes(header) + 1 - len(data)  # the one byte more tells a file too long
-        while missing > 0 and (piece := file.read(min(missing, _CHUNK))):
-            pieces.append(piece)
-            missing -= len(piece)
-        data = b"".join(pieces)
-    stream = read(data)
+    stream = read(take(file, max_seconds))
     check_duration(stream, max_seconds)
     return stream
+
+
+def take(file: BinaryIO, max_seconds: float | None = DEFAULT_MAX_SECONDS) -> bytes:
+    """Reads the bytes of a stream from an open file, which may be a pipe; `read` checks them.
+
+    Never more is read than the longest header takes, or this header calls for and one byte, which
+    tells a file that is too long.
+
+    Raises:
+        CorruptStream, UnsupportedStream: as `load`, where so much has to be known to read on.
+    """
+    # This much holds the longest header, so all but very large files need one read only.
+    data = file.read(_FIRST_BYTES)
+    if len(data) < _FIRST_BYTES:
+        return data
+    header, _ = read_header(data)
+    check_duration(header, max_seconds)
+    return data + b"".join(pieces(file, file_bytes(header) + 1 - len(data)))
+
+
+def pieces(file: BinaryIO, count: int) -> Iterator[bytes]:
+    """Yields the next `count` bytes of a file in pieces, or all up to its end."""
+    while count > 0 and (piece := file.read(min(count, _CHUNK))):
+        yield piece
+        count -= len(piece)
 
 
 def check_duration(header: Header, max_seconds: float | None) -> None:

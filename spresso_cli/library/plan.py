@@ -7,7 +7,6 @@ tree, and so do the relative names of a list; files named one by one stand side 
 
 from __future__ import annotations
 
-import codecs
 import os
 import stat
 import unicodedata
@@ -15,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
-from typing import BinaryIO
 
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES, is_companion
 from spresso_cli.errors import UsageError
@@ -89,28 +87,6 @@ def find(
     if len(found) > 1 and any(item.source is None for item in found):
         raise UsageError("- (stdin) cannot stand beside other inputs")
     return found
-
-
-def read_list(file: BinaryIO, *, null: bool = False) -> list[str]:
-    """Returns the names in a list: one a line, or each ended by NUL; empty ones are left out.
-
-    Raises:
-        UsageError: there are NULs in a list of lines, or names that are impossible on this system.
-    """
-    data = file.read()
-    if null:
-        names = data.split(b"\0")
-    else:
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in data:
-            raise UsageError("the list is UTF-16: save it as UTF-8")
-        if b"\0" in data:
-            raise UsageError("the names in the list end with NUL: add -0")
-        lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
-        names = [line.rstrip(b"\r") for line in lines]
-    try:
-        return [os.fsdecode(name) for name in names if name]
-    except UnicodeDecodeError as error:  # on Windows; elsewhere names may be any bytes
-        raise UsageError(f"{error.object!r} in the list is not UTF-8: save it as UTF-8") from None
 
 
 def plan(

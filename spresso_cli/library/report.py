@@ -178,6 +178,8 @@ def merge(
                 for line in _lines(file):
                     if (parsed := _parsed(line)) is None:
                         damaged += 1
+                        if not count and len(line) == _LINE_BYTES and not line.startswith(b"{"):
+                            break  # no report begins like this, and a pipe may go on for ever
                     else:
                         count += 1
                         _take(parsed, records, whole)

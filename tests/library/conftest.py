@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,6 +104,25 @@ class Decoded(ArraySource):
 
     def close(self) -> None:
         self._codec.closed += 1
+
+
+class Endless(io.RawIOBase):
+    """A pipe that gives a beginning and then one byte for ever; it knows how much it gave."""
+
+    def __init__(self, byte: bytes, beginning: bytes = b"") -> None:
+        self._byte = byte
+        self._beginning = beginning
+        self.given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self._beginning[: len(buffer)] or self._byte * len(buffer)
+        self._beginning = self._beginning[len(data) :]
+        buffer[: len(data)] = data
+        self.given += len(data)
+        return len(data)
 
 
 def sound(samples: int = 4000, channels: int = 1, seed: int = 0) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from spresso_cli.library.plan import (
     Job,
     find,
     plan,
-    read_list,
     refuse_report,
 )
 
@@ -176,29 +174,6 @@ def test_a_folder_that_cannot_be_read_is_refused_and_not_passed_over(
     monkeypatch.setattr(os, "scandir", scan)
     with pytest.raises(UsageError, match="locked: the folder cannot be read: Permission denied"):
         find([str(tmp_path)], suffixes=SOUND_SUFFIXES, recursive=True)
-
-
-def test_lists_end_names_with_newlines_or_with_nul() -> None:
-    assert read_list(io.BytesIO(b"a b.wav\r\n\n-c.wav")) == ["a b.wav", "-c.wav"]
-    assert read_list(io.BytesIO(b"a\nb.wav\0\xff.wav\0"), null=True) == ["a\nb.wav", "\udcff.wav"]
-
-
-def test_a_list_of_lines_that_holds_nul_was_made_for_the_other_option() -> None:
-    with pytest.raises(UsageError, match="add -0"):
-        read_list(io.BytesIO(b"a\0b\0"))
-
-
-def test_a_list_may_begin_with_the_mark_of_utf8_and_not_with_that_of_utf16() -> None:
-    assert read_list(io.BytesIO(b"\xef\xbb\xbfa.wav\r\nb.wav\r\n")) == ["a.wav", "b.wav"]
-    for name in ("utf-16-le", "utf-16-be"):
-        with pytest.raises(UsageError, match="the list is UTF-16: save it as UTF-8"):
-            read_list(io.BytesIO("\ufeffa.wav\r\n".encode(name)))
-
-
-def test_a_name_that_the_system_cannot_have_is_misuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsdecode", bytes.decode)  # as on Windows
-    with pytest.raises(UsageError, match="not UTF-8: save it as UTF-8"):
-        read_list(io.BytesIO(b"\xff.wav\n"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")

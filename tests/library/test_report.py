@@ -16,6 +16,8 @@ from spresso_cli.library.engine import FileResult
 from spresso_cli.library.plan import Job
 from spresso_cli.library.report import Origin, ReportWriter, merge, origins, record, summarise
 
+from .conftest import Endless
+
 
 def result(name: str = "x/a.wav", status: str = "done", **fields) -> FileResult:
     job = Job(Path(name), Path(name).with_suffix(".spr"), name, fields.pop("seed", None))
@@ -260,3 +262,10 @@ def test_a_line_too_long_for_memory_is_a_damaged_one(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert ([fields["path"] for fields in records], damaged) == (["a.wav", "b.wav"], 1)
+
+
+def test_a_pipe_that_begins_like_no_report_is_not_read_to_its_end() -> None:
+    pipe, barren = Endless(b"x"), []
+    assert merge([None], lambda: io.BufferedReader(pipe), barren.append) == ([], 1)
+    assert barren == [None]
+    assert pipe.given <= 1 << 21
