@@ -27,9 +27,10 @@ from spresso_cli.cli.options import (
     Shard,
     Variety,
     Verbose,
+    checked_weight,
 )
 from spresso_cli.cli.seeds import MAX_SEED, checked_seed, chosen_seed
-from spresso_cli.codec.protocol import VARIETY
+from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS, VARIETY
 from spresso_cli.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -46,6 +47,7 @@ Examples:
 """
 
 SOUND = "The sound"
+MAX_VARIATIONS = 100_000  # each is planned before the first is made
 
 
 @app.command(epilog=EXAMPLES)
@@ -71,6 +73,7 @@ def decompress(
             "--variations",
             metavar="K",
             min=1,
+            max=MAX_VARIATIONS,
             help="Takes of seeds N to N+K-1.",
             rich_help_panel=SOUND,
         ),
@@ -81,6 +84,7 @@ def decompress(
             "--steps",
             metavar="N",
             min=1,
+            max=MAX_STEPS,
             help="Solver steps; time grows with them.",
             rich_help_panel=SOUND,
         ),
@@ -93,6 +97,9 @@ def decompress(
         typer.Option(
             "--guidance",
             metavar="W",
+            min=-MAX_GUIDANCE,
+            max=MAX_GUIDANCE,
+            callback=checked_weight,
             help="Weight of the codes against none; 1 is none, and twice as fast.",
             rich_help_panel=SOUND,
         ),

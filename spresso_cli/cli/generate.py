@@ -8,8 +8,18 @@ from typing import Annotated
 import typer
 
 from spresso_cli.cli.destination import Destination
-from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Sampler, Verbose
+from spresso_cli.cli.options import (
+    Device,
+    Force,
+    Output,
+    Pack,
+    Quiet,
+    Sampler,
+    Verbose,
+    checked_weight,
+)
 from spresso_cli.cli.seeds import checked_seed, chosen_seed
+from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS
 from spresso_cli.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -43,12 +53,19 @@ def generate(
         ),
     ] = "0",
     steps: Annotated[
-        int, typer.Option("--steps", metavar="N", min=1, max=1000, help="Solver steps.")
+        int, typer.Option("--steps", metavar="N", min=1, max=MAX_STEPS, help="Solver steps.")
     ] = 32,
     sampler: Annotated[Sampler, typer.Option("--sampler", help="Solver.")] = Sampler.heun,
     guidance: Annotated[
         float,
-        typer.Option("--guidance", metavar="W", help="Weight of the caption; 1 is none."),
+        typer.Option(
+            "--guidance",
+            metavar="W",
+            min=-MAX_GUIDANCE,
+            max=MAX_GUIDANCE,
+            callback=checked_weight,
+            help="Weight of the caption; 1 is none.",
+        ),
     ] = 3.0,
     force: Force = False,
     pack: Pack = None,

@@ -19,7 +19,9 @@ from spresso_cli.cli.options import (
     Recursive,
     Sampler,
     Verbose,
+    checked_weight,
 )
+from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS
 from spresso_cli.errors import AudioError, UsageError
 
 app = typer.Typer(add_completion=False)
@@ -100,12 +102,19 @@ def decode_latents(
         ),
     ] = 0,
     steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, help="Solver steps.")
+        int | None, typer.Option("--steps", metavar="N", min=1, max=MAX_STEPS, help="Solver steps.")
     ] = None,
     sampler: Annotated[Sampler | None, typer.Option("--sampler", help="Solver.")] = None,
     guidance: Annotated[
         float | None,
-        typer.Option("--guidance", metavar="W", help="Weight of z against none; 1 is none."),
+        typer.Option(
+            "--guidance",
+            metavar="W",
+            min=-MAX_GUIDANCE,
+            max=MAX_GUIDANCE,
+            callback=checked_weight,
+            help="Weight of z against none; 1 is none.",
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", metavar="TEXT", help="Words that steer the decoder.")

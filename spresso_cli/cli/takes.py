@@ -15,6 +15,7 @@ from spresso_cli.cli import loading
 from spresso_cli.cli.inputs import blamed_on
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import shown
+from spresso_cli.codec.protocol import MAX_STEPS
 from spresso_cli.container import spr
 from spresso_cli.errors import AudioError, SpressoError, UsageError
 
@@ -53,7 +54,12 @@ Seeds = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(
-        "--steps", metavar="N", min=1, help="Solver steps of every decode.", rich_help_panel=SYSTEMS
+        "--steps",
+        metavar="N",
+        min=1,
+        max=MAX_STEPS,
+        help="Solver steps of every decode.",
+        rich_help_panel=SYSTEMS,
     ),
 ]
 Peers = Annotated[

@@ -20,7 +20,7 @@ from spresso_cli.codec.cores import Each
 from spresso_cli.codec.device import Batches
 from spresso_cli.codec.envelope import Excerpts, performed
 from spresso_cli.codec.packs import FamilyInfo
-from spresso_cli.codec.protocol import DecodeOptions
+from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS, DecodeOptions
 from spresso_cli.diffusion.edm import guided, precondition
 from spresso_cli.diffusion.noise import latent_noise
 from spresso_cli.diffusion.samplers import SAMPLERS
@@ -29,9 +29,6 @@ from spresso_cli.models.deviations import Told
 from spresso_cli.models.dit import AudioDown, DiT, DownCondition, TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-
-MAX_STEPS = 1000
-MAX_GUIDANCE = 100  # far beyond it, samples overflow
 
 
 @dataclass(frozen=True)

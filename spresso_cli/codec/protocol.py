@@ -24,6 +24,10 @@ Key = TypeVar("Key", bound=Hashable)
 # other as each is unlike the source.
 VARIETY = 0.5
 
+# Of what decodes, asked for in `DecodeOptions` and elsewhere.
+MAX_STEPS = 1000
+MAX_GUIDANCE = 100  # far beyond it, samples overflow
+
 
 @dataclass(frozen=True)
 class DecodeOptions:

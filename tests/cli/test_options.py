@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from spresso_cli.codec.decoder import Solver
+from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS
+from spresso_cli.errors import UsageError
+
 from .conftest import Bench, write_sound
 
 
@@ -63,3 +67,53 @@ def test_a_limit_that_is_no_number_of_seconds_is_misuse(
     shown = spresso("compress", "door.wav", "--max-duration", seconds)
     assert shown.code == 2
     assert "--max-duration" in shown.stderr and shown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--steps", "0"),
+        ("--steps", "1001"),
+        ("--guidance", "101"),
+        ("--guidance", "-inf"),
+        ("--guidance", "nan"),
+        ("--variety", "nan"),
+        ("--variations", "100001"),
+    ],
+)
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_numbers_that_no_decode_takes_are_one_line_before_any_work(
+    spresso, bench: Bench, spr_file: Path, option: str, value: str, flags: tuple
+) -> None:
+    shown = spresso("decompress", spr_file, spr_file.parent / "b.spr", option, value, *flags)
+    assert shown.code == 2
+    assert shown.stdout == "" and shown.stderr.count("\n") == 1
+    assert f"Invalid value for '{option}'" in shown.stderr
+    assert bench.loads == []
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        (("decode-latents", "z.safetensors"), "--steps", "1001"),
+        (("decode-latents", "z.safetensors"), "--guidance", "nan"),
+        (("generate", "rain"), "--steps", "1001"),
+        (("generate", "rain"), "--guidance", "-101"),
+        (("listen", "door.wav", "-o", "page.html"), "--steps", "1001"),
+        (("mushra", "export", "door.wav", "--output-dir", "t"), "--steps", "1001"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else value,
+)
+def test_every_command_that_decodes_has_these_bounds(
+    spresso, command: tuple, option: str, value: str
+) -> None:
+    shown = spresso(*command, option, value)
+    assert shown.code == 2
+    assert f"Invalid value for '{option}'" in shown.stderr
+
+
+def test_the_bounds_are_those_of_the_decoder() -> None:
+    Solver("heun", MAX_STEPS, -MAX_GUIDANCE).check()
+    for solver in (Solver("heun", MAX_STEPS + 1), Solver("heun", 1, MAX_GUIDANCE + 1)):
+        with pytest.raises(UsageError):
+            solver.check()
