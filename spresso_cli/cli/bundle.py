@@ -141,8 +141,8 @@ def _clips(
 
 def _clip(relative: str, source: Name) -> tuple[str, Stream]:
     """The name and the stream of a file; UsageError for a name that no clip can have."""
-    name, suffix = os.path.splitext(relative)
-    name = name if suffix.lower() == ".spr" else relative
+    # Not as os.path.splitext has it: out of the bundle, the suffix is put behind any name.
+    name = relative[: -len(".spr")] if relative.lower().endswith(".spr") else relative
     if fault := name_fault(os.fsencode(name)):
         raise UsageError(f"the name {fault}: rename it to bundle it")
     with open_binary(source) as file:
@@ -181,6 +181,8 @@ def unbundle(
             chosen = selected(clips.names, names) if names else clips.names
             wanted = {name: folder / f"{name}.spr" for name in chosen}
             _refuse_collisions(wanted)
+        bundled = None if source == plan.STDIN else Path(source)
+        plan.refuse_inputs(wanted.values(), [bundled], "add --output-dir")
         for path in wanted.values():
             outputs.refuse_existing(path, force)
 

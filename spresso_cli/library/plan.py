@@ -149,9 +149,18 @@ def plan(
 
 def refuse_input(output: Path, found: Iterable[Found]) -> None:
     """Raises UsageError for an output that is one of the inputs."""
-    source = _identities(item.source for item in found).get(_identity(output))
-    if source is not None:
-        raise UsageError(f"the output {output} is the input {source}: choose another name")
+    refuse_inputs([output], (item.source for item in found))
+
+
+def refuse_inputs(
+    outputs: Iterable[Path], inputs: Iterable[Path | None], way_out: str = "choose another name"
+) -> None:
+    """Raises UsageError for an output that is one of the inputs, and says what helps."""
+    known = _identities(inputs)
+    for output in outputs if known else ():
+        source = known.get(_identity(output))
+        if source is not None:
+            raise UsageError(f"the output {output} is the input {source}: {way_out}")
 
 
 def refuse_report(report: Path, jobs: Iterable[Job]) -> None:
@@ -246,8 +255,11 @@ def _tree(name: str) -> str:
 
 def _named(item: Found, suffix: str, output_dir: str | None, seed: int | None) -> Path:
     place = item.source if output_dir is None else Path(output_dir, *item.relative.split("/"))
-    replaced = place.suffix.lower() in _REPLACED and not isinstance(suffix, Appended)
-    stem = place.stem if replaced else place.name
+    # Dots at the beginning begin no suffix, in any version of Python: nothing would be left of
+    # `..wav` to name a clip of a bundle by.
+    inner, own = os.path.splitext(place.name)
+    replaced = own.lower() in _REPLACED and not isinstance(suffix, Appended)
+    stem = inner if replaced else place.name
     take = "" if seed is None else f".seed{seed}"
     return place.parent / f"{stem}{take}{suffix}"
 

@@ -11,7 +11,7 @@ import pytest
 from spresso_cli.container import spr
 from spresso_cli.container.bundle import write_bundle
 
-from .conftest import make_stream
+from .conftest import Bench, make_stream, write_sound
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +214,41 @@ def test_a_bundle_does_not_replace_what_it_is_made_of(spresso, small: Path) -> N
     outcome = spresso("bundle", path, "-o", path, "-f")
     assert outcome.code == 2 and "is the input" in outcome.stderr
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("flags", [(), ("-f",)])
+def test_a_bundle_is_not_replaced_by_its_own_clip(spresso, library: Path, flags: tuple) -> None:
+    os.rename(library, "rain.spr")
+    before = Path("rain.spr").read_bytes()
+    shown = spresso("unbundle", "rain.spr", *flags)
+    assert shown.code == 2
+    words = "the output rain.spr is the input rain.spr: add --output-dir"
+    assert shown.stderr == f"spresso: {words}\n"
+    assert Path("rain.spr").read_bytes() == before and not Path("doors").exists()
+    assert spresso("unbundle", "rain.spr", "--output-dir", "back").code == 0
+
+
+@pytest.mark.parametrize("name", ["..wav", ".wav", "...wav", "a..wav"])
+def test_dots_before_a_name_go_there_and_back(spresso, bench: Bench, name: str) -> None:
+    write_sound(Path("in.wav")).rename(name)
+    assert spresso("compress", name).code == 0
+    (made,) = Path().glob("*.spr")
+    assert spresso("bundle", made, "-o", "x.sprb").code == 0
+    assert spresso("unbundle", "x.sprb", "--output-dir", "back").code == 0
+    (back,) = Path("back").iterdir()
+    assert (back.name, back.read_bytes()) == (made.name, made.read_bytes())
+
+
+@pytest.mark.parametrize("name", [".spr", "..spr", "...spr", "doors/.SPR"])
+def test_a_file_of_which_only_the_suffix_is_a_name_is_not_bundled(
+    spresso, small: Path, name: str
+) -> None:
+    """It would come out as another file."""
+    shutil.copy(small / "rain.spr", small / name)
+    shown = spresso("bundle", small / name, small / "rain.spr", "-o", "x.sprb")
+    assert shown.code == 1
+    assert "rename it to bundle it" in shown.stderr
+    assert [record["name"] for record in spresso("list", "x.sprb", "--json").records] == ["rain"]
 
 
 def test_a_suffix_in_capitals_is_one(spresso, small: Path) -> None:
