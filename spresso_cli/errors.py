@@ -57,3 +57,8 @@ class BadPack(SpressoError):
     """A pack is incomplete, damaged or not of a kind this version knows: exit code 4."""
 
     exit_code = 4
+
+
+def about_stdout(error: OSError) -> OSError:
+    """The same error of the system with a name to it, which the system does not give stdout."""
+    return OSError(error.errno, error.strerror, "stdout")

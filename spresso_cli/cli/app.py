@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from spresso_cli import __version__
 from spresso_cli.cli.instant import UnsetStaysUnset
-from spresso_cli.cli.terminal import Terminal, abandon_stdout
+from spresso_cli.cli.terminal import Terminal, abandon_stdout, naming_stdout
 from spresso_cli.errors import SpressoError
 
 INTERRUPTED = 130  # exit code: 128 and SIGINT
@@ -125,7 +125,8 @@ def exit_code(terminal: Terminal, call: Callable[[], object]) -> int:
     try:
         code = call()
         if sys.stdout is not None:  # closed by whoever started us
-            sys.stdout.flush()
+            with naming_stdout():
+                sys.stdout.flush()
     except SpressoError as error:
         terminal.error(str(error))
         return error.exit_code
@@ -178,7 +179,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"spresso {__version__}")
+        with naming_stdout():
+            typer.echo(f"spresso {__version__}")
         raise typer.Exit
 
 

@@ -61,7 +61,7 @@ class Destination:
     def opened(self) -> Iterator[BinaryIO]:
         """A file to write to; on disk it gets its name when the block ends without an exception."""
         if self.path is None:
-            yield outputs.Unseekable(binary_stdout())
+            yield outputs.Unseekable.stdout(binary_stdout())
         else:
             with outputs.replacing(self.path, force=self.force) as file:
                 yield file

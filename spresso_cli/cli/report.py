@@ -13,7 +13,7 @@ import typer
 from spresso_cli.cli.describe import aligned
 from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
-from spresso_cli.cli.terminal import binary_stdin
+from spresso_cli.cli.terminal import binary_stdin, naming_stdout
 from spresso_cli.cli.text import clock, common, kind_of, printable, shown, size
 from spresso_cli.errors import UsageError
 from spresso_cli.library.plan import STDIN, Found
@@ -84,7 +84,8 @@ def report(
     summary = summarise(records)
     text = _text(summary, damaged, in_full=verbose)
     if output == STDIN:
-        typer.echo(_lines(records), nl=False)
+        with naming_stdout():
+            typer.echo(_lines(records), nl=False)
         terminal.note(text)
     else:
         if target is not None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from spresso_cli.cli.text import printable
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import UsageError, about_stdout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -71,7 +72,8 @@ class Terminal:
 
             # Piped tables keep their full width: a cell cut at 80 columns is lost data.
             width = None if sys.stdout.isatty() else 200
-            Console(file=sys.stdout, width=width, highlight=False).print(renderable)
+            with naming_stdout():
+                Console(file=sys.stdout, width=width, highlight=False).print(renderable)
 
     def record(self, fields: Mapping[str, object]) -> None:
         """One JSON object on one line of stdout, if `--json` was given."""
@@ -97,6 +99,15 @@ def binary_stdout() -> BinaryIO:
     return sys.stdout.buffer
 
 
+@contextmanager
+def naming_stdout() -> Iterator[None]:
+    """Put a name to the errors of the system about stdout."""
+    try:
+        yield
+    except OSError as error:
+        raise about_stdout(error) from error
+
+
 def _watched(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
@@ -111,5 +122,6 @@ def abandon_stdout() -> None:
 def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:  # closed by whoever started us
         return
-    stream.write(f"{text}\n")
-    stream.flush()
+    with naming_stdout() if stream is sys.stdout else nullcontext():
+        stream.write(f"{text}\n")
+        stream.flush()

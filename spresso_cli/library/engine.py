@@ -139,7 +139,7 @@ def run(
         for folder in {job.output.parent for job in jobs if job.output is not None}:
             outputs.tidy(folder)
         if any(job.output is None for job in jobs):
-            stdout = outputs.Unseekable(options.stdout())  # before the work: it may refuse
+            stdout = outputs.Unseekable.stdout(options.stdout())  # before the work: it may refuse
 
     def finish(task: _Task[Work], product: Product | SpressoError) -> FileResult:
         output = partial(_output, task.job, options.force, stdout)

@@ -18,9 +18,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
-from spresso_cli.errors import OutputError, OutputExists, UsageError
+from spresso_cli.errors import OutputError, OutputExists, UsageError, about_stdout
 
 TEMPORARY = ".spresso-tmp"
 
@@ -112,6 +112,11 @@ class Unseekable:
         self._file = file
         self._size = 0
 
+    @classmethod
+    def stdout(cls, file: BinaryIO) -> Self:
+        """Standard output, of which errors say that it is."""
+        return cls(_Stdout(file))
+
     def write(self, data: bytes) -> int:
         self._size += len(data)
         return self._file.write(data)
@@ -128,6 +133,25 @@ class Unseekable:
 
     def tell(self) -> int:
         return self._size
+
+
+class _Stdout:
+    """Standard output; raises OSError with its name, which the system does not give."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            raise about_stdout(error) from None
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise about_stdout(error) from None
 
 
 def tidy(folder: Path) -> None:

@@ -18,6 +18,7 @@ from spresso_cli.cli.terminal import Terminal
 from spresso_cli.container import spr
 from spresso_cli.errors import AudioError
 from spresso_cli.library.plan import Job
+from spresso_cli.library.report import ReportWriter
 from spresso_cli.library.run import FileResult
 
 from .conftest import make_stream, write_sound
@@ -97,6 +98,35 @@ def test_what_was_closed_before_is_not_written_to(command: str, tmp_path: Path) 
     )
     assert "internal error" not in process.stderr
     assert process.returncode == (2 if "<&-" in command else 0)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "decompress a.spr -o -",
+        "decompress a.spr --json",
+        "info a.spr",
+        "models",
+        "bundle a.spr -o -",
+        "report r.jsonl -o -",
+        "--version",
+    ],
+)
+def test_a_stdout_that_is_full_is_named(command: str, tmp_path: Path) -> None:
+    (tmp_path / "a.spr").write_bytes(spr.write(make_stream(48_000 * 10)))
+    with ReportWriter(tmp_path / "r.jsonl") as report:
+        report.add(result())
+    process = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {FAKE} {command} >/dev/full"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == "spresso: stdout: No space left on device"
 
 
 def test_a_name_that_stdout_cannot_encode_is_escaped(tmp_path: Path) -> None:
