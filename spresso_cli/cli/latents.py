@@ -147,7 +147,7 @@ def decode_latents(
     def work(name: str) -> None:
         target = jobs[name]
         refuse_existing(target, force)
-        latents = Latents.read(Path(name))
+        latents = Latents.read(_regular(name))
         take = codec.decode(latents, options)
         with (
             replacing(target, force=force) as file,
@@ -163,6 +163,19 @@ def decode_latents(
         terminal.note(f"{shown(name)} -> {shown(jobs[name])}")
 
     raise typer.Exit(for_each(terminal, list(jobs), work, tell))
+
+
+def _regular(name: str) -> Path:
+    """A file of latents, which are read through a map of its bytes.
+
+    Raises AudioError for a pipe or a device, which has none, OSError for what cannot be opened.
+    """
+    from spresso_cli.library.plan import is_special
+
+    if is_special(name):
+        raise AudioError("latents are read from a regular file: save it to one first")
+    with open(name, "rb"):  # what safetensors says of a missing file names it once more
+        return Path(name)
 
 
 def _jobs(

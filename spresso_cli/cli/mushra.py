@@ -190,14 +190,10 @@ def _items(terminal: Terminal, inputs: list[Path], plan: takes.Plan) -> Iterator
 
 def _sound(terminal: Terminal, path: Path) -> tuple[np.ndarray, int]:
     """A sound of the test, float32 [n, C <= 2], and its rate; errors name the file."""
-    from spresso_cli.audio.files import open_audio
     from spresso_cli.evaluation.mushra import check_length
 
-    with blamed_on(path), open_audio(path) as source:
-        seconds = source.samples / source.rate
-    check_length(shown(path), seconds)  # by the header, before all is read
     with blamed_on(path):
-        return takes.read_sound(path, terminal)
+        return takes.read_sound(path, terminal, check_length)
 
 
 def _systems(made: list[takes.Take], channels: int) -> dict[str, np.ndarray]:

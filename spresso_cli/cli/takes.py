@@ -219,16 +219,22 @@ def plan(
     return Plan(loading.codec_factory(pack, device), profiles, decoding, ready, found, ours)
 
 
-def read_sound(path: Path, terminal: Terminal | None = None) -> tuple[np.ndarray, int]:
+def read_sound(
+    path: Path,
+    terminal: Terminal | None = None,
+    check: Callable[[float], None] = lambda seconds: None,
+) -> tuple[np.ndarray, int]:
     """A sound file as float32 [n, C] and its rate; AudioError for more than two channels.
 
-    What is odd about it is told on the terminal.
+    What is odd about it is told on the terminal. `check` may refuse its length, by the header and
+    before all is read; a pipe is read only once.
     """
     import numpy as np
 
     from spresso_cli.audio.files import open_audio
 
     with open_audio(path) as source:
+        check(source.samples / source.rate)
         if source.channels > 2:
             raise AudioError(f"{source.channels} channels: mix it down to two first")
         if terminal is not None:

@@ -161,16 +161,19 @@ def anchor(x: np.ndarray, cutoff: float, rate: int = TEST_RATE) -> np.ndarray:
     return filtered[taps // 2 : taps // 2 + len(x)].astype(np.float32)
 
 
-def check_length(name: str, seconds: float) -> None:
+def check_length(seconds: float) -> None:
     """Raises UsageError for a sound that is too long for a listening test."""
     if seconds > MAX_SECONDS:
-        raise UsageError(f"{name}: longer than {MAX_SECONDS} s; cut it for a listening test")
+        raise UsageError(f"longer than {MAX_SECONDS} s; cut it for a listening test")
 
 
 def _render(folder: Path, item: Item) -> dict[str, str]:
     """Write an item's conditions; returns their file names by condition, reference first."""
     frames, channels = item.reference.shape
-    check_length(item.name, frames / TEST_RATE)
+    try:
+        check_length(frames / TEST_RATE)
+    except UsageError as error:
+        raise UsageError(f"{item.name}: {error}") from None
     conditions = {"reference": item.reference}
     conditions |= {name: anchor(item.reference, hz) for name, hz in ANCHORS.items()}
     taken = {name.lower() for name in conditions}

@@ -10,6 +10,7 @@ import os
 import re
 import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -471,6 +472,17 @@ class TestMushra:
         asked = ["-b", 0.3, *seeds, "--output-dir", tmp_path / "t1"]
         run(mushra.app, "mushra", "export", source, *asked)
         assert (tmp_path / "t1" / "a" / "spresso_0.3_kbps.wav").exists()
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+    def test_reads_a_pipe_once(self, run, tmp_path: Path) -> None:
+        data = sound(tmp_path / "a.wav").read_bytes()
+        os.mkfifo(tmp_path / "pipe")
+        with ThreadPoolExecutor(1) as writer:
+            written = writer.submit((tmp_path / "pipe").write_bytes, data)
+            folder = tmp_path / "t1"
+            run(mushra.app, "mushra", "export", tmp_path / "pipe", "--output-dir", folder)
+            written.result()
+        assert (folder / "pipe" / "reference.wav").exists()
 
     def test_never_mixes_into_an_existing_folder(self, run, tmp_path: Path) -> None:
         source = sound(tmp_path / "in" / "a.wav")

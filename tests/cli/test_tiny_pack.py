@@ -6,6 +6,7 @@ The pack's networks are untrained: these tests are about promises that hold for 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -173,6 +174,18 @@ def test_cuda_where_there_is_none_is_one_line(spresso) -> None:
     assert shown.code == 2
     assert shown.stderr.count("\n") == 1
     assert "CUDA" in shown.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_latents_are_read_from_regular_files_only(spresso) -> None:
+    """A pipe that nobody writes to would hold up the process beyond interruption."""
+    os.mkfifo("pipe.safetensors")
+    shown = spresso("decode-latents", "pipe.safetensors", "nope", "--output-dir", "back")
+    assert shown.code == 1
+    assert shown.stderr.splitlines() == [
+        "spresso: pipe.safetensors: latents are read from a regular file: save it to one first",
+        "spresso: nope: No such file or directory",
+    ]
 
 
 def test_latents_go_there_and_back_under_plain_names(spresso) -> None:
