@@ -109,7 +109,8 @@ def bundle(
         recursive=recursive,
         listed=read_names(files_from, null),
     )
-    target = Destination.of(terminal, output, suffix=".sprb", force=force, inputs=found)
+    lists = [] if files_from in (None, plan.STDIN) else [plan.Found(Path(files_from), files_from)]
+    target = Destination.of(terminal, output, suffix=".sprb", force=force, inputs=found + lists)
     codes: list[int] = []
     with target.opened() as file:
         total = write_bundle(_clips(terminal, found, codes), file)

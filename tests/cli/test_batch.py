@@ -68,6 +68,16 @@ def test_a_report_that_is_an_output_or_an_input_is_misuse(
     assert names[0].read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "command", [("compress", "-o", "list"), ("bundle", "-o", "list"), ("decompress", "-o", "list")]
+)
+def test_a_list_of_inputs_is_no_output(spresso, bench: Bench, command: tuple[str, ...]) -> None:
+    Path("list").write_text("door.wav\n")
+    shown = spresso(*command, "--files-from", "list", "-f")
+    assert shown.code == 2 and "the output list is the input list" in shown.stderr
+    assert Path("list").read_text() == "door.wav\n"
+
+
 def test_a_folder_that_cannot_be_written_into_is_one_line_a_file_before_any_work(
     spresso, bench: Bench
 ) -> None:
