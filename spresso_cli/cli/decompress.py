@@ -27,7 +27,6 @@ from spresso_cli.cli.options import (
     Shard,
     Variety,
     Verbose,
-    checked_weight,
 )
 from spresso_cli.cli.seeds import MAX_SEED, checked_seed, chosen_seed
 from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS, VARIETY
@@ -99,7 +98,6 @@ def decompress(
             metavar="W",
             min=-MAX_GUIDANCE,
             max=MAX_GUIDANCE,
-            callback=checked_weight,
             help="Weight of the codes against none; 1 is none, and twice as fast.",
             rich_help_panel=SOUND,
         ),

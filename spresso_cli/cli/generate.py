@@ -8,16 +8,7 @@ from typing import Annotated
 import typer
 
 from spresso_cli.cli.destination import Destination
-from spresso_cli.cli.options import (
-    Device,
-    Force,
-    Output,
-    Pack,
-    Quiet,
-    Sampler,
-    Verbose,
-    checked_weight,
-)
+from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Sampler, Verbose
 from spresso_cli.cli.seeds import checked_seed, chosen_seed
 from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS
 from spresso_cli.errors import UsageError
@@ -63,7 +54,6 @@ def generate(
             metavar="W",
             min=-MAX_GUIDANCE,
             max=MAX_GUIDANCE,
-            callback=checked_weight,
             help="Weight of the caption; 1 is none.",
         ),
     ] = 3.0,

@@ -19,7 +19,6 @@ from spresso_cli.cli.options import (
     Recursive,
     Sampler,
     Verbose,
-    checked_weight,
 )
 from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS
 from spresso_cli.errors import AudioError, UsageError
@@ -112,7 +111,6 @@ def decode_latents(
             metavar="W",
             min=-MAX_GUIDANCE,
             max=MAX_GUIDANCE,
-            callback=checked_weight,
             help="Weight of z against none; 1 is none.",
         ),
     ] = None,

@@ -53,13 +53,6 @@ def finite_seconds(value: float | None) -> float | None:
     return value
 
 
-def checked_weight(value: float | None) -> float | None:
-    """Callback of an option with bounds, which nan is within; a BadParameter for it."""
-    if value is not None and math.isnan(value):
-        raise typer.BadParameter(f"{value} is no number")
-    return value
-
-
 def _complete_device(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda", "cuda:0") if name.startswith(incomplete)]
 
@@ -152,7 +145,6 @@ Variety = Annotated[
         metavar="V",
         min=0,
         max=1,
-        callback=checked_weight,
         help="How far takes differ: the share of what the codes leave open that the seed fills in;"
         " nothing where the envelope is not held.",
     ),
