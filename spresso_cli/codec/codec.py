@@ -54,7 +54,6 @@ def _windows(stream: Stream) -> int:
 class _Job:
     """A stream to decode, with every choice made."""
 
-    key: Hashable
     stream: Stream
     pack: PackInfo
     family: FamilyInfo
@@ -236,39 +235,39 @@ class Codec:
     ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
         """Results in order; sounds that agree in their options share batches."""
         room = ROUND[self.device.type]
-        waiting: list[_Job] = []
-        load = 0  # windows in `waiting`
+        waiting: list[tuple[Hashable, _Job | Silence]] = []
+        together = None  # what its jobs agree in
+        load = 0  # windows in it; silence counts for one, or results might wait for ever
         for key, stream, options in items:
             try:
-                job = self._job(key, stream, options)
-                other: Silence | SpressoError = Silence(stream)
+                job = self._job(stream, options)
             except SpressoError as error:
-                job, other = None, error
-            if job is None:  # there is nothing to sample
                 yield from self._decode(waiting, each)
-                waiting, load = [], 0
-                yield key, other
+                waiting, together, load = [], None, 0
+                yield key, error
                 continue
-            if waiting and waiting[0].together != job.together:
-                yield from self._decode(waiting, each)
-                waiting, load = [], 0
-            waiting.append(job)
+            if isinstance(job, _Job):
+                if together not in (None, job.together):
+                    yield from self._decode(waiting, each)
+                    waiting, load = [], 0
+                together = job.together
+            waiting.append((key, job))
             load += _windows(stream)
             if load >= room:
                 yield from self._decode(waiting, each)
-                waiting, load = [], 0
+                waiting, together, load = [], None, 0
         yield from self._decode(waiting, each)
 
-    def _job(self, key: Hashable, stream: Stream, options: DecodeOptions) -> _Job | None:
-        """Make every choice that decoding needs; raises the errors that decoding would. None:
-        digital silence, which is decoded without any weights, and so without those it names."""
+    def _job(self, stream: Stream, options: DecodeOptions) -> _Job | Silence:
+        """Make every choice that decoding needs; raises the errors that decoding would. Digital
+        silence is decoded without any weights, and so without those that it names."""
         if not 0 <= options.seed < 1 << 64:
             raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
         if not 0 <= options.variety <= 1:
             raise UsageError(f"variety {options.variety:g}: use 0 to 1")
         if stream.silent:
             Solver.of(options, next(iter(self.pack.families.values())))  # refuses what others would
-            return None
+            return Silence(stream)
         rate = stream.profile.frame_rate
         pack = self._pack_of(stream)
         family = pack.families[rate]
@@ -278,7 +277,6 @@ class Codec:
                 f"{family.max_codebooks}"
             )
         return _Job(
-            key,
             stream,
             pack,
             family,
@@ -306,11 +304,16 @@ class Codec:
         return pack_for_tag(tag, rate)
 
     def _decode(
-        self, jobs: list[_Job], each: Each
+        self, waiting: list[tuple[Hashable, _Job | Silence]], each: Each
     ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
-        """Results of jobs that agree in `together`, in order."""
-        if not jobs:
-            return
+        """Results of jobs that agree in `together`, in order, and silence in its place."""
+        jobs = [job for _, job in waiting if isinstance(job, _Job)]
+        sounds = self._sounds(jobs, each) if jobs else iter(())
+        for key, job in waiting:
+            yield key, next(sounds) if isinstance(job, _Job) else job
+
+    def _sounds(self, jobs: list[_Job], each: Each) -> Iterator[Decoded | SpressoError]:
+        """Results of jobs that agree in `together`."""
         first = jobs[0]
         try:
             self._networks.decoder(first.pack, first.family)
@@ -318,10 +321,9 @@ class Codec:
             text = self._networks.text(first.pack, first.prompt)
         except (BadPack, OutOfMemory) as error:
             # Nothing can be decoded from this pack; each of its sounds says so.
-            yield from ((job.key, error) for job in jobs)
+            yield from (error for _ in jobs)
             return
-        for job, sound in zip(jobs, self._sampled(jobs, text, each), strict=True):
-            yield job.key, sound
+        yield from self._sampled(jobs, text, each)
 
     def _sampled(
         self, jobs: list[_Job], text: TextCondition | None, each: Each

@@ -168,7 +168,8 @@ def refuse_report(report: Path, jobs: Iterable[Job]) -> None:
     would be lost. Pipes and devices hold nothing that could be."""
     if is_special(report):
         return
-    identity, name, place = _identity(report), folded(report.name), os.path.realpath(report.parent)
+    real = Path(os.path.realpath(report))  # a link may be to what is yet to be made
+    identity, name, place = _identity(report), folded(real.name), str(real.parent)
     for job in jobs:
         if identity is not None and identity == _identity(job.source):
             raise UsageError(f"the report {report} is the input {job.source}: choose another name")

@@ -266,10 +266,10 @@ def summarise(records: Iterable[Record]) -> Summary:
 def _parsed(line: bytes) -> Record | None:
     """One line as a record; None if a killed writer or somebody else left it like that."""
     try:
-        fields = json.loads(line, parse_float=_finite, parse_constant=_finite)
+        fields = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or not _is_shallow(fields, _DEPTH):
+    if not isinstance(fields, dict) or not _can_be_written(fields, _DEPTH):
         return None
     if fields.get("status") not in ("done", "skipped", "failed"):
         return None
@@ -282,20 +282,15 @@ def _parsed(line: bytes) -> Record | None:
     return fields
 
 
-def _finite(text: str) -> float:
-    """A number of JSON; ValueError for what JSON cannot say, or a float cannot hold."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no number")
-    return value
-
-
-def _is_shallow(value: object, depth: int) -> bool:
-    """Whether a value can be copied and written again: no deeper than any record is."""
+def _can_be_written(value: object, depth: int) -> bool:
+    """Whether a value can be copied and written again: no number that JSON cannot say, and no
+    deeper than so many objects and lists in each other."""
+    if isinstance(value, float):
+        return math.isfinite(value)
     if not isinstance(value, dict | list):
         return True
     inner = value.values() if isinstance(value, dict) else value
-    return depth > 0 and all(_is_shallow(each, depth - 1) for each in inner)
+    return depth > 0 and all(_can_be_written(each, depth - 1) for each in inner)
 
 
 def _is_number(value: object) -> bool:

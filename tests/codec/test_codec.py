@@ -128,6 +128,20 @@ def test_silence_keeps_its_place_among_sounds(codec, sound):
     assert heard == [True, False, True, False, False]
 
 
+def test_silence_among_sounds_does_not_part_their_batch(codec, sound, monkeypatch):
+    monkeypatch.setitem(ROUND, "cpu", 64)
+    sampled = []
+    monkeypatch.setattr(
+        codec, "_sampled", lambda jobs, *rest: sampled.append(len(jobs)) or iter(jobs)
+    )
+    silent, loud = (
+        spr.read(codec.compress(x, 48_000)) for x in (np.zeros(4800, np.float32), sound(4800))
+    )
+    jobs = [(i, silent if i % 3 == 0 else loud, DecodeOptions()) for i in range(9)]
+    assert [key for key, _ in codec._decompressed(jobs, None)] == list(range(9))
+    assert sampled == [6]
+
+
 def test_more_than_two_channels_need_a_downmix(codec, sound):
     with pytest.raises(AudioError, match="--downmix"):
         codec.compress(sound(4800, channels=3), 48_000)

@@ -455,5 +455,13 @@ def test_a_report_is_none_of_the_outputs_and_none_of_the_inputs(tmp_path: Path) 
         refuse_report(tmp_path / name, jobs)
 
 
+def test_a_link_to_an_output_that_is_yet_to_come_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").symlink_to("out/a.spr")
+    with pytest.raises(UsageError, match=r"is the output .*a\.spr"):
+        refuse_report(
+            tmp_path / "log.jsonl", [Job(Path("a.wav"), tmp_path / "out" / "a.spr", "a.wav")]
+        )
+
+
 def test_a_report_that_keeps_nothing_may_be_where_outputs_go() -> None:
     refuse_report(Path(os.devnull), [Job(Path("a.wav"), Path(os.devnull), "a.wav")])
