@@ -6,6 +6,9 @@ file's name puts it in front. Anything that is not a `SpressoError` is a defect 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SpressoError(Exception):
     """Base of every error a user can cause or meet; exit code 1."""
@@ -59,6 +62,10 @@ class BadPack(SpressoError):
     exit_code = 4
 
 
-def about_stdout(error: OSError) -> OSError:
-    """The same error of the system with a name to it, which the system does not give stdout."""
-    return OSError(error.errno, error.strerror, "stdout")
+@contextmanager
+def naming_stdout() -> Iterator[None]:
+    """Put a name to the errors of the system about stdout, to which it gives none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "stdout") from error

@@ -12,7 +12,7 @@ import stat
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -275,7 +275,7 @@ class _FileSource(AudioSource):
         with self._origin.open() as file:
             with _readable():
                 sound = Reader(file)
-            with sound:
+            with closing(sound):
                 yield sound
 
     def _check_length(self, samples: int) -> None:

@@ -1,93 +1,39 @@
 """libsndfile on open files of ours: what happens inside its callbacks is raised behind its calls.
 
-libsndfile reads and writes such a file through callbacks, and no exception can cross them: cffi
-prints a traceback, and libsndfile takes what failed for the end of the file. So a failing disk
-waits until the call is over, and so does Ctrl-C, which may land in any line of a callback.
+It reads and writes such a file through callbacks, and takes what fails in one for the end of the
+file: native.py lets a failing disk and Ctrl-C wait until the call is over.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping
-from types import FrameType, TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-Result = TypeVar("Result")
+from spresso_cli.audio.native import Calls, Result
 
 
-class Calls:
-    """The calls of libsndfile on one file: `with calls:` goes around each, in any thread.
-
-    In the main thread a handler of SIGINT is asked at once, but what it raises waits for the end
-    of the call; one that raises nothing changes nothing. The file is not touched any more after
-    whatever waits, so that the call ends soon. Signals that no handler in Python takes are left
-    alone.
-
-    Attributes:
-        over: whether the file is to be left alone.
-    """
+class _Open:
+    """A SoundFile whose end is a call too."""
 
     def __init__(self) -> None:
-        self.over = False
-        self._waiting: BaseException | None = None
-        self._former: Callable[[int, FrameType | None], object] | None = None
-        self._at_file = False  # where an exception may be raised
+        self._calls = Calls()
+        self._sound: soundfile.SoundFile | None = None
 
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            former = signal.getsignal(signal.SIGINT)
-            if callable(former):
-                self._former = former
-                signal.signal(signal.SIGINT, self._take)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # The former handler may have put another one in its place.
-        if self._former is not None and signal.getsignal(signal.SIGINT) == self._take:
-            signal.signal(signal.SIGINT, self._former)
-        self._former = None
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            raise waiting from None  # whatever libsndfile complains of
-
-    def attempt(self, operation: Callable[[], Result], instead: Result) -> Result:
-        """Returns what an operation on the file returns, or `instead` where that is over."""
-        try:
-            self._at_file = True
-            result = instead if self.over else operation()
-            self._at_file = False
-            return result
-        except BaseException as error:  # noqa: BLE001 - of whatever kind, it cannot pass
-            self._at_file = False
-            self.over = True
-            if self._waiting is None:  # what libsndfile does next is its consequence
-                self._waiting = error
-            return instead
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT during a call."""
-        try:
-            self._former(number, frame)
-        except BaseException as error:
-            self.over = True
-            self._waiting = error
-            if self._at_file:  # which may never answer; `attempt` catches it
-                raise
+    def close(self) -> None:
+        """Ends the reading, or completes what is written; the file stays open."""
+        with self._calls:
+            if self._sound is not None:
+                self._sound.close()
+            self._sound = None  # here, where it may come to its end
 
 
-class Reader:
-    """The sound in an open binary file, read front to back; a context manager.
+class Reader(_Open):
+    """The sound in an open binary file, read front to back.
 
     Attributes:
         format, subtype: names of libsndfile.
@@ -102,8 +48,7 @@ class Reader:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._calls = Calls()
-        self._sound: _ForwardSound | None = None
+        super().__init__()
         source = _Source(file, self._calls)
         try:
             with self._calls:
@@ -127,26 +72,8 @@ class Reader:
         with self._calls:
             return self._sound.copy_metadata()
 
-    def close(self) -> None:
-        """Ends the reading; the file stays open."""
-        with self._calls:
-            if self._sound is not None:
-                self._sound.close()
-            self._sound = None  # here, because its end is a call too
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class Writer:
+class Writer(_Open):
     """A sound that is encoded into an open binary file, which is empty and can seek.
 
     Args:
@@ -169,8 +96,7 @@ class Writer:
         channels: int,
         tags: Mapping[str, str],
     ) -> None:
-        self._calls = Calls()
-        self._sound: soundfile.SoundFile | None = None
+        super().__init__()
         target = _Target(file, self._calls)
         try:
             with self._calls:
@@ -187,13 +113,6 @@ class Writer:
         """Takes the next [n, channels]: int32, of which the upper bits count, or float32."""
         with self._calls:
             self._sound.write(x)
-
-    def close(self) -> None:
-        """Completes the file, which stays open."""
-        with self._calls:
-            if self._sound is not None:
-                self._sound.close()
-            self._sound = None  # here, because its end is a call too
 
     def abandon(self) -> None:
         """Ends the writing; nothing more reaches the file."""

@@ -18,8 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from spresso_cli import __version__
 from spresso_cli.cli.instant import UnsetStaysUnset
-from spresso_cli.cli.terminal import Terminal, abandon_stdout, naming_stdout
-from spresso_cli.errors import SpressoError
+from spresso_cli.cli.terminal import Terminal, abandon_stdout
+from spresso_cli.errors import SpressoError, naming_stdout
 
 INTERRUPTED = 130  # exit code: 128 and SIGINT
 

@@ -50,9 +50,7 @@ def plan_jobs(
         output_dir=output_dir,
     )
     jobs = plan.plan(found, suffix=output_suffix, output=output, output_dir=output_dir, seeds=seeds)
-    if files_from not in (None, plan.STDIN):
-        outputs = (job.output for job in jobs if job.output is not None)
-        plan.refuse_inputs(outputs, [Path(files_from)])
+    plan.refuse_inputs((job.output for job in jobs), [plan.source_of(files_from)])
     if report_path:
         plan.refuse_report(Path(report_path), jobs)
     return jobs if shard is None else Shard.parse(shard).select(jobs)

@@ -109,8 +109,8 @@ def bundle(
         recursive=recursive,
         listed=read_names(files_from, null),
     )
-    lists = [] if files_from in (None, plan.STDIN) else [plan.Found(Path(files_from), files_from)]
-    target = Destination.of(terminal, output, suffix=".sprb", force=force, inputs=found + lists)
+    inputs = [*found, plan.Found(plan.source_of(files_from), "")]
+    target = Destination.of(terminal, output, suffix=".sprb", force=force, inputs=inputs)
     codes: list[int] = []
     with target.opened() as file:
         total = write_bundle(_clips(terminal, found, codes), file)
@@ -182,8 +182,7 @@ def unbundle(
             chosen = selected(clips.names, names) if names else clips.names
             wanted = {name: folder / f"{name}.spr" for name in chosen}
             _refuse_collisions(wanted)
-        bundled = None if source == plan.STDIN else Path(source)
-        plan.refuse_inputs(wanted.values(), [bundled], "add --output-dir")
+        plan.refuse_inputs(wanted.values(), [plan.source_of(source)], "add --output-dir")
         for path in wanted.values():
             outputs.refuse_existing(path, force)
 

@@ -64,12 +64,11 @@ def pack_table(pack: PackInfo) -> Table:
     )
     for heading in ("rate", "frames/s", "codes", "bits", "tag", "sampler", "steps"):
         table.add_column(heading, justify="left" if heading in {"tag", "sampler"} else "right")
-    # Points are kept best first.
-    default = next((p for p in pack.points if p.kbps <= pack.default_kbps), None)
+    default = pack.best_within(pack.default_kbps)
     for point in sorted(pack.points, key=lambda point: (point.kbps, point.rank)):
         family = pack.families[point.frame_rate]
-        best = next(p for p in pack.points if p.kbps <= point.kbps)
-        mark = "*" if point is default else " " if point is best else "+"
+        taken = point is pack.best_within(point.kbps)
+        mark = "*" if point is default else " " if taken else "+"
         table.add_row(
             f"{kbps(point.kbps)} {mark}",
             str(point.frame_rate),

@@ -13,10 +13,10 @@ import typer
 from spresso_cli.cli.describe import aligned
 from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
-from spresso_cli.cli.terminal import binary_stdin, naming_stdout
+from spresso_cli.cli.terminal import binary_stdin
 from spresso_cli.cli.text import clock, common, kind_of, printable, shown, size
-from spresso_cli.errors import UsageError
-from spresso_cli.library.plan import STDIN, Found
+from spresso_cli.errors import UsageError, naming_stdout
+from spresso_cli.library.plan import STDIN, Found, source_of
 from spresso_cli.library.report import Record, Summary, merge, summarise
 
 app = typer.Typer(add_completion=False)
@@ -71,12 +71,10 @@ def report(
         raise UsageError("- means stdin and can be named only once")
     target = None
     if output not in (None, STDIN):
-        sources = [Found(None if name == STDIN else Path(name), name) for name in files]
+        sources = [Found(source_of(name), name) for name in files]
         target = Destination.of(terminal, output, suffix=".jsonl", force=force, inputs=sources)
     barren: list[Path | None] = []
-    records, damaged = merge(
-        (None if name == STDIN else Path(name) for name in files), binary_stdin, barren.append
-    )
+    records, damaged = merge(map(source_of, files), binary_stdin, barren.append)
     for path in barren:
         terminal.error(f"{shown(path)}: not one line is a record: no report, or of a run cut short")
     if not records:

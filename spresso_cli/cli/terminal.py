@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from spresso_cli.cli.text import printable
-from spresso_cli.errors import UsageError, about_stdout
+from spresso_cli.errors import UsageError, naming_stdout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -97,15 +97,6 @@ def binary_stdout() -> BinaryIO:
     if sys.stdout.isatty():
         raise UsageError("refusing to write binary data to a terminal: redirect it or use -o FILE")
     return sys.stdout.buffer
-
-
-@contextmanager
-def naming_stdout() -> Iterator[None]:
-    """Put a name to the errors of the system about stdout."""
-    try:
-        yield
-    except OSError as error:
-        raise about_stdout(error) from error
 
 
 def _watched(stream: TextIO | None) -> bool:

@@ -80,6 +80,9 @@ class FamilyInfo:
         return f"{self.frame_rate}hz"
 
 
+_HAIR = 1 + 1e-9  # of tolerance: 0.3 asked for as a sum of floats is still 0.3
+
+
 @dataclass(frozen=True)
 class PackInfo:
     """A pack's JSON, checked."""
@@ -129,26 +132,29 @@ class PackInfo:
         limit = kbps if kbps is not None else self.default_kbps
         if kbps is None and frame_rate is not None:
             limit = max(p.kbps for p in points)
-        # A hair of tolerance: 0.3 asked for as a sum of floats is still 0.3.
-        most = limit * (1 + 1e-9)
-        fitting = [p for p in points if p.kbps <= most]
-        if not fitting:
+        best = self.best_within(limit, frame_rate)
+        if best is None:
             lowest = min(p.kbps for p in points)
             place = "" if frame_rate is None else f" at {frame_rate} Hz"
             raise UsageError(
                 f"{limit:g} kbps is below the lowest rate of pack {self.name}{place}: "
                 f"use -b {lowest:g} or more"
             )
-        best = min(fitting, key=lambda p: p.rank)
         if codebooks is None:
             return self._profile(best.frame_rate, best.codebooks)
         profile = self._profile(best.frame_rate, codebooks)
-        if kbps is not None and profile.kbps > most:
+        if kbps is not None and profile.kbps > kbps * _HAIR:
             raise UsageError(
                 f"{codebooks} codebooks at {best.frame_rate} Hz are {profile.kbps:g} kbps, "
                 f"more than {kbps:g}: leave out one of the two"
             )
         return profile
+
+    def best_within(self, kbps: float, frame_rate: int | None = None) -> OperatingPoint | None:
+        """The best operating point of at most this nominal rate, of any frame rate or of one; None
+        where there is none."""
+        fitting = (p for p in self.points if frame_rate in (None, p.frame_rate))
+        return next((p for p in fitting if p.kbps <= kbps * _HAIR), None)
 
     def better_than(self, profile: Profile) -> tuple[Profile, ...]:
         """The operating points that rank before that of `profile`, best first; none for a profile

@@ -6,13 +6,9 @@ as float16. Only safetensors are read: a weights file can carry numbers, never c
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from spresso_cli.audio.native import Calls
 from spresso_cli.codec.packs import FamilyInfo, PackInfo
 from spresso_cli.codec.tags import weights_digest
 from spresso_cli.errors import BadPack
@@ -101,7 +98,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         BadPack: missing, not safetensors (a renamed pickle, say), or with values not finite.
     """
     try:
-        with _uninterrupted(), safe_open(path, "pt") as file:
+        with Calls(), safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise BadPack(f"{path}: missing from the pack; reinstall it") from None
@@ -111,23 +108,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise BadPack(f"{path}: {name} holds values that are not finite")
     return tensors
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, whose native code would make another error of it."""
-    former = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(former):
-        yield
-        return
-    waiting: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
-        if waiting:
-            former(*waiting[0])
 
 
 def write_tensors(stored: Mapping[str, Tensor], path: Path) -> None:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from spresso_cli.errors import OutputError, OutputExists, UsageError, about_stdout
+from spresso_cli.errors import OutputError, OutputExists, UsageError, naming_stdout
 
 TEMPORARY = ".spresso-tmp"
 
@@ -142,16 +142,12 @@ class _Stdout:
         self._file = file
 
     def write(self, data: bytes) -> int:
-        try:
+        with naming_stdout():
             return self._file.write(data)
-        except OSError as error:
-            raise about_stdout(error) from None
 
     def flush(self) -> None:
-        try:
+        with naming_stdout():
             self._file.flush()
-        except OSError as error:
-            raise about_stdout(error) from None
 
 
 def tidy(folder: Path) -> None:

@@ -89,6 +89,11 @@ def find(
     return found
 
 
+def source_of(name: str | None) -> Path | None:
+    """The path that an input's name is; None for stdin, and where nothing was named."""
+    return None if name in (None, STDIN) else Path(name)
+
+
 def plan(
     found: Sequence[Found],
     *,
@@ -153,14 +158,13 @@ def refuse_input(output: Path, found: Iterable[Found]) -> None:
 
 
 def refuse_inputs(
-    outputs: Iterable[Path], inputs: Iterable[Path | None], way_out: str = "choose another name"
+    outputs: Iterable[Path | None],
+    inputs: Iterable[Path | None],
+    way_out: str = "choose another name",
 ) -> None:
     """Raises UsageError for an output that is one of the inputs, and says what helps."""
-    known = _identities(inputs)
-    for output in outputs if known else ():
-        source = known.get(_identity(output))
-        if source is not None:
-            raise UsageError(f"the output {output} is the input {source}: {way_out}")
+    for output, source in _replaced(outputs, inputs):
+        raise UsageError(f"the output {output} is the input {source}: {way_out}")
 
 
 def refuse_report(report: Path, jobs: Iterable[Job]) -> None:
@@ -267,17 +271,25 @@ def _named(item: Found, suffix: str, output_dir: str | None, seed: int | None) -
 
 def _refuse_inputs(jobs: Sequence[Job], suffix: str) -> None:
     """Raises UsageError for an output that is one of the inputs."""
-    inputs = _identities(job.source for job in jobs)
-    for job in jobs:
-        source = inputs.get(_identity(job.output))
-        if source is None:
-            continue
+    for output, source in _replaced((j.output for j in jobs), (j.source for j in jobs)):
         kind = _kind(suffix)
         if kind in _ALREADY and kind == _kind(source.suffix.lower()):
             what, other = _ALREADY[kind]
-            way_out = "leave it out, or " if len(inputs) > 1 else ""
+            several = len(_identities(job.source for job in jobs)) > 1
+            way_out = "leave it out, or " if several else ""
             raise UsageError(f"{source} is {what} already: {way_out}did you mean {other}?")
-        raise UsageError(f"the output {job.output} is the input {source}: choose another name")
+        raise UsageError(f"the output {output} is the input {source}: choose another name")
+
+
+def _replaced(
+    outputs: Iterable[Path | None], inputs: Iterable[Path | None]
+) -> Iterator[tuple[Path, Path]]:
+    """Outputs that are an input by one name or another, each with that input."""
+    known = _identities(inputs)
+    for output in outputs if known else ():
+        source = known.get(_identity(output))
+        if source is not None:
+            yield output, source
 
 
 def _kind(suffix: str) -> str | None:

@@ -7,6 +7,7 @@ result of an earlier run. One that does not is never replaced without `-f`: it i
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
     with open(source, "rb") as file:
         stream = spr.load(file, max_seconds=None)
     try:
-        with open(output, "rb") as file, Reader(file) as sound:
+        with open(output, "rb") as file, closing(Reader(file)) as sound:
             form = sound.format.lower() if sound.format in ("FLAC", "OGG") else "wav"
             # The headers of FLAC and Ogg say nothing of where the file ends.
             samples, silent = _heard(sound, to_the_end=form != "wav")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import UsageError
 from tests.library.conftest import TAG, FakeCodec, sound
 
+ROOT = Path(__file__).parents[2]
 LOWEST = Profile.of(frame_rate=1, codebooks=8)
 
 
@@ -53,6 +57,19 @@ def spresso() -> Callable[..., Outcome]:
         )
 
     return run
+
+
+def in_shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a line of shell does in a folder; `PYTHON` in it is this one, which finds spresso."""
+    return subprocess.run(
+        ["sh", "-c", script.replace("PYTHON", sys.executable)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+        check=False,
+    )
 
 
 def make_stream(samples: int = 240_000, rate: int = 48_000, channels: int = 1, **fields) -> Stream:

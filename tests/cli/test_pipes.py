@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,9 +16,7 @@ from spresso_cli.container.profile import Profile
 from spresso_cli.errors import AudioError, CorruptStream
 from tests.library.conftest import Endless
 
-from .conftest import make_stream, write_sound
-
-ROOT = Path(__file__).parents[2]
+from .conftest import in_shell, make_stream, write_sound
 
 
 def bundle_bytes() -> bytes:
@@ -108,15 +104,7 @@ def test_a_pipe_with_a_name_is_read_once(spresso, tmp_path: Path, command: tuple
     ],
 )
 def test_garbage_without_end_is_refused_at_once(tmp_path: Path, command: str, code: int) -> None:
-    process = subprocess.run(
-        ["sh", "-c", f"cat /dev/zero | {sys.executable} -m spresso_cli {command}"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=60,
-        check=False,
-    )
+    process = in_shell(f"cat /dev/zero | PYTHON -m spresso_cli {command}", tmp_path)
     assert process.returncode == code
     assert [line for line in process.stderr.splitlines() if line.startswith("spresso: ")]
     assert list(tmp_path.iterdir()) == []

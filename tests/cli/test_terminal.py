@@ -21,11 +21,10 @@ from spresso_cli.library.plan import Job
 from spresso_cli.library.report import ReportWriter
 from spresso_cli.library.run import FileResult
 
-from .conftest import make_stream, write_sound
+from .conftest import ROOT, in_shell, make_stream, write_sound
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
 
-ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "library" / "fake_spresso.py"
 
 
@@ -88,14 +87,7 @@ def test_a_person_is_not_asked_to_type_a_sound() -> None:
 @pytest.mark.parametrize("command", ["verify a.spr >&-", "verify - <&-", "info a.spr >&- 2>&-"])
 def test_what_was_closed_before_is_not_written_to(command: str, tmp_path: Path) -> None:
     (tmp_path / "a.spr").write_bytes(spr.write(make_stream()))
-    process = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m spresso_cli {command}"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    process = in_shell(f"PYTHON -m spresso_cli {command}", tmp_path)
     assert "internal error" not in process.stderr
     assert process.returncode == (2 if "<&-" in command else 0)
 
@@ -117,14 +109,7 @@ def test_a_stdout_that_is_full_is_named(command: str, tmp_path: Path) -> None:
     (tmp_path / "a.spr").write_bytes(spr.write(make_stream(48_000 * 10)))
     with ReportWriter(tmp_path / "r.jsonl") as report:
         report.add(result())
-    process = subprocess.run(
-        ["sh", "-c", f"{sys.executable} {FAKE} {command} >/dev/full"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    process = in_shell(f"PYTHON {FAKE} {command} >/dev/full", tmp_path)
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1] == "spresso: stdout: No space left on device"
 
