@@ -6,15 +6,17 @@
 
 Protocol: z of random crops of the corpus's training and dev clips (its manifest's split; the
 training ones a second time with augmentation), by the encoder of a pack or of a run, drawn as step
-2 of training draws them and, where filters lie around the quantiser, behind the first of them; a
-run's latents are those that it keeps. Every quantiser of one line of the learning curve is made
-from the same first training vectors; the pack's or run's own QINCo2 is the exception and has no
-number there. RVQ and iRVQ are k-means codebooks (training/rvq.py, training/irvq.py). MSE is per
-dimension in original units, on held-out vectors; relative: over their variance. With a beam, every
-number of codebooks M is searched anew, because the beginning of a longer winner is not the best
-short code. Perplexity is that of codebook M in the code of full length (and cannot exceed the
-number of held-out vectors). Encode and decode times are ratios to greedy RVQ on the same vectors at
-full length, each measured right after it.
+2 of training draws them: behind the first filter where filters lie around the quantiser, and as
+they are taken, windows with sound alone, where encoders weigh what can be heard. Errors count alike
+there as well, though it is not what the pack's QINCo2 has learnt then. A run's latents are those
+that it keeps. Every quantiser of one line of the learning curve is made from the same first
+training vectors; the pack's or run's own QINCo2 is the exception and has no number there. RVQ and
+iRVQ are k-means codebooks (training/rvq.py, training/irvq.py). MSE is per dimension in original
+units, on held-out vectors; relative: over their variance. With a beam, every number of codebooks M
+is searched anew, because the beginning of a longer winner is not the best short code. Perplexity is
+that of codebook M in the code of full length (and cannot exceed the number of held-out vectors).
+Encode and decode times are ratios to greedy RVQ on the same vectors at full length, each measured
+right after it.
 """
 
 from __future__ import annotations
@@ -34,19 +36,20 @@ import torch
 from torch import Tensor
 
 from spresso_cli.codec.device import resolve_device
+from spresso_cli.codec.networks import Networks
 from spresso_cli.codec.packs import find_pack
-from spresso_cli.codec.weights import load_audio_ae, load_encoder, load_quantizer
 from spresso_cli.errors import SpressoError, UsageError
 from spresso_cli.evaluation.codes import perplexity
 from spresso_cli.evaluation.tables import Column, Table
+from spresso_cli.models.audibility import Audibility
 from spresso_cli.models.audio_ae import AudioAE
 from spresso_cli.models.latent_encoder import LatentEncoder
 from spresso_cli.models.qinco2 import QINCo2, QINCo2Config
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
-from spresso_cli.models.whitening import Whitening
 from spresso_cli.training import quantizer
 from spresso_cli.training.config import Settings, load
 from spresso_cli.training.corpus import Clip, Corpus, held_out
+from spresso_cli.training.heard import heard
 from spresso_cli.training.irvq import IRVQ
 from spresso_cli.training.latents import LatentPool, build_pool
 from spresso_cli.training.preparation import Call, latents
@@ -88,6 +91,7 @@ class Source:
     encoders: dict[int, LatentEncoder]  # by frame rate
     quantizers: dict[int, SequenceQuantizer]  # those that there are
     configs: dict[int, QINCo2Config]
+    weighed: dict[int, Audibility]  # where encoders weigh what can be heard
     pool: Callable[[list[Clip], int], LatentPool]  # latents of clips, so many passes
 
 
@@ -103,27 +107,27 @@ def source(options: argparse.Namespace, settings: Settings, device: torch.device
             encoders[rate] = model.encoders[str(settings.rates[rate].encoder.pool)]
         trained = {r: run.quantizer(r) for r in rates if run.trained(f"quantizer/{r}hz")}
         configs = {rate: settings.rates[rate].qinco2 for rate in rates}
+        weighing = [rate for rate in trained if settings.rates[rate].weighs]
+        weighed = {rate: Audibility.of(run.envelope(rate)) for rate in weighing}
         call = Call(
             workspace=run, corpus=options.corpus, minutes=None, seed=options.seed, rates=(),
             compiled=False, report=lambda numbers: None, note=lambda text: None, began=0.0,
         )  # fmt: skip
         pool = partial(_kept_latents, call)
-        return Source(options.run.name, encoders, trained, configs, pool)
+        return Source(options.run.name, encoders, trained, configs, weighed, pool)
     info = find_pack(options.pack)
     rates = options.frame_rates or sorted(info.families)
     if missing := set(rates) - set(info.families):
         raise UsageError(f"pack {info.name} has no frame rate of {min(missing)} Hz")
-    families = {rate: info.families[rate] for rate in rates}
-    quantizers = {rate: load_quantizer(info, f).to(device) for rate, f in families.items()}
-    encoders = {rate: load_encoder(info, f).to(device) for rate, f in families.items()}
+    networks = Networks(device)
+    coding = {rate: networks.encoder(info, info.families[rate]) for rate in rates}
+    encoders = {rate: own.encoder for rate, own in coding.items()}
+    quantizers = {rate: own.quantizer for rate, own in coding.items()}
+    configs = {rate: model.qinco2.config for rate, model in quantizers.items()}
+    weighed = {rate: own.audibility for rate, own in coding.items() if own.audibility}
     fine = max(encoder.config.fine_bands for encoder in encoders.values())
-    return Source(
-        info.name,
-        encoders,
-        quantizers,
-        {rate: model.qinco2.config for rate, model in quantizers.items()},
-        partial(_latents, load_audio_ae(info).to(device), options.seed, fine),
-    )
+    pool = partial(_latents, networks.audio_ae(info), options.seed, fine)
+    return Source(info.name, encoders, quantizers, configs, weighed, pool)
 
 
 def _kept_latents(call: Call, clips: list[Clip], passes: int) -> LatentPool:
@@ -181,16 +185,14 @@ def fresh(z: Tensor, config: QINCo2Config, options: argparse.Namespace) -> QINCo
     return model.eval().requires_grad_(False).to(z.device)
 
 
-def drawn(
-    pool: LatentPool,
-    count: int,
-    encoder: LatentEncoder,
-    filters: Whitening | None,
-    frames: int,
-    seed: int,
-) -> Tensor:
-    """Vectors as a quantiser sees them, `[count, D]`."""
+def drawn(where: Source, rate: int, pool: LatentPool, count: int, frames: int, seed: int) -> Tensor:
+    """Vectors as a quantiser sees them, at most `count`, `[N, D]`."""
+    encoder = where.encoders[rate]
+    if rate in where.weighed:
+        windows = 2 * count  # sound is in more than half of them
+        return heard(where.weighed[rate], pool, encoder, windows, frames, seed).z[:count]
     z = quantizer.draw_sequences(pool, encoder, count, frames, seed)
+    filters = where.quantizers[rate].whitening if rate in where.quantizers else None
     seen = z if filters is None else filters.whiten(z)
     return quantizer.shuffled(seen.flatten(0, 1), count, seed)
 
@@ -250,14 +252,12 @@ def main() -> None:
         for rate, full in where.configs.items()
     }
     rows: list[dict] = []
-    for rate, encoder in where.encoders.items():
-        config = configs[rate]
+    for rate, config in configs.items():
         own = settings.rates.get(rate)
         options.training = own.quantizer_training if own else quantizer.QuantizerTraining()
         frames = own.vector_frames if own else 500
-        filters = where.quantizers[rate].whitening if rate in where.quantizers else None
-        draw = partial(drawn, encoder=encoder, filters=filters, frames=frames, seed=options.seed)
-        z, test = draw(train_pool, max(options.curve)), draw(test_pool, options.held_out)
+        z = drawn(where, rate, train_pool, max(options.curve), frames, options.seed)
+        test = drawn(where, rate, test_pool, options.held_out, frames, options.seed)
         beams = options.beams or [config.beam]
         for count in sorted(options.curve):
             done = list(candidates(z[:count], config, beams, options))

@@ -3,7 +3,6 @@ they take, and what errors of it count. Beyond the paper."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from spresso_cli.models.audibility import Audibility, packed, unpacked
 from spresso_cli.models.latent_encoder import LatentEncoder
-from spresso_cli.training.latents import LatentPool, encoded
+from spresso_cli.training.latents import TOGETHER, LatentPool, sequences, whole_windows
 from spresso_cli.training.quantizer import shuffled
 
 
@@ -41,16 +40,18 @@ def heard(
     windows: int,
     frames: int,
     seed: int = 0,
-    known: Sequence[Tensor] | Tensor = (),
 ) -> Heard:
-    """Of `windows` code frames those in which there is sound, as encoders would take them.
+    """Of `windows` code frames those in which there is sound, as encoders take them: the search
+    for z begins at what the bypass says.
 
     Args:
         frames: latent frames of the crops that they come from.
-        known: see `latents.encoded`.
     """
+    generator = torch.Generator().manual_seed(seed)
     some_z, some_weights = [], []
-    for crops, z in encoded(pool, encoder, windows, frames, seed, known):
+    for _ in range(0, sequences(encoder, windows, frames), TOGETHER):
+        crops = whole_windows(pool, encoder, frames, generator)
+        z = encoder(None, crops.mel)
         sounding = crops.sounding.to(z.device)
         taken, weights = audibility.heard(z, crops.mel, sounding)
         begins = torch.arange(z.shape[1], device=z.device) * encoder.config.pool

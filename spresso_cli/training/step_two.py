@@ -139,7 +139,7 @@ class StepTwo:
             vectors = quantizer.shuffled(seen.flatten(0, 1), count, call.seed)
         else:
             asked = (count, own.vector_frames, call.seed)
-            taken = heard(Audibility.of(told), self.pool, encoder, *asked, z)
+            taken = heard(Audibility.of(told), self.pool, encoder, *asked)
             vectors, metric = taken.z, taken.metric
         begun = workspace.trained(f"quantizer/{self.rate}hz")
         model = start and start.qinco2
