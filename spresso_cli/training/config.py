@@ -31,6 +31,7 @@ from spresso_cli.training.audio_ae import AudioAETraining
 from spresso_cli.training.autoencoder import StepOneTraining
 from spresso_cli.training.clap import CLAPTraining
 from spresso_cli.training.dit import DiTTraining
+from spresso_cli.training.ema import WIDEST
 from spresso_cli.training.export import Description
 from spresso_cli.training.finetune import StepThreeTraining
 from spresso_cli.training.quantizer import QuantizerTraining
@@ -40,7 +41,8 @@ FOLDER = Path(__file__).parent / "configs"
 Value = TypeVar("Value")
 
 # Every number is finite, a whole one at least 1, another at least 0; but for these keys. A whole
-# one may be 0 where that means none of it.
+# one may be 0 where that means none of it. Shares and odds end at 1: one in per cent would train to
+# the end, on nothing but captions or without any z.
 _OF_EITHER_SIGN = {"level", "p_mean"}
 _ABOVE_ZERO = {
     "adversarial_rate", "adversarial_seconds", "clip_norm", "clip_value", "crops", "default_kbps",
@@ -52,6 +54,11 @@ _FROM_ZERO = {
     "fluctuation", "high_bands", "initial_iterations", "lora_rank", "ramp_steps", "rank", "refiner",
     "steps", "synthetic", "warmup_steps", "whitening_reach", "whitening_steps",
 }  # fmt: skip
+_AT_MOST_ONE = {
+    "eq_probability", "keep_z", "mix_probability", "reset_until", "speed_probability", "text_keep",
+    "warmup", "z_distortion", "z_drop",
+}  # fmt: skip
+_BELOW = {"betas": 1.0, "ema_sigma": WIDEST, "second_ema_sigma": WIDEST}
 
 
 @dataclass(frozen=True)
@@ -290,6 +297,10 @@ def _broken_rule(kind: type, number: float, where: str) -> str | None:
     if kind is int:
         least = 0 if key in _FROM_ZERO else 1
         return f"at least {least}" if number < least else None
+    if key in _AT_MOST_ONE and number > 1:
+        return "at most 1"
+    if number >= _BELOW.get(key, math.inf):
+        return f"below {_BELOW[key]:.4g}"
     if key in _ABOVE_ZERO:
         return "above 0" if number <= 0 else None
     return "at least 0" if number < 0 else None

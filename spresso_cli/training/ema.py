@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+WIDEST = 12**-0.5  # relative width at gamma 0, where all steps count alike; there is none above
+
 
 def gamma_of(sigma_rel: float) -> float:
     """The exponent gamma whose profile has relative width `sigma_rel` (EDM2, algorithm 2)."""

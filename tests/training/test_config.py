@@ -171,6 +171,12 @@ def test_mistakes_are_refused_and_named(tmp_path: Path, old: str, new: str, comp
         ("100 = [4]", "100 = []", "finetune_training.codebooks.100: an empty list"),
         ("fluctuation_steps = 20", "fluctuation_steps = -1", "rates.11.fluctuation_steps = -1"),
         ("beam = 2", "beam = 0", "finetune_training.beam = 0: at least 1"),
+        ("ema_sigma = 0.05", "ema_sigma = 0.999", "ema_sigma = 0.999: below 0.2887"),
+        ("second_ema_sigma = 0.10", "second_ema_sigma = 0.3", "ema_sigma = 0.3: below 0.2887"),
+        ("betas = [0.8, 0.99]", "betas = [0.8, 1]", "audio_ae_training.betas.1 = 1: below 1"),
+        ("text_keep = 0.2", "text_keep = 20", "autoencoder_training.text_keep = 20: at most 1"),
+        ("z_drop = 0.1", "z_drop = 10", "autoencoder_training.z_drop = 10: at most 1"),
+        ("[0.003, 0.02]", "[0.003, 2]", "autoencoder_training.z_distortion.9.1 = 2: at most 1"),
     ],
 )
 def test_a_number_that_no_stage_can_use_is_refused_by_its_key(
