@@ -53,6 +53,10 @@ class AudioAEConfig:
     def __post_init__(self) -> None:
         if self.bypass not in ("none", "mdct"):
             raise ValueError(f"bypass must be 'none' or 'mdct', not {self.bypass!r}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel}: an odd number keeps the frame rate")
+        if self.n_fft != 2 * self.hop:
+            raise ValueError(f"n_fft {self.n_fft} is not twice the hop of {self.hop}")
         if self.high_bands and (self.bypass == "none" or not 0 < self.high_bands < self.latent):
             raise ValueError("high_bands are latents that a bypass does without: fewer than all")
         if self.noise_from is not None and not 0 < self.noise_from <= self.n_fft // 2:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spresso_cli.models.audio_ae import Backbone
-from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+from spresso_cli.models.layers import MLP, QKV, check_qkv, merge_heads, rope_table
 from spresso_cli.models.log_mel import mel_filters
 
 
@@ -38,6 +38,9 @@ class CLAPConfig:
     text_blocks: int = 2
     text_buckets: int = 8192
     max_words: int = 16
+
+    def __post_init__(self) -> None:
+        check_qkv(self.text_width, self.text_heads)
 
 
 def words_of(text: str, limit: int) -> list[str]:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from spresso_cli.models.deviations import Deviations, Told
 from spresso_cli.models.envelope import EnvelopeConfig
-from spresso_cli.models.layers import MLP, QKV, fourier_features, merge_heads, rope_table
+from spresso_cli.models.layers import MLP, QKV, check_qkv, fourier_features, merge_heads, rope_table
 from spresso_cli.models.refiner import Refiner, check_sizes
 
 
@@ -42,6 +42,9 @@ class DiTConfig:
     # Adds W h * (c_in x) to the output: a Wiener filter per frame and channel is then one
     # elementwise product away, where a plain linear head has to build products of its input.
     gated_output: bool = True
+
+    def __post_init__(self) -> None:
+        check_qkv(self.width, self.heads)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spresso_cli.models.envelope import EnvelopeConfig
-from spresso_cli.models.layers import MLP, QKV, merge_heads, rope_table
+from spresso_cli.models.layers import MLP, QKV, check_qkv, merge_heads, rope_table
 
 POWER_FLOOR = 1e-4  # of `log_input`: 40 dB below an average latent
 
@@ -46,6 +46,7 @@ class LatentEncoderConfig:
     fine_bands: int = 0  # of the window's mean spectrum, which the bypass describes as well
 
     def __post_init__(self) -> None:
+        check_qkv(self.width, self.heads)
         if self.bypass not in ("none", "envelope"):
             raise ValueError(f"bypass {self.bypass!r}: use none or envelope")
         if self.pool % self.stride:

@@ -13,6 +13,12 @@ from torch.nn import functional as F
 ROPE_THETA = 10_000.0
 
 
+def check_qkv(width: int, heads: int) -> None:
+    """Raises ValueError unless a width is so many heads, each of whole rotary pairs."""
+    if width % (2 * heads):
+        raise ValueError(f"{heads} heads do not make a width of {width}: each is an even number")
+
+
 def rope_table(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary embedding.
 
