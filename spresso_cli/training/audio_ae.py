@@ -46,7 +46,7 @@ class AudioAETraining:
     discriminator_rate: float = 1e-4
     betas: tuple[float, float] = (0.8, 0.99)
     weight_decay: float = 0.01
-    warmup: float = 0.02  # share of the first phase
+    warmup: float = 0.02  # share of the first phase; of the second where that is all there is
     mel_weight: float = 15 / 7  # DAC: 15
     stft_weight: float = 5.0  # DAC: 0
     waveform_weight: float = 20.0  # DAC: 0
@@ -202,7 +202,7 @@ class Stage:
             rate = training.rate * cosine_rate(progress, training.warmup, 0.3)
         else:
             progress = (step - first) / (training.steps - first)
-            factor = cosine_rate(progress, 0.01, 0.1)
+            factor = cosine_rate(progress, 0.01 if first else training.warmup, 0.1)
             rate = training.adversarial_rate * factor
             self.judging.param_groups[0]["lr"] = training.discriminator_rate * factor
         network, bypass = self.optimizer.param_groups

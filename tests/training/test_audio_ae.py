@@ -184,6 +184,14 @@ def test_noise_learns_its_level_from_what_has_no_phase(heard_by: str, learns: bo
     assert bool(loudness[300:].any()) == learns
 
 
+@pytest.mark.parametrize(("warmup", "rate"), [(0.0, 1e-4), (0.5, 0.0)])
+def test_adversaries_from_the_first_step_on_warm_up_as_asked(warmup: float, rate: float) -> None:
+    stage = Stage(network(), AudioAETraining(steps=100, adversarial_from=0, warmup=warmup))
+    stage.set_rates(0)
+    for optimizer in (stage.optimizer, stage.judging):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
 def test_a_frozen_encoder_keeps_its_latents_while_the_decoder_learns(tiny: Settings) -> None:
     training = dataclasses.replace(
         tiny.audio_ae_training,
