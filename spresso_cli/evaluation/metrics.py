@@ -55,7 +55,7 @@ def kad(reference: np.ndarray, evaluated: np.ndarray, bandwidth: Bandwidth = "re
     width is the median distance inside the reference set, as the paper and the toolkit's README
     say; "as released" takes it from the evaluated set, as the toolkit's code does. Outputs made
     from the reference clips themselves lie nearer to them than independent sounds would: the value
-    of n perfect outputs is about -200 / n.
+    of n perfect outputs is about -80 / n.
     """
     reference, evaluated = _embedding_sets(reference, evaluated)
     within_r, within_e, across = kad_kernels(reference, evaluated, bandwidth)

@@ -100,6 +100,10 @@ class TestKad:
         assert abs(np.mean(values)) < 3 * error
         assert min(values) < 0 < max(values)
 
+    def test_of_outputs_that_are_their_sources_is_what_is_said_of_it(self) -> None:
+        x = np.random.default_rng(6).standard_normal((50, 64))
+        assert 50 * metrics.kad(x, x) == pytest.approx(-80, abs=5)
+
     def test_does_not_change_with_shift_scale_or_order(self) -> None:
         rng = np.random.default_rng(5)
         x, y = rng.standard_normal((30, 4)), rng.standard_normal((40, 4)) + 0.5
