@@ -6,7 +6,8 @@ on one trunk. Beyond the paper, by configuration: z dropped at random (so that g
 a warm-up in which the encoders alone learn to predict the envelope of their windows (envelope.py),
 after which they may stay as they are; Gaussian noise on z, or the distortion that a quantiser will
 cause; and a loss that asks the trunk's hidden states for the envelope, which tells a small or young
-one early what z is for.
+one early what z is for. Unlike in the base DiT's stage, noise levels are not weighed by a learned
+uncertainty, which EDM2's loss has.
 """
 
 from __future__ import annotations

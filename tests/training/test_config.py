@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,16 @@ def test_the_paper_configuration_has_the_papers_numbers() -> None:
     assert paper.autoencoder_training.text_keep == pytest.approx(0.2)
     assert all(r.sampler_steps == 64 for r in paper.rates.values())
     assert all(r.quantizer_training.batch == 8000 for r in paper.rates.values())
+
+
+def test_what_the_papers_leave_open_is_marked_in_their_configuration() -> None:
+    paper = lines_of("paper")
+    step_two = [key for key in paper if re.fullmatch(r".*qinco2] (embed|hidden|blocks)", key)]
+    stages = ("dit", "autoencoder", "finetune")
+    open_ones = [f"[{s}_training] {key}" for s in stages for key in ("weight_decay", "clip_norm")]
+    assert len(step_two) == 12
+    assert not [key for key in step_two if "QINCODEC" not in paper[key][1]]
+    assert not [key for key in open_ones if "ours" not in paper[key][1]]
 
 
 def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
