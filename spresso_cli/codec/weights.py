@@ -116,9 +116,19 @@ def write_tensors(stored: Mapping[str, Tensor], path: Path) -> None:
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in stored.items()}))
 
 
+# What torch hands to a mode by itself; what such a function calls, the mode does not see.
+_DRAWS = (
+    torch.Tensor.normal_,
+    torch.Tensor.uniform_,
+    nn.init.kaiming_uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+)
+
+
 class _Undrawn(TorchFunctionMode):
     """Networks are built without drawing the weights that a file is about to replace: for large
-    ones that takes as long as reading it."""
+    ones that takes as long as reading it, and the program around a codec may count on its draws."""
 
     def __torch_function__(
         self,
@@ -127,9 +137,13 @@ class _Undrawn(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> object:
-        if function in (torch.Tensor.normal_, torch.Tensor.uniform_):
-            return args[0].zero_()
-        return function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if function in _DRAWS:
+            with torch.no_grad():
+                return (args[0] if args else kwargs["tensor"]).zero_()
+        if function is torch.randn:
+            function = torch.zeros
+        return function(*args, **kwargs)
 
 
 def _filled(build: Callable[[], Network], tensors: Mapping[str, Tensor], where: Path) -> Network:
