@@ -22,7 +22,7 @@ from spresso_cli.audio.files import ArraySource, AudioSource
 from spresso_cli.codec import arguments
 from spresso_cli.codec.cores import Cores, Each
 from spresso_cli.codec.decoder import LatentDecoder, Piece, Solver
-from spresso_cli.codec.device import ROUND, resolve_device, within_memory
+from spresso_cli.codec.device import ROUND, resolve_device, undisturbed, within_memory
 from spresso_cli.codec.encoder import SoundEncoder
 from spresso_cli.codec.envelope import Excerpts, held_to_envelope
 from spresso_cli.codec.networks import Networks
@@ -187,6 +187,7 @@ class Codec:
         finally:
             result.close()
 
+    @undisturbed
     def compress_many(
         self,
         items: Iterable[tuple[Hashable, AudioSource]],
@@ -219,6 +220,7 @@ class Codec:
             encoder(profile)  # a pack that cannot code says so before any sound is read
             yield from cores.through(coded, items)
 
+    @undisturbed
     def decompress_many(
         self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]]
     ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:

@@ -1,17 +1,20 @@
-"""Where the networks run, and the fixed batch shapes that make results repeatable."""
+"""Where the networks run, and the fixed batch shapes that make results repeatable, whatever the
+program around a codec has torch do."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import closing, contextmanager, nullcontext
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 
 from spresso_cli.errors import OutOfMemory, UsageError
 
 Result = TypeVar("Result")
+Steps = TypeVar("Steps", bound=Callable[..., Iterator[Any]])  # of which each gives a result
 
 # A forked child has one thread, and torch would wait in it for those of its parent.
 if hasattr(os, "register_at_fork"):
@@ -58,6 +61,28 @@ class Batches:
             self.size //= 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+def undisturbed(method: Steps) -> Steps:
+    """Lets a generator of an object that has a `device` compute in float32, and on the CPU what it
+    does not put elsewhere, though autocast or a default device is on in the thread that takes its
+    results. Networks that are loaded under these would stay what they made of them."""
+
+    @wraps(method)
+    def steps(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        with closing(method(self, *args, **kwargs)) as results:
+            while True:
+                # As a mode it slows down every operation, so that it is not set in vain.
+                usual = torch.get_default_device().type == "cpu"
+                place = nullcontext() if usual else torch.device("cpu")
+                with torch.autocast(self.device.type, enabled=False), place:
+                    try:
+                        result = next(results)
+                    except StopIteration:
+                        return
+                yield result
+
+    return steps
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """What the program around a codec has set is its own, and changes nothing of what is coded."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,34 @@ def coded(path: Path, sound: np.ndarray) -> tuple[bytes, np.ndarray]:
     return data, codec.decompress(data, steps=1, prompt="rain")[0]
 
 
-def test_random_numbers_are_left_alone(tiny_path, sound):
+def test_random_numbers_are_left_alone(tiny_path: Path, sound: Callable[..., np.ndarray]) -> None:
     x = sound(10_000)
     torch.manual_seed(5)
     before = torch.get_rng_state()
     coded(tiny_path, x)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "setting", [lambda: torch.autocast("cpu", torch.bfloat16), lambda: torch.device("meta")]
+)
+def test_autocast_and_a_default_device_are_not_for_the_codec(
+    tiny_path: Path,
+    sound: Callable[..., np.ndarray],
+    setting: Callable[[], AbstractContextManager[object]],
+    threads: int,
+) -> None:
+    x, usual = sound(10_000), torch.get_num_threads()
+    data, take = coded(tiny_path, x)
+    torch.set_num_threads(threads)
+    try:
+        with setting():
+            again, same = coded(tiny_path, x)
+            where = torch.is_autocast_enabled("cpu"), torch.get_default_device()
+        with setting():
+            assert where == (torch.is_autocast_enabled("cpu"), torch.get_default_device())
+    finally:
+        torch.set_num_threads(usual)
+    assert again == data
+    np.testing.assert_array_equal(same, take)
