@@ -8,7 +8,7 @@ take, rate = codec.decompress(data, seed=3)
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +28,7 @@ from spresso_cli.codec.envelope import Excerpts, held_to_envelope
 from spresso_cli.codec.networks import Networks
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, find_pack, pack_for_tag
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
-from spresso_cli.codec.protocol import VARIETY, Decoded, DecodeOptions
+from spresso_cli.codec.protocol import VARIETY, Decoded, DecodeOptions, Key
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile, best_fit
 from spresso_cli.container.stream import Header, Stream
@@ -190,13 +190,13 @@ class Codec:
     @undisturbed
     def compress_many(
         self,
-        items: Iterable[tuple[Hashable, AudioSource]],
+        items: Iterable[tuple[Key, AudioSource]],
         profile: Profile,
         *,
         better: Sequence[Profile] = (),
         downmix: bool = False,
         metadata: bool = False,
-    ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
+    ) -> Iterator[tuple[Key, Stream | SpressoError]]:
         """See `CodecProtocol.compress_many`."""
         with closing(Cores(self.device)) as cores:
 
@@ -205,15 +205,15 @@ class Codec:
                 family = self.pack.families[profile.frame_rate]
                 return SoundEncoder(self._networks.encoder(self.pack, family), profile, cores.each)
 
-            def fitting(item: tuple[Hashable, AudioSource]) -> Profile:
+            def fitting(item: tuple[Key, AudioSource]) -> Profile:
                 try:
                     return best_fit(profile, better, item[1].samples, item[1].rate)
                 except SpressoError:
                     return profile  # whose encoder will say so
 
             def coded(
-                items: Iterable[tuple[Hashable, AudioSource]],
-            ) -> Iterator[tuple[Hashable, Stream | SpressoError]]:
+                items: Iterable[tuple[Key, AudioSource]],
+            ) -> Iterator[tuple[Key, Stream | SpressoError]]:
                 for chosen, some in groupby(items, fitting if better else lambda _: profile):
                     yield from encoder(chosen).run(some, downmix, metadata)
 
@@ -222,8 +222,8 @@ class Codec:
 
     @undisturbed
     def decompress_many(
-        self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]]
-    ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
+        self, items: Iterable[tuple[Key, Stream, DecodeOptions]]
+    ) -> Iterator[tuple[Key, Decoded | SpressoError]]:
         """See `CodecProtocol.decompress_many`."""
         with closing(Cores(self.device)) as cores:
             yield from cores.through(
@@ -233,11 +233,11 @@ class Codec:
             )
 
     def _decompressed(
-        self, items: Iterable[tuple[Hashable, Stream, DecodeOptions]], each: Each
-    ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
+        self, items: Iterable[tuple[Key, Stream, DecodeOptions]], each: Each
+    ) -> Iterator[tuple[Key, Decoded | SpressoError]]:
         """Results in order; sounds that agree in their options share batches."""
         room = ROUND[self.device.type]
-        waiting: list[tuple[Hashable, _Job | Silence]] = []
+        waiting: list[tuple[Key, _Job | Silence]] = []
         together = None  # what its jobs agree in
         load = 0  # windows in it; silence counts for one, or results might wait for ever
         for key, stream, options in items:
@@ -306,8 +306,8 @@ class Codec:
         return pack_for_tag(tag, rate)
 
     def _decode(
-        self, waiting: list[tuple[Hashable, _Job | Silence]], each: Each
-    ) -> Iterator[tuple[Hashable, Decoded | SpressoError]]:
+        self, waiting: list[tuple[Key, _Job | Silence]], each: Each
+    ) -> Iterator[tuple[Key, Decoded | SpressoError]]:
         """Results of jobs that agree in `together`, in order, and silence in its place."""
         jobs = [job for _, job in waiting if isinstance(job, _Job)]
         sounds = self._sounds(jobs, each) if jobs else iter(())

@@ -1,5 +1,6 @@
-"""What the program around a codec has set is its own, and changes nothing of what is coded."""
+"""A codec in a program: what that has set is its own and changes nothing of what is coded."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from spresso_cli.codec.codec import Codec
+from spresso_cli.codec.protocol import CodecProtocol
 
 
 def coded(path: Path, sound: np.ndarray) -> tuple[bytes, np.ndarray]:
@@ -49,3 +51,10 @@ def test_autocast_and_a_default_device_are_not_for_the_codec(
         torch.set_num_threads(usual)
     assert again == data
     np.testing.assert_array_equal(same, take)
+
+
+@pytest.mark.parametrize("method", ["compress_many", "decompress_many"])
+def test_a_codec_is_one_to_type_checkers(method: str) -> None:
+    """Key for key, as the protocol promises those who annotate with it."""
+    promised = inspect.signature(getattr(CodecProtocol, method))
+    assert inspect.signature(getattr(Codec, method)) == promised
