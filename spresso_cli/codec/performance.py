@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -30,12 +31,15 @@ class Performance:
         self.channels = header.channels
         self.samples = header.samples
         self._coded = header.coded_channels
-        leveller = self._taken(blocks)
-        missing = shortfall(leveller.peak, NETWORK_PEAK)
-        if missing.any():
-            low = self._spool
-            leveller = self._taken(raised(low.blocks, low.samples, self.rate, missing))
-            low.close()
+        try:
+            leveller = self._taken(blocks)
+            missing = shortfall(leveller.peak, NETWORK_PEAK)
+            if missing.any():
+                with closing(self._spool) as low:
+                    leveller = self._taken(raised(low.blocks, low.samples, self.rate, missing))
+        except BaseException:
+            self.close()  # what is raised holds on to all this for as long as anyone keeps it
+            raise
         levels = header.levels or (header.gain,) * self._coded
         self._fit: Fit = leveller.fit([rms_of(level) for level in levels])
 

@@ -11,11 +11,13 @@ import torch
 from spresso_cli.audio.expander import raised, shortfall
 from spresso_cli.audio.level import fit_level, rms_of
 from spresso_cli.audio.resample import resampled_length
+from spresso_cli.audio.spool import Spool
 from spresso_cli.codec import performance
 from spresso_cli.codec.performance import Performance, Silence, at_source_rate, sound_of
 from spresso_cli.container.profile import Profile
 from spresso_cli.container.stream import Header
 from spresso_cli.diffusion.noise import phase_noise
+from spresso_cli.errors import OutputError
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
 
 RATE = 8_000
@@ -61,6 +63,28 @@ def test_a_sound_that_reaches_its_peak_is_levelled_alone() -> None:
     assert np.array_equal(mono, fit_level(x, [rms_of(190)]))
     dual = heard(Performance(header(len(x), gain=190, channels=2, dual_mono=True), in_blocks(x)))
     assert np.array_equal(dual, np.repeat(mono, 2, axis=1))
+
+
+@pytest.mark.parametrize("room", [2 * RATE, 5 * RATE])  # for a part of it, or of it once raised
+def test_what_fails_leaves_nothing_on_the_disk(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long somebody keeps the error, whose traceback keeps whatever it has seen."""
+    spools: list[Spool] = []
+
+    class Full(Spool):
+        def append(self, block: np.ndarray) -> None:
+            spools.extend({self} - set(spools))
+            if sum(spool.samples for spool in spools) + len(block) > room:
+                raise OutputError("no room")
+            super().append(block)
+
+    monkeypatch.setattr(performance, "Spool", Full)
+    x = loud_and_low()
+    with pytest.raises(OutputError) as kept:
+        Performance(header(len(x), channels=2, levels=(150, 210)), in_blocks(x))
+    assert kept.tb is not None and len(spools) == 1 + (room > len(x))
+    for spool in spools:
+        with pytest.raises(ValueError, match="closed"):
+            list(spool.blocks())
 
 
 def test_silence_is_as_long_and_wide_as_its_source() -> None:
