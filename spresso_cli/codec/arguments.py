@@ -41,6 +41,8 @@ def request(
 
 def checked(options: DecodeOptions) -> DecodeOptions:
     """The same options with numbers of Python's own types; raises UsageError."""
+    if not isinstance(options.prompt, str | None):
+        raise UsageError(f"prompt {options.prompt!r}: use a text")
     return replace(
         options,
         seed=whole("seed", options.seed),
@@ -52,7 +54,10 @@ def checked(options: DecodeOptions) -> DecodeOptions:
 
 def sound_of(value: object) -> np.ndarray:
     """An array whose shape is not that of channels before samples; raises AudioError."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, rows of two lengths
+        raise AudioError(f"{type(value).__name__} is no array: {error}") from None
     if array.ndim == 2 and array.shape[0] <= 8 < array.shape[1]:  # [C, n], as others have it
         raise AudioError(f"shape {list(array.shape)}: pass [n, channels], the transpose of it")
     return array

@@ -125,7 +125,7 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         device = torch.device("meta")
     if device.type not in MICRO_BATCH:
         raise UsageError(f"--device {name}: use auto, cpu, cuda or cuda:N")

@@ -320,6 +320,7 @@ def test_arguments_of_compress_are_refused_by_name(codec, sound, arguments, mess
         ({"steps": "3"}, "steps '3': use a whole number"),
         ({"variety": "1"}, "variety '1': use a number"),
         ({"max_seconds": float("nan")}, "max_seconds nan: use a number"),
+        ({"prompt": ["rain"]}, r"prompt \['rain'\]: use a text"),
         ({"data": "door.spr"}, "str is no sound: pass the bytes"),
     ],
 )

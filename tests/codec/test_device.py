@@ -28,7 +28,7 @@ def test_a_gpu_that_is_not_there_is_refused(gpu: None) -> None:
         resolve_device("cuda:1")
 
 
-@pytest.mark.parametrize("name", ["mps", "meta", "nonsense"])
-def test_other_devices_are_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["mps", "meta", "nonsense", None])
+def test_other_devices_are_refused(name: str | None) -> None:
     with pytest.raises(UsageError, match="use auto, cpu, cuda or cuda:N"):
         resolve_device(name)

@@ -11,6 +11,7 @@ import torch
 
 from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.protocol import CodecProtocol
+from spresso_cli.errors import AudioError
 
 
 def coded(path: Path, sound: np.ndarray) -> tuple[bytes, np.ndarray]:
@@ -51,6 +52,12 @@ def test_autocast_and_a_default_device_are_not_for_the_codec(
         torch.set_num_threads(usual)
     assert again == data
     np.testing.assert_array_equal(same, take)
+
+
+def test_what_is_no_array_is_refused_like_any_sound(codec: Codec) -> None:
+    for value in (torch.zeros(9, requires_grad=True), [[0.5], [0.5, 0.5]]):
+        with pytest.raises(AudioError, match=f"{type(value).__name__} is no array: "):
+            codec.compress(value, 48_000)
 
 
 @pytest.mark.parametrize("method", ["compress_many", "decompress_many"])
