@@ -106,7 +106,8 @@ class ArraySource(AudioSource):
 
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         for start in range(0, len(self._x), size):
-            block = self._x[start : start + size].astype(np.float32)
+            with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+                block = self._x[start : start + size].astype(np.float32)
             _check_finite(block, start)
             yield block
 

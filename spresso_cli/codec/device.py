@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from spresso_cli.errors import OutOfMemory, UsageError
@@ -66,7 +67,8 @@ class Batches:
 def undisturbed(method: Steps) -> Steps:
     """Lets a generator of an object that has a `device` compute in float32, and on the CPU what it
     does not put elsewhere, though autocast or a default device is on in the thread that takes its
-    results. Networks that are loaded under these would stay what they made of them."""
+    results. Networks that are loaded under these would stay what they made of them. Nor is it an
+    error, whatever numpy is told there, that what dies away ends in zeros."""
 
     @wraps(method)
     def steps(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -75,7 +77,8 @@ def undisturbed(method: Steps) -> Steps:
                 # As a mode it slows down every operation, so that it is not set in vain.
                 usual = torch.get_default_device().type == "cpu"
                 place = nullcontext() if usual else torch.device("cpu")
-                with torch.autocast(self.device.type, enabled=False), place:
+                autocast = torch.autocast(self.device.type, enabled=False)
+                with autocast, place, np.errstate(under="ignore"):
                     try:
                         result = next(results)
                     except StopIteration:

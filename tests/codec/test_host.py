@@ -54,6 +54,22 @@ def test_autocast_and_a_default_device_are_not_for_the_codec(
     np.testing.assert_array_equal(same, take)
 
 
+def test_what_dies_away_is_no_error_of_numpy(codec: Codec) -> None:
+    x = np.exp(-0.01 * np.arange(20_000))  # beyond what float32 holds
+    x[10_000:15_000] = 1.3e-38  # the least that it holds in full, until a gain is applied
+    usual = codec.compress(x, 48_000)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with np.errstate(all="raise"):
+            assert codec.compress(x, 48_000) == usual
+            codec.decompress(usual, steps=1)
+            with pytest.raises(AudioError, match="sample 3 of channel 1 is inf"):
+                codec.compress(np.array([0.0, 0.0, 0.0, 1e300]), 48_000)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_what_is_no_array_is_refused_like_any_sound(codec: Codec) -> None:
     for value in (torch.zeros(9, requires_grad=True), [[0.5], [0.5, 0.5]]):
         with pytest.raises(AudioError, match=f"{type(value).__name__} is no array: "):
