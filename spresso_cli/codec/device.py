@@ -68,12 +68,15 @@ def undisturbed(method: Steps) -> Steps:
     """Lets a generator of an object that has a `device` compute in float32, and on the CPU what it
     does not put elsewhere, though autocast or a default device is on in the thread that takes its
     results. Networks that are loaded under these would stay what they made of them. Nor is it an
-    error, whatever numpy is told there, that what dies away ends in zeros."""
+    error, whatever numpy is told there, that what dies away ends in zeros. Another default type is
+    the whole process's, so that it is refused: UsageError."""
 
     @wraps(method)
     def steps(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with closing(method(self, *args, **kwargs)) as results:
             while True:
+                if (kind := torch.get_default_dtype()) != torch.float32:
+                    raise UsageError(f"torch's default dtype is {kind}: make it torch.float32")
                 # As a mode it slows down every operation, so that it is not set in vain.
                 usual = torch.get_default_device().type == "cpu"
                 place = nullcontext() if usual else torch.device("cpu")

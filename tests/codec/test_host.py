@@ -11,7 +11,7 @@ import torch
 
 from spresso_cli.codec.codec import Codec
 from spresso_cli.codec.protocol import CodecProtocol
-from spresso_cli.errors import AudioError
+from spresso_cli.errors import AudioError, UsageError
 
 
 def coded(path: Path, sound: np.ndarray) -> tuple[bytes, np.ndarray]:
@@ -52,6 +52,19 @@ def test_autocast_and_a_default_device_are_not_for_the_codec(
         torch.set_num_threads(usual)
     assert again == data
     np.testing.assert_array_equal(same, take)
+
+
+def test_another_default_dtype_is_refused_by_name(
+    codec: Codec, sound: Callable[..., np.ndarray]
+) -> None:
+    data = codec.compress(sound(2400), 48_000)
+    torch.set_default_dtype(torch.float64)
+    try:
+        for call in (lambda: codec.compress(sound(2400), 48_000), lambda: codec.decompress(data)):
+            with pytest.raises(UsageError, match=r"default dtype is torch\.float64: make it torch"):
+                call()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_what_dies_away_is_no_error_of_numpy(codec: Codec) -> None:
