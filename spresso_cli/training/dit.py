@@ -44,7 +44,7 @@ class DiTTraining:
     p_std: float = 1.4  # EDM2: 1.0
     text_keep: float = 0.85  # paper: not given
     ema_sigma: float = 0.05
-    second_ema_sigma: float = 0.10
+    second_ema_sigma: float = 0.10  # the better of the two on held-out sound is kept
     validate_every: int = 1000  # steps
     validation_crops: int = 64
 
@@ -145,7 +145,11 @@ def train(
     validated = run.step
 
     def validate() -> None:
-        run.log(validation.losses(part(run.ema.average, "dit")))
+        """Of both averages; the curves level by level are the better one's."""
+        rows = {key: validation.losses(part(ema.average, "dit")) for key, ema in run.emas.items()}
+        errors = {key: row["valid"] for key, row in rows.items()}
+        run.prefer(errors)
+        run.log(rows[run.preferred] | {f"valid_{key}": error for key, error in errors.items()})
 
     while run.wants_more():
         for group in optimizer.param_groups:

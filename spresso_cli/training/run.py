@@ -67,7 +67,8 @@ class Run:
         steps: total steps of the schedule.
         finish: bring the schedule to its end with the time box.
         ema_sigma: relative width of the power EMA.
-        more_emas: relative widths of further EMAs, kept beside it, by the names of their settings.
+        more_emas: relative widths of further EMAs, kept beside it, by the names of their settings;
+            `prefer` says which of all is for later stages.
         companions: networks that serve the training alone and are not averaged.
         more_optimizers: further optimisers by name.
         state: other tensors that a step depends on, by name; restored in place.
@@ -115,6 +116,7 @@ class Run:
         self.emas = {"ema": self.ema} | {
             ema_key(sigma): PowerEMA(weights, sigma, learned) for sigma in self._widths.values()
         }
+        self.preferred = "ema"
         # Each process counts what is left of its own time, and one box has to hold for all.
         self.box = None if minutes is None else distributed.agreed(60 * minutes, self.device)
         self.report = report
@@ -218,6 +220,17 @@ class Run:
         if self.report:
             self.report({"step": self.step, "steps": self.steps, **numbers})
 
+    def prefer(self, errors: Mapping[str, float]) -> None:
+        """Let later stages take that of `emas` whose error is least: the first process's word."""
+        keys = list(self.emas)
+        best = int(distributed.agreed(keys.index(min(errors, key=errors.get)), self.device))
+        if keys[best] == self.preferred:
+            return
+        self.preferred = keys[best]
+        if self._stored == (self.step, self.skipped):  # without a word of it
+            self.save()
+            distributed.wait()
+
     def save(self) -> None:
         """Write a checkpoint atomically and drop all but the newest `KEEP`.
 
@@ -244,6 +257,7 @@ class Run:
             "step": self.step,
             "skipped": self.skipped,
             "ema_step": self.ema.step,
+            "preferred": self.preferred,
             # What the next logged means are made of, so that the log is unbroken as well.
             "seen": seen,
         }
@@ -301,6 +315,7 @@ class Run:
                 value.copy_(tensors[f"state.{name}"])
         self.generator.set_state(tensors["generator"])
         self.step, self.skipped = meta["step"], meta.get("skipped", 0)
+        self.preferred = meta.get("preferred", self.preferred)
         if whole == written[-1]:
             self._stored = (self.step, self.skipped)
         self._seen = {name: list(values) for name, values in meta.get("seen", {}).items()}

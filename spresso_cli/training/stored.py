@@ -143,13 +143,11 @@ def ema_key(sigma: float) -> str:
     return f"ema-{sigma:g}"
 
 
-def ema_weights(
-    folder: Path, sigma: float | None = None, note: Callable[[str], None] | None = None
-) -> dict[str, Tensor]:
-    """The newest averaged weights, `<module>.<name>`, for export and later stages.
+def ema_weights(folder: Path, note: Callable[[str], None] | None = None) -> dict[str, Tensor]:
+    """The newest averaged weights, `<module>.<name>`, for export and later stages: of several
+    averages those that the run preferred.
 
     Args:
-        sigma: one of the run's further EMAs, of a checkpoint; None is its main one.
         note: see `newest`.
 
     Raises:
@@ -158,10 +156,15 @@ def ema_weights(
     """
     if averages(folder) and not checkpoints(folder):
         return part(read_averages(folder)[1], "ema")
-    head = "ema" if sigma is None else ema_key(sigma)
     with safe_open(newest(folder, note), "pt") as file:
+        head = _preferred(json.loads(file.metadata()["run"]))
         names = [key for key in file.keys() if key.startswith(f"{head}.")]  # noqa: SIM118
         return part({name: file.get_tensor(name) for name in names}, head)
+
+
+def _preferred(meta: Mapping[str, Any]) -> str:
+    """What the names of the average begin with that is for later stages."""
+    return meta.get("preferred", "ema")
 
 
 def part(tensors: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
@@ -189,15 +192,15 @@ def keep(
     """
     with safe_open(newest(folder, note), "pt") as file:
         meta = json.loads(file.metadata()["run"])
+        averaged, trained = f"{_preferred(meta)}.", "weights."
         names = list(file.keys())
-        modules = {name.split(".")[1] for name in names if name.startswith("ema.")}
-        wanted = [
-            name
+        own = [name.removeprefix(averaged) for name in names if name.startswith(averaged)]
+        modules = {name.split(".")[0] for name in own}
+        tensors = {f"ema.{name}": _halved(file.get_tensor(averaged + name)) for name in own} | {
+            name: _halved(file.get_tensor(name))
             for name in names
-            if name.startswith("ema.")
-            or (name.startswith("weights.") and name.split(".")[1] not in modules)
-        ]
-        tensors = {name: _halved(file.get_tensor(name)) for name in wanted}
+            if name.startswith(trained) and name.split(".")[1] not in modules
+        }
     groups: list[dict[str, Tensor]] = [{}]
     room = most
     for name, value in tensors.items():

@@ -416,8 +416,21 @@ def test_other_stages_read_the_averaged_weights(tmp_path: Path) -> None:
     assert averaged.keys() == toy.net.state_dict().keys()
     assert torch.equal(averaged["weight"], toy.run.ema.average["net.weight"])
     assert not torch.equal(averaged["weight"], toy.net.weight)
-    wider = part(ema_weights(tmp_path, sigma=0.2), "net")
-    assert not torch.equal(wider["weight"], averaged["weight"])
+
+
+def test_of_several_averages_they_read_the_preferred_one(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, steps=30)
+    toy.train()
+    toy.run.prefer({"ema": 0.3, "ema-0.2": 0.2})  # said when the last checkpoint is written
+    wider = toy.run.emas["ema-0.2"].average["net.weight"]
+    assert not torch.equal(wider, toy.run.ema.average["net.weight"])
+    assert torch.equal(ema_weights(tmp_path)["net.weight"], wider)
+    keep(tmp_path, tmp_path / "kept", 1 << 20)
+    torch.testing.assert_close(ema_weights(tmp_path / "kept")["net.weight"], wider.half().float())
+    later = Toy(tmp_path, steps=60).run
+    assert later.preferred == "ema-0.2"
+    later.prefer({"ema": 0.1, "ema-0.2": 0.2})
+    assert torch.equal(ema_weights(tmp_path)["net.weight"], later.ema.average["net.weight"])
 
 
 def test_networks_that_serve_the_training_alone_are_not_averaged(tmp_path: Path) -> None:
