@@ -9,6 +9,7 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    _fill_standard_descriptors()
     # Before torch is imported: its threads spin while they wait for each other, which beside
     # other busy processes takes several times as long as giving the core away.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -27,6 +28,21 @@ def main() -> None:
         finally:
             os._exit(code)
     sys.exit(code)
+
+
+def _fill_standard_descriptors() -> None:
+    """Occupy those of stdin, stdout and stderr that were closed by whoever started us.
+
+    The next file to be opened would get such a number, and what a native library says on stderr,
+    as that for MP3 does of damaged files, would go into a report or a page. Each is opened the
+    wrong way round, so that whoever asks for it by name still hears that it is closed.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest number that is free is the one that open() takes.
+            os.open(os.devnull, os.O_RDONLY if descriptor else os.O_WRONLY)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ A pseudo-terminal stands for the person. The command line is the real one over t
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from spresso_cli.cli.progress import BatchProgress, Tally
 from spresso_cli.cli.terminal import Terminal
@@ -90,6 +93,28 @@ def test_what_was_closed_before_is_not_written_to(command: str, tmp_path: Path) 
     process = in_shell(f"PYTHON -m spresso_cli {command}", tmp_path)
     assert "internal error" not in process.stderr
     assert process.returncode == (2 if "<&-" in command else 0)
+
+
+def test_what_libraries_say_on_a_closed_stderr_does_not_get_into_files(tmp_path: Path) -> None:
+    """libmpg123 complains there of damaged frames; the next file opened would have its number."""
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.mp3", rng.standard_normal(96_000) * 0.1, 48_000)
+    data = bytearray((tmp_path / "a.mp3").read_bytes())
+    for place in range(3000, len(data) - 3000, 700):
+        data[place : place + 40] = rng.bytes(40)
+    (tmp_path / "a.mp3").write_bytes(data)
+    process = in_shell(f"PYTHON {FAKE} compress a.mp3 --report a.jsonl 2>&-", tmp_path)
+    assert process.returncode == 0
+    (line,) = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert json.loads(line)["status"] == "done"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
+def test_a_closed_stdout_is_an_error_by_its_name_too(tmp_path: Path) -> None:
+    (tmp_path / "a.spr").write_bytes(spr.write(make_stream()))
+    process = in_shell(f"PYTHON {FAKE} decompress a.spr -o /dev/stdout >&-", tmp_path)
+    assert process.returncode == 1
+    assert "Bad file descriptor" in process.stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
