@@ -75,7 +75,7 @@ def pack_table(pack: PackInfo) -> Table:
             str(point.codebooks),
             str(family.bits),
             family.tag.hex(),
-            Text(family.sampler),
+            Text(printable(family.sampler)),
             str(family.steps),
         )
     return table

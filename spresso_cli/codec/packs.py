@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -25,6 +27,9 @@ PACK_VARIABLE = "SPRESSO_PACK"
 TAG_BYTES = 2
 KNOWN_FAMILIES = {family.pool: family for family in FAMILIES}
 SHIPPED = Path(__file__).resolve().parent.parent / "packs"
+PACK_NAME = re.compile(r"\w[\w.-]*")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_JSON_BYTES = 1 << 24  # ours have 20 kB; what stands for the file may be a device without an end
 
 
 def tag_of(digest: str) -> bytes:
@@ -180,9 +185,32 @@ def _strict(where: str, data: Any, required: set[str]) -> dict[str, Any]:
     return data
 
 
+def refuse_kinds(kind: type, data: Mapping[str, Any], where: str) -> None:
+    """Raises BadPack for a value that is not of the kind of its field in a dataclass: text for a
+    number, or one that is not finite. What is no field is not looked at."""
+    hints = typing.get_type_hints(kind)
+    for name, value in data.items():
+        if name in hints and not _is_of(hints[name], value):
+            raise BadPack(f"{where}: {name} cannot be {str(value)[:40]!r}")
+
+
+def _is_of(hint: Any, value: object) -> bool:
+    if options := typing.get_args(hint):  # a table of JSON, or one of several
+        if typing.get_origin(hint) is Mapping:
+            return isinstance(value, dict)
+        return any(_is_of(option, value) for option in options)
+    if hint is float:
+        return type(value) in (int, float) and abs(value) <= 1e18  # nan neither
+    return type(value) is hint
+
+
 def _family(where: str, data: Any) -> FamilyInfo:
     names = {f.name for f in fields(FamilyInfo)}
-    info = FamilyInfo(**_strict(where, data, names))
+    data = _strict(where, data, names)
+    refuse_kinds(FamilyInfo, data, where)
+    info = FamilyInfo(**data)
+    if not _DIGEST.fullmatch(info.digest):
+        raise BadPack(f"{where}: the digest is not one of 64 hex digits")
     known = KNOWN_FAMILIES.get(info.pool)
     if known is None or (known.frame_rate, known.bits) != (info.frame_rate, info.bits):
         raise BadPack(f"{where}: {info.frame_rate} Hz with t = {info.pool} is no known family")
@@ -199,7 +227,7 @@ def read_pack(path: Path) -> PackInfo:
     """
     where = path / "pack.json"
     try:
-        data = json.loads(where.read_text("utf-8"))
+        data = json.loads(_text_of(where))
     except FileNotFoundError:
         raise MissingPack(f"{path}: no pack.json here; give a pack's folder or name") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -211,13 +239,15 @@ def read_pack(path: Path) -> PackInfo:
     try:
         families = [_family(f"{where}: {f}", d) for f, d in data["families"].items()]
         points = [OperatingPoint(**p) for p in data["points"]]
+        for point in data["points"]:
+            refuse_kinds(OperatingPoint, point, f"{where}: points")
+        own = {k: v for k, v in data.items() if k not in ("format", "families", "points")}
+        refuse_kinds(PackInfo, own, str(where))
+        if not PACK_NAME.fullmatch(own["name"]):  # it is printed
+            raise BadPack(f"{where}: {own['name']!r} is no name of a pack")
         info = PackInfo(
             path=path,
-            **{
-                key: value
-                for key, value in data.items()
-                if key not in ("format", "families", "points")
-            },
+            **own,
             families={f.frame_rate: f for f in families},
             points=tuple(sorted(points, key=lambda p: p.rank)),
         )
@@ -228,6 +258,17 @@ def read_pack(path: Path) -> PackInfo:
     if not info.points:
         raise BadPack(f"{where}: no operating points")
     return info
+
+
+def _text_of(path: Path) -> str:
+    """What a small regular file holds; OSError or ValueError for anything else."""
+    if not path.is_file() and path.exists():
+        raise ValueError("not a regular file")
+    with open(path, "rb") as file:
+        data = file.read(_JSON_BYTES + 1)
+    if len(data) > _JSON_BYTES:
+        raise ValueError(f"more than {_JSON_BYTES >> 20} MiB")
+    return data.decode("utf-8")
 
 
 def _places() -> Iterator[Path]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spresso_cli.audio.native import Calls
-from spresso_cli.codec.packs import FamilyInfo, PackInfo
+from spresso_cli.codec.packs import FamilyInfo, PackInfo, refuse_kinds
 from spresso_cli.codec.tags import weights_digest
 from spresso_cli.errors import BadPack
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
@@ -44,6 +44,7 @@ def config_of(kind: type[Config], data: Mapping[str, Any], where: str) -> Config
     unknown = data.keys() - {f.name for f in fields(kind)}
     if unknown:
         raise BadPack(f"{where}: unknown keys: {', '.join(sorted(unknown))}")
+    refuse_kinds(kind, data, where)
     try:
         return kind(**data)
     except (TypeError, ValueError) as error:
@@ -148,8 +149,11 @@ class _Undrawn(TorchFunctionMode):
 
 def _filled(build: Callable[[], Network], tensors: Mapping[str, Tensor], where: Path) -> Network:
     """A network with weights, for inference; BadPack where they do not fit."""
-    with _Undrawn():
-        network = build()
+    try:
+        with _Undrawn():
+            network = build()
+    except (RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError) as error:
+        raise BadPack(f"{where}: no network has the sizes of the pack's config: {error}") from None
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:

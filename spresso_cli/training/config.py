@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import tomllib
 import types
 import typing
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spresso_cli.codec.packs import KNOWN_FAMILIES, OperatingPoint
+from spresso_cli.codec.packs import KNOWN_FAMILIES, PACK_NAME, OperatingPoint
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import UsageError
 from spresso_cli.models.audio_ae import AudioAEConfig
@@ -171,7 +170,7 @@ class Settings:
     def _check_pack(self) -> None:
         """What would otherwise be found out when somebody uses the pack."""
         pack = self.pack
-        if not re.fullmatch(r"\w[\w.-]*", pack.name):
+        if not PACK_NAME.fullmatch(pack.name):
             raise ValueError(
                 f"pack.name {pack.name!r}: use letters, digits, and . - _ behind the first of them"
             )

@@ -115,6 +115,16 @@ def test_the_encoder_may_change_without_changing_the_tag(copy):
         lambda data: data.update(points=[]),
         lambda data: data["points"][0].update(codebooks=32),
         lambda data: data.update(families=[]),
+        lambda data: data.update(default_kbps="0.096"),
+        lambda data: data.update(sigma_max=float("nan")),
+        lambda data: data.update(sigma_min=10**400),
+        lambda data: data.update(text_base=1),
+        lambda data: data.update(dit=None),
+        lambda data: data.update(name="\x1b[31mtiny"),
+        lambda data: data["points"][0].update(rank=True),
+        lambda data: data["families"]["1hz"].update(digest="xyz"),
+        lambda data: data["families"]["1hz"].update(steps="[/red]"),
+        lambda data: data["families"]["1hz"].update(sampler=None),
     ],
 )
 def test_a_wrong_description_is_a_bad_pack(copy, damage):
@@ -130,6 +140,23 @@ def test_json_that_is_no_json_is_a_bad_pack(copy, text):
     (copy / "pack.json").write_text(text)
     with pytest.raises(BadPack):
         packs.read_pack(copy)
+
+
+def test_what_has_no_end_is_no_description(copy):
+    (copy / "pack.json").unlink()
+    (copy / "pack.json").symlink_to("/dev/zero")
+    with pytest.raises(BadPack, match="not a regular file"):
+        packs.read_pack(copy)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "4", None])
+@pytest.mark.parametrize(("part", "size"), [("encoder", "stride"), ("qinco2", "hidden")])
+def test_sizes_that_no_network_has_are_a_bad_pack(copy, sound, part, size, value):
+    data = json.loads((copy / "pack.json").read_text())
+    data["families"]["1hz"][part][size] = value
+    (copy / "pack.json").write_text(json.dumps(data))
+    with pytest.raises(BadPack):
+        Codec.load(copy).compress(sound(480), 48_000)
 
 
 def _spoil_nan(path):
