@@ -77,9 +77,7 @@ def encode_latents(
     def work(name: str) -> int:
         target = jobs[name]
         refuse_existing(target, force)
-        with open_audio(name) as source:
-            if max_duration and source.samples > max_duration * source.rate:
-                raise AudioError(f"longer than {max_duration} s: see --max-duration")
+        with open_audio(name, max_seconds=max_duration or None) as source:
             data = codec.encode(source, frame_rate, downmix).to_bytes()
         with replacing(target, force=force) as file:
             return file.write(data)
@@ -121,6 +119,7 @@ def decode_latents(
     output: OutputFile = None,
     output_dir: OutputDir = None,
     force: Force = False,
+    max_duration: MaxDuration = 3600,
     pack: Pack = None,
     device: Device = "auto",
     recursive: Recursive = False,
@@ -146,6 +145,8 @@ def decode_latents(
         target = jobs[name]
         refuse_existing(target, force)
         latents = Latents.read(_regular(name))
+        if max_duration and latents.header.seconds > max_duration:  # silence costs no latents
+            raise AudioError(f"longer than {max_duration:g} s: raise --max-duration")
         take = codec.decode(latents, options)
         with (
             replacing(target, force=force) as file,

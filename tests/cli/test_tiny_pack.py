@@ -194,3 +194,16 @@ def test_latents_go_there_and_back_under_plain_names(spresso) -> None:
     shown = spresso("decode-latents", "z", "-r", "--steps", 1, "--output-dir", "back")
     assert (shown.code, shown.stderr) == (0, "z/a.safetensors -> back/a.wav\n")
     assert soundfile.info("back/a.wav").frames == soundfile.info("in/a.wav").frames
+
+
+def test_latents_of_a_few_bytes_do_not_become_hours_unasked(spresso) -> None:
+    soundfile.write("a.wav", np.zeros(1_001_000), 1000)
+    assert spresso("encode-latents", "a.wav", "--frame-rate", 1).code == 0
+    data = Path("a.safetensors").read_bytes()
+    Path("a.safetensors").write_bytes(data.replace(b"1001000", b"4001000"))
+    shown = spresso("decode-latents", "a.safetensors", "-o", "b.wav")
+    assert (shown.code, Path("b.wav").exists()) == (1, False)
+    assert shown.stderr == "spresso: a.safetensors: longer than 3600 s: raise --max-duration\n"
+    limit = ("--max-duration", 4001)
+    assert spresso("decode-latents", "a.safetensors", "-o", "b.wav", *limit).code == 0
+    assert soundfile.info("b.wav").frames == 4_001_000
