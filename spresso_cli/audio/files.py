@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 import soundfile
@@ -25,8 +25,12 @@ from spresso_cli.audio.libsndfile import Reader
 from spresso_cli.container.profile import MAX_RATE, MAX_SECONDS, MIN_RATE
 from spresso_cli.errors import AudioError
 
+if TYPE_CHECKING:
+    from spresso_cli.container.stream import Header
+
 BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
 
+_MAX_WHOLE_BYTES = 1 << 31  # of a sound in memory: an hour and a half of stereo at 48 kHz
 _MAX_BLOCK_VALUES = 1 << 22  # over all channels: a file of 1000 channels takes no more memory
 _SPOOL_BYTES = 1 << 26  # of a pipe in memory; what is beyond goes to a temporary file
 _PIPE_BYTES_PER_SECOND = 2 * 192_000 * 4  # bounds a pipe; the richest stereo anyone records
@@ -116,6 +120,21 @@ class ArraySource(AudioSource):
 
     def close(self) -> None:
         pass
+
+
+def whole(sound: AudioSource) -> np.ndarray:
+    """Returns all of a sound, float32 [n, channels]; raises AudioError as `refuse_large` does."""
+    refuse_large(sound)
+    return np.concatenate(list(sound.blocks()))
+
+
+def refuse_large(sound: AudioSource | Header) -> None:
+    """Raises AudioError for a sound that memory is not to be filled with: 21 bytes of a `.spr` file
+    can stand for 22 GB, and little more of a FLAC file."""
+    if 4 * sound.samples * sound.channels > _MAX_WHOLE_BYTES:
+        raise AudioError(
+            f"{sound.samples:,} samples are more than are held in memory here: cut it first"
+        )
 
 
 def open_audio(

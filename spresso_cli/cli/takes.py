@@ -154,6 +154,9 @@ class Plan:
         """One take of a stream for every seed."""
         import numpy as np
 
+        from spresso_cli.audio.files import refuse_large
+
+        refuse_large(stream)
         wanted = ((options.seed, stream, options) for options in self.decoding)
         for seed, result in self.codec.decompress_many(wanted):
             decoded = _checked(result)
@@ -227,11 +230,9 @@ def read_sound(
     """A sound file as float32 [n, C] and its rate; AudioError for more than two channels.
 
     What is odd about it is told on the terminal. `check` may refuse its length, by the header and
-    before all is read; a pipe is read only once.
+    before all is read, as what memory is too small for is; a pipe is read only once.
     """
-    import numpy as np
-
-    from spresso_cli.audio.files import open_audio
+    from spresso_cli.audio.files import open_audio, whole
 
     with open_audio(path) as source:
         check(source.samples / source.rate)
@@ -240,7 +241,7 @@ def read_sound(
         if terminal is not None:
             for note in source.notes:
                 terminal.note(f"{shown(path)}: {note}")
-        return np.concatenate(list(source.blocks())), source.rate
+        return whole(source), source.rate
 
 
 def _label(profile: Profile, ours: str) -> str:

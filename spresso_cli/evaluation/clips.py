@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from spresso_cli.audio.files import open_audio
+from spresso_cli.audio.files import open_audio, whole
 from spresso_cli.audio.resample import resample
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES, is_companion
 from spresso_cli.errors import AudioError, UsageError
@@ -36,8 +36,7 @@ class Pair:
 def load_clip(path: Path) -> np.ndarray:
     """A sound file as float32 [n] at 48 kHz, channels averaged; raises AudioError."""
     with open_audio(path) as source:
-        blocks = list(source.blocks(1 << 16))
-        mono = np.concatenate(blocks).mean(axis=1, keepdims=True)
+        mono = whole(source).mean(axis=1, keepdims=True)
         return resample(mono, source.rate, CLIP_RATE)[:, 0]
 
 

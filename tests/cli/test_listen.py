@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Bench, write_sound
+from spresso_cli.audio import wav
+from spresso_cli.container import spr
+from spresso_cli.container.stream import Header, Stream
+
+from .conftest import LOWEST, Bench, write_sound
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +44,24 @@ def test_a_page_that_is_called_like_stdout_is_a_file(spresso, bench: Bench, spr_
     assert (shown.code, shown.data) == (0, b"")
     assert Path("-").read_text(encoding="utf-8").startswith("<!")
     assert spresso("listen", spr_file, "-o", "-").stdout.startswith("<!")
+
+
+@pytest.mark.parametrize("command", ["listen hour.spr -o a.html", "listen a.wav -o a.html"])
+def test_a_few_bytes_do_not_fill_the_memory(spresso, bench: Bench, command: str) -> None:
+    """Before anything is decoded: on disk, an hour of 768 kHz takes as much."""
+    header = Header(
+        profile=LOWEST,
+        weights_tag=b"ab",
+        gain=0,
+        source_rate=768_000,
+        samples=3600 * 768_000,
+        channels=2,
+    )
+    Path("hour.spr").write_bytes(spr.write(Stream.of(header, b"")))
+    with open("a.wav", "wb") as file:
+        file.write(wav.header(rate=48_000, channels=1, samples=1 << 30, sample_bytes=1, floating=0))
+        file.truncate((1 << 30) + file.tell())
+    shown = spresso(*command.split())
+    assert (shown.code, shown.stderr.count("\n")) == (1, 2)
+    assert "samples are more than are held in memory here: cut it first" in shown.stderr
+    assert not Path("a.html").exists()
