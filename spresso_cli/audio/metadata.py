@@ -39,6 +39,9 @@ TAGS = {
     "comment": b"ICMT",
 }
 
+# Readers take these to pieces, and damaged ones lead libsndfile past the sound behind them.
+_TRAILING = frozenset({tlv.SMPL, tlv.CUE, tlv.ADTL})
+
 _MAX_BYTES = tlv.MAX_BLOCK_BYTES - 1024  # of all records; the rest is room for their headers
 
 
@@ -110,18 +113,19 @@ def tags_of(records: tuple[tuple[int, bytes], ...]) -> dict[str, str]:
     return {name: _plain(value) for name, value in tags.items() if name in TAGS}
 
 
-def wav_chunks(records: tuple[tuple[int, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """Returns the records of a stream as chunks of a WAV file, (id, body)."""
-    known = []
+def wav_chunks(records: tuple[tuple[int, bytes], ...]) -> tuple[bytes, bytes]:
+    """Returns the records of a stream as chunks of a WAV file: those that stand before the sound,
+    where bext belongs, and those behind it."""
+    places = {False: b"", True: b""}
     for kind, body in records:
         if kind in CHUNKS:
             name, list_type = CHUNKS[kind]
-            known.append((name, list_type + body))
+            places[kind in _TRAILING] += chunk(name, list_type + body)
     tags = tags_of(records)
     if tags:
         info = b"".join(chunk(TAGS[name], value.encode() + b"\0") for name, value in tags.items())
-        known.append((b"LIST", b"INFO" + info))
-    return tuple(known)
+        places[False] += chunk(b"LIST", b"INFO" + info)
+    return places[False], places[True]
 
 
 def chunk_names(records: tuple[tuple[int, bytes], ...]) -> tuple[str, ...]:

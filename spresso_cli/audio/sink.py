@@ -158,8 +158,8 @@ class AudioSink:
         self._missing = samples
         self._writer: _Wav | _Encoded
         if format.name == "wav":
-            extra = wav_chunks(metadata)
-            self._writer = _Wav(file, format.subtype, rate, channels, samples, extra)
+            chunks = wav_chunks(metadata)
+            self._writer = _Wav(file, format.subtype, rate, channels, samples, *chunks)
         else:
             self._writer = _Encoded(file, format, rate, channels, tags_of(metadata))
 
@@ -204,13 +204,14 @@ class _Wav:
         rate: int,
         channels: int,
         samples: int,
-        extra: tuple[tuple[bytes, bytes], ...],
+        before: bytes,
+        behind: bytes,
     ) -> None:
         self._file = file
         self._subtype = subtype
         floating = _FLOATS.get(subtype)
         sample_bytes = floating.itemsize if floating else _BITS[subtype] // 8
-        self._pad = samples * channels * sample_bytes % 2
+        self._end = b"\0" * (samples * channels * sample_bytes % 2) + behind
         file.write(
             wav.header(
                 rate=rate,
@@ -218,7 +219,8 @@ class _Wav:
                 samples=samples,
                 sample_bytes=sample_bytes,
                 floating=floating is not None,
-                extra=extra,
+                before=before,
+                behind=behind,
             )
         )
 
@@ -236,7 +238,7 @@ class _Wav:
         return octets[..., : bits // 8].tobytes()
 
     def close(self) -> None:
-        self._file.write(b"\0" * self._pad)
+        self._file.write(self._end)
 
     def abandon(self) -> None:
         pass

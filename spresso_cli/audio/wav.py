@@ -7,7 +7,6 @@ nothing but the sound. Beyond 4 GiB the header is that of RF64 (EBU Tech 3306).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 from spresso_cli.audio.metadata import chunk
 
@@ -23,14 +22,16 @@ def header(
     samples: int,
     sample_bytes: int,
     floating: bool,
-    extra: Iterable[tuple[bytes, bytes]] = (),
+    before: bytes = b"",
+    behind: bytes = b"",
 ) -> bytes:
     """Returns everything before the samples.
 
     Args:
         samples: in each channel.
         sample_bytes: of one sample of one channel.
-        extra: further chunks, (id, body); they stand before the sound, where bext belongs.
+        before: further chunks that stand before the sound.
+        behind: those that whoever writes the samples writes behind them and their padding.
     """
     frame = channels * sample_bytes
     size = samples * frame
@@ -43,9 +44,9 @@ def header(
     body = chunk(b"fmt ", described)
     if floating:
         body += chunk(b"fact", struct.pack("<I", _in_32_bits(samples)))
-    body += b"".join(chunk(name, content) for name, content in extra)
+    body += before
 
-    riff_size = 4 + len(body) + 8 + size + size % 2
+    riff_size = 4 + len(body) + 8 + size + size % 2 + len(behind)
     if riff_size <= _MAX_RIFF:
         start = struct.pack("<4sI4s", b"RIFF", riff_size, b"WAVE")
         return start + body + struct.pack("<4sI", b"data", size)

@@ -59,6 +59,16 @@ def test_every_record_survives_a_wav() -> None:
     assert open_audio(saved("wav", RECORDS)).metadata() == RECORDS
 
 
+@pytest.mark.parametrize("body", [b"", b"\xff", b"abc", SMPL + b"odd", struct.pack("<3I", 2, 0, 0)])
+@pytest.mark.parametrize("kind", [tlv.SMPL, tlv.CUE, tlv.ADTL])
+def test_a_damaged_chunk_does_not_cost_the_sound(kind: int, body: bytes) -> None:
+    """libsndfile reads on where such a chunk ought to have ended."""
+    data = saved("wav", ((kind, body),))
+    assert len(soundfile.read(io.BytesIO(data))[0]) == 50
+    assert struct.unpack_from("<I", data, 4)[0] == len(data) - 8
+    assert dict(open_audio(data).metadata()).get(kind, body) == body
+
+
 @pytest.mark.parametrize("format", ["flac", "ogg"])
 def test_tags_survive_flac_and_ogg_which_hold_no_chunks(format: str) -> None:
     assert open_audio(saved(format, RECORDS)).metadata() == RECORDS[4:5]
