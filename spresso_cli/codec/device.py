@@ -54,7 +54,7 @@ class Batches:
             try:
                 return work(self.size)
             except RuntimeError as error:
-                if not _is_memory(error):
+                if not is_memory(error):
                     raise
             # Out of the handler: the traceback held on to every tensor of the attempt.
             if self.size == 1:
@@ -101,14 +101,14 @@ def within_memory(device: torch.device, remedy: str | None = None) -> Iterator[N
     try:
         yield
     except RuntimeError as error:
-        if not _is_memory(error):
+        if not is_memory(error):
             raise
         text = f"out of memory on {device}: {remedy}" if remedy else _advice(device)
         raise OutOfMemory(text) from None
 
 
-def _is_memory(error: RuntimeError) -> bool:
-    """Allocators, cuBLAS and the CUDA driver each have their own way of saying it."""
+def is_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out: allocators, cuBLAS and the CUDA driver each say it in their way."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     text = str(error).lower()

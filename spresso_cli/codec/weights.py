@@ -6,7 +6,8 @@ as float16. Only safetensors are read: a weights file can carry numbers, never c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spresso_cli.audio.native import Calls
+from spresso_cli.codec.device import is_memory
 from spresso_cli.codec.packs import FamilyInfo, PackInfo, refuse_kinds
 from spresso_cli.codec.tags import weights_digest
 from spresso_cli.errors import BadPack
@@ -147,18 +149,26 @@ class _Undrawn(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
+@contextmanager
+def _fitting(where: Path, fault: str) -> Iterator[None]:
+    """Raises BadPack for whatever goes wrong with weights of a stranger, but for want of memory."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and is_memory(error):
+            raise
+        first, *others = str(error).splitlines() or [""]
+        # torch's first line of several says which network it is.
+        reason = others[0] if others and isinstance(error, RuntimeError) else first
+        raise BadPack(f"{where}: {fault}: {reason.strip()}") from None
+
+
 def _filled(build: Callable[[], Network], tensors: Mapping[str, Tensor], where: Path) -> Network:
     """A network with weights, for inference; BadPack where they do not fit."""
-    try:
-        with _Undrawn():
-            network = build()
-    except (RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError) as error:
-        raise BadPack(f"{where}: no network has the sizes of the pack's config: {error}") from None
-    try:
+    with _fitting(where, "no network has the sizes of the pack's config"), _Undrawn():
+        network = build()
+    with _fitting(where, "does not fit the pack's config"):
         network.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1:2] or [str(error)]
-        raise BadPack(f"{where}: does not fit the pack's config: {reason[0].strip()}") from None
     return network.eval().requires_grad_(False)
 
 
@@ -228,10 +238,8 @@ def load_dit(pack: PackInfo, family: FamilyInfo | None) -> tuple[DiT, AudioDown 
     where = _adapter_path(pack, family)
     lora, rest = _adapter_tensors(where)
     down_config = config_of(AudioDownConfig, family.adapter, f"{family.folder} adapter")
-    try:
+    with _fitting(where, "adapters do not fit the base model"):
         merged = merge_lora(base, lora, down_config.lora_alpha)
-    except (KeyError, RuntimeError) as error:
-        raise BadPack(f"{where}: adapters do not fit the base model ({error})") from None
     adapter = _filled(lambda: AudioDown(down_config, config), rest, where)
     return _filled(lambda: DiT(config), merged, path), adapter
 

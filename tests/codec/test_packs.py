@@ -19,7 +19,7 @@ from spresso_cli.codec.weights import (
     write_tensors,
 )
 from spresso_cli.container.profile import Profile
-from spresso_cli.errors import BadPack, MissingPack, UsageError
+from spresso_cli.errors import BadPack, MissingPack, OutOfMemory, UsageError
 
 
 @pytest.fixture
@@ -157,6 +157,17 @@ def test_sizes_that_no_network_has_are_a_bad_pack(copy, sound, part, size, value
     (copy / "pack.json").write_text(json.dumps(data))
     with pytest.raises(BadPack):
         Codec.load(copy).compress(sound(480), 48_000)
+
+
+@pytest.mark.parametrize("step", ["merge_lora", "DiT"])
+def test_want_of_memory_is_no_fault_of_the_pack(tiny_path, sound, codec, monkeypatch, step):
+    def full(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    data = codec.compress(sound(480), 48_000)
+    monkeypatch.setattr(weights, step, full)
+    with pytest.raises(OutOfMemory):
+        Codec.load(tiny_path).decompress(data)
 
 
 def _spoil_nan(path):
