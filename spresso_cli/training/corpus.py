@@ -63,7 +63,8 @@ def find_clips(root: Path, split: str | None = None) -> list[Clip]:
             raise UsageError(f"{manifest}: {what}")
     else:
         files = (p for p in root.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES)
-        clips = [Clip(p, caption=p.stem.replace("_", " ")) for p in files]
+        # A pipe may never end.
+        clips = [Clip(p, caption=p.stem.replace("_", " ")) for p in files if p.is_file()]
     if not clips:
         raise UsageError(f"{root}: no sound files; give a folder of sounds or one with a manifest")
     return sorted(clips, key=lambda clip: str(clip.path))
@@ -92,10 +93,16 @@ def _has_splits(root: Path) -> bool:
 
 def _dealt(root: Path) -> tuple[list[Clip], list[Clip]]:
     clips = find_clips(root)
-    spared = [c for c in clips if zlib.crc32(os.fsencode(c.path.relative_to(root))) % 50 == 0]
+    spared = [clip for clip in clips if zlib.crc32(_name(clip, root)) % 50 == 0]
     held = set(spared)
     kept = [clip for clip in clips if clip not in held]
     return (kept, spared) if spared and kept else (clips, clips)
+
+
+def _name(clip: Clip, root: Path) -> bytes:
+    """What a clip is called in its corpus; a manifest may list what lies elsewhere."""
+    inside = clip.path.is_relative_to(root)
+    return os.fsencode(clip.path.relative_to(root) if inside else clip.path)
 
 
 def _rows(manifest: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,19 @@ def test_a_folder_without_a_manifest_captions_by_file_name(sounds: Path) -> None
     clips = find_clips(sounds)
     assert len(clips) == 8
     assert "rain 2" in {clip.caption for clip in clips}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_a_pipe_that_is_called_like_a_sound_is_none(tmp_path: Path) -> None:
+    ramp(tmp_path / "a.wav", 10)
+    os.mkfifo(tmp_path / "b.wav")
+    assert [clip.path.name for clip in find_clips(tmp_path)] == ["a.wav"]
+
+
+def test_a_manifest_may_list_what_lies_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("file,caption\n/sounds/a.wav,a door\nb.wav,a click\n")
+    train, dev = held_out(tmp_path)
+    assert {clip.path for clip in train + dev} == {Path("/sounds/a.wav"), tmp_path / "b.wav"}
 
 
 def test_a_manifest_decides_what_is_in_and_what_it_is_called(tmp_path: Path) -> None:
