@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from spresso_cli.cli.text import clock, printable, shown, size
+from spresso_cli.cli.text import clock, shown, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -99,9 +99,9 @@ class BatchProgress:
             pass  # the plan is the result, and goes to stdout
         elif self._bar is None:
             place = f"[{count}/{self._total}] " if self._total > 1 else ""
-            self._terminal.note(f"{place}{printable(line)}")
+            self._terminal.note(f"{place}{line}")
         else:
-            self._terminal.detail(printable(line))
+            self._terminal.detail(line)
         if self._bar is not None:
             rates = self.tally.rates(time.monotonic() - self._start)
             self._bar.update(self._bar.task_ids[0], completed=count, rates=rates)

@@ -84,7 +84,8 @@ def report(
     if output == STDIN:
         with naming_stdout():
             typer.echo(_lines(records), nl=False)
-        terminal.note(text)
+        for line in text.splitlines():
+            terminal.note(line)
     else:
         if target is not None:
             with target.opened() as file:

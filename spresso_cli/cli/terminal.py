@@ -49,12 +49,12 @@ class Terminal:
     def note(self, text: str) -> None:
         """One line of remark on stderr; silent under `-q`."""
         if not self.quiet:
-            _write(sys.stderr, text)
+            _write(sys.stderr, printable(text))
 
     def detail(self, text: str) -> None:
         """One line on stderr that only `-v` asks for."""
         if self.verbose:
-            _write(sys.stderr, text)
+            _write(sys.stderr, printable(text))
 
     def error(self, text: str) -> None:
         """One line of failure on stderr, never silenced."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from spresso_cli.cli.text import clock
+from spresso_cli.cli.text import clock, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -52,7 +52,7 @@ class TrainingProgress:
     def note(self, text: str) -> None:
         """A remark of the stage."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(printable(text), markup=False, highlight=False)
         else:
             self._terminal.note(text)
 

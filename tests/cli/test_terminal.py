@@ -11,13 +11,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from spresso_cli.cli.progress import BatchProgress, Tally
 from spresso_cli.cli.terminal import Terminal
+from spresso_cli.cli.training_progress import TrainingProgress
 from spresso_cli.container import spr
 from spresso_cli.errors import AudioError
 from spresso_cli.library.plan import Job
@@ -93,6 +96,20 @@ def test_what_was_closed_before_is_not_written_to(command: str, tmp_path: Path) 
     process = in_shell(f"PYTHON -m spresso_cli {command}", tmp_path)
     assert "internal error" not in process.stderr
     assert process.returncode == (2 if "<&-" in command else 0)
+
+
+def test_a_name_cannot_command_the_terminal_through_a_remark(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Stages of training tell of the sounds that they cannot read."""
+    terminal = Terminal().configure(quiet=False, verbose=True, json=False)
+    with TrainingProgress(terminal, "dit", None) as progress:
+        progress.note("left out: a\x1b]0;b\x07.wav")
+        progress._bar = SimpleNamespace(console=Console(file=sys.stderr), stop=lambda: None)
+        progress.note("left out: c\x1b]0;d\x07.wav")
+    terminal.detail("e\x1b]0;f\x07.wav")
+    assert "\x1b" not in (shown := capsys.readouterr().err)
+    assert [name in shown for name in ("a\\x1b]0;b", "c\\x1b]0;d", "e\\x1b]0;f")] == [True] * 3
 
 
 def test_what_libraries_say_on_a_closed_stderr_does_not_get_into_files(tmp_path: Path) -> None:
