@@ -49,7 +49,7 @@ def config_of(kind: type[Config], data: Mapping[str, Any], where: str) -> Config
     refuse_kinds(kind, data, where)
     try:
         return kind(**data)
-    except (TypeError, ValueError) as error:
+    except (ArithmeticError, TypeError, ValueError) as error:
         raise BadPack(f"{where}: {error}") from None
 
 

@@ -149,7 +149,7 @@ def test_what_has_no_end_is_no_description(copy):
         packs.read_pack(copy)
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "4", None])
+@pytest.mark.parametrize("value", [-1, 0, 1.5, "4", None])
 @pytest.mark.parametrize(("part", "size"), [("encoder", "stride"), ("qinco2", "hidden")])
 def test_sizes_that_no_network_has_are_a_bad_pack(copy, sound, part, size, value):
     data = json.loads((copy / "pack.json").read_text())
