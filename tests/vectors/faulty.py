@@ -204,11 +204,12 @@ def faulty_bundles() -> dict:
         return bundle_around(index, silent * len(entries))
 
     def of_groups(*headers: bytes, names: bytes = b"abcdefgh") -> bytes:
-        """A bundle with one silent clip in each of these groups; the bodies may well be wrong."""
-        index = leb(len(headers))
+        """A bundle with one silent clip in each of these groups; the clips are not at fault."""
+        index, bodies = leb(len(headers)), b""
         for header, name in zip(headers, names, strict=False):
             index += header + leb(1) + bundle_entry(0, bytes([name]), SILENCE)
-        return bundle_around(index, silent * len(headers))
+            bodies += SILENCE.but(flags=header[0] & 15)[-2:]
+        return bundle_around(index, bodies)
 
     rest = leb(103) + b"\xab\xcd"
     return {

@@ -78,10 +78,11 @@ def bundle_traps() -> dict:
 
     def of_groups(*groups: tuple) -> bytes:
         """A bundle of groups of one silent clip each: their headers with its shared and rest."""
-        index = leb(len(groups))
+        index, stored = leb(len(groups)), b""
         for header, shared, rest in groups:
             index += header + leb(1) + bundle_entry(shared, rest, SILENCE)
-        return bundle_around(index, STORED * len(groups))
+            stored += SILENCE.but(flags=header[0] & 15)[-2:]
+        return bundle_around(index, stored)
 
     def of_metadata(sound: Sound, group: int, metadata: bytes) -> bytes:
         """A bundle of one clip with these bytes for its metadata, and a checksum to match."""
