@@ -59,6 +59,19 @@ def test_decoder_weights_sum_to_one_over_the_whole_sound(pool, frames):
     np.testing.assert_allclose(weight, 1.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_neighbours_fade_linearly_into_each_other_over_what_they_share(pool):
+    plan = Plan.of(pool)
+    windows = plan.decoder_windows(2 * plan.window - plan.context)
+    (_, stop), (start, end) = windows
+    left, right = window_weights(windows, pool, end * pool)
+    shared = (stop - start) * pool
+    progress = (np.arange(shared) + 0.5) / shared  # in the middle of each frame
+    np.testing.assert_allclose(right[:shared], progress, atol=1e-6)
+    np.testing.assert_allclose(left[-shared:], 1 - progress, atol=1e-6)
+    assert (left[:-shared] == 1).all() and (right[shared:] == 1).all()
+
+
 def test_a_single_window_may_reach_beyond_its_codes():
     (weights,) = window_weights([(0, 3)], 9, 28)
     np.testing.assert_array_equal(weights, np.ones(28))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spresso_cli.container import bundle_index, leb128, spr, tlv
-from spresso_cli.container.bundle import Bundle, write_bundle
+from spresso_cli.container.bundle import Bundle, held, write_bundle
 from spresso_cli.container.profile import Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import CorruptStream, UsageError
@@ -201,6 +201,16 @@ def test_a_bundle_of_another_size_is_told_which_way() -> None:
         Bundle.open(io.BytesIO(data[:-1]))
     with pytest.raises(CorruptStream, match="is extended: "):
         Bundle.open(io.BytesIO(data + b"\0"))
+
+
+def test_no_more_is_read_of_a_pipe_than_the_bundle_and_the_byte_that_tells_it_is_extended() -> None:
+    data = bundled(MIXED)
+    with held(io.BytesIO(data)) as whole:
+        assert whole.read() == data
+    pipe = Watched(data + bytes(10_000))
+    with held(pipe) as extended, pytest.raises(CorruptStream, match="is extended: "):
+        Bundle.open(extended)
+    assert pipe.taken == len(data) + 1
 
 
 def crafted(index: bytes, bodies: bytes = b"") -> io.BytesIO:
