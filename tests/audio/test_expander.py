@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,23 @@ def test_nothing_is_raised_beyond_the_limit() -> None:
 def test_blocks_do_not_matter(blocks: int) -> None:
     x = click_over(0.003, 0.1)[: 3_000 if blocks == 1 else None]
     assert np.array_equal(expanded(x, blocks=blocks), expanded(x))
+
+
+def test_less_than_a_second_is_held_of_a_long_sound() -> None:
+    x = np.ones((20 * RATE, 1), np.float32)
+    begun, read, given = 0, 0, 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal begun, read
+        begun, read = begun + 1, 0
+        for block in np.split(x, 200):
+            read += len(block)
+            yield block
+
+    for piece in raised(blocks, len(x), RATE, np.array([6.0])):
+        assert begun == 2 and read - given < RATE
+        given += len(piece)
+    assert given == len(x)
 
 
 def test_equal_channels_stay_equal() -> None:

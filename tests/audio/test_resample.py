@@ -31,6 +31,13 @@ def test_the_result_does_not_depend_on_the_blocks(rate: int, size: int) -> None:
     assert np.array_equal(streamed, resample(x, rate, 48_000))
 
 
+@pytest.mark.parametrize("rate", [8000, 44_100, 192_000])
+def test_nor_does_it_where_a_block_is_longer_than_soxr_takes_at_once(rate: int) -> None:
+    x = np.random.default_rng(0).standard_normal((4 * rate, 1)).astype(np.float32)
+    streamed = np.concatenate(list(resample_blocks(np.split(x, 400), rate, 48_000, 1)))
+    assert np.array_equal(streamed, resample(x, rate, 48_000))
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_a_tone_keeps_its_place_and_level(rate: int) -> None:
     x = tone(rate, 0.5, 1000.0).astype(np.float32)[:, None]
