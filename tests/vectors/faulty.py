@@ -220,7 +220,11 @@ def faulty_bundles() -> dict:
         "ends_in_index.sprb": (good[:20], corrupt, "ends inside the index"),
         "version_2.sprb": (bundle({"a": MONO}, version=2), unsupported, "version 2"),
         "flags.sprb": (bundle({"a": MONO}, flags=1), unsupported, "a flag of a later version"),
-        "flipped_index.sprb": (flipped(good, 9), corrupt, "one bit of the index"),
+        "flipped_index.sprb": (
+            flipped(good, good.rindex(b"\0\1b") + 2),
+            corrupt,
+            "one bit of the index: b is called c",
+        ),
         "flipped_clip.sprb": (flipped(good, len(good) - 10), corrupt, "one bit of a clip"),
         "clips_swapped.sprb": (
             good[: -len(MONO.payload) - 4] + silent + MONO.payload + MONO.file[-2:],
