@@ -247,6 +247,26 @@ def test_a_report_that_nobody_asks_is_not_read(tmp_path: Path) -> None:
     assert origin(result().job) == Origin(1000, 7.0)
 
 
+@pytest.mark.parametrize(
+    ("statuses", "made_of"),
+    [
+        (["done", "done"], 2),
+        (["done", "skipped"], 1),  # of what it was made is known
+        (["skipped", "skipped"], 1),  # of what it was when it was first looked at
+        (["skipped", "done"], 2),
+        (["done", "failed"], 1),  # nothing was made
+        (["failed"], None),
+    ],
+)
+def test_an_output_was_made_of_what_the_source_was_when_it_was_made(
+    tmp_path: Path, statuses: list[str], made_of: int | None
+) -> None:
+    for age, status in enumerate(statuses, start=1):
+        write(tmp_path / "r.jsonl", result(status=status, origin=Origin(1000, age)))
+    origin = origins(tmp_path / "r.jsonl")(result().job)
+    assert origin == (None if made_of is None else Origin(1000, made_of))
+
+
 def test_a_line_too_long_for_memory_is_a_damaged_one(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write(path, result("a.wav"))

@@ -63,6 +63,19 @@ def test_a_wav_that_was_cut_is_told(tmp_path: Path, judged) -> None:
     assert "length" in compare_sound(tmp_path / "a.spr", output, AudioFormat()).fault
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_so_is_a_long_sound_of_which_only_the_end_is_missing(tmp_path: Path, suffix: str) -> None:
+    """Further on than a sound is read to know that it is not silent."""
+    samples = 500_000
+    source, output = tmp_path / "a.spr", tmp_path / f"a.{suffix}"
+    source.write_bytes(spr.write(make_stream(samples, RATE)))
+    soundfile.write(output, noise(samples), RATE)
+    assert compare_sound(source, output, AudioFormat.of(suffix)).fault is None
+    output.write_bytes(output.read_bytes()[:-1000])
+    fault = compare_sound(source, output, AudioFormat.of(suffix)).fault
+    assert fault is not None and ("length" in fault or "no whole sound" in fault)
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
 def test_silence_is_not_the_decode_of_a_sound(judged, suffix: str) -> None:
     assert judged(np.zeros(SAMPLES), suffix=suffix) == "is silent, and its source is not"
