@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,6 +16,14 @@ from hypothesis import settings
 # A busy machine is no counterexample.
 settings.register_profile("spresso", deadline=None)
 settings.load_profile("spresso")
+
+
+def changeable_copy(source: Path, folder: Path) -> Path:
+    """A copy of a folder that a test may change, also where nobody may change the sources."""
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    for place, _, _ in os.walk(folder):
+        os.chmod(place, 0o700)
+    return folder
 
 
 @pytest.fixture

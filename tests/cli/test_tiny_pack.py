@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.conftest import changeable_copy
+
 from .conftest import write_sound
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_pack"
@@ -126,7 +128,7 @@ def test_models_lists_the_points_with_the_default_marked(spresso) -> None:
 def test_models_marks_points_that_no_rate_chooses(
     spresso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pack = shutil.copytree(TINY, tmp_path / "tiny")
+    pack = changeable_copy(TINY, tmp_path / "tiny")
     description = json.loads((pack / "pack.json").read_text())
     for point in description["points"]:  # the fewest bits become the best, the most the worst
         point["rank"] = 4 - point["rank"]

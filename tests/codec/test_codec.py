@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import AudioError, MissingPack, SpressoError, UnsupportedStream, UsageError
 from spresso_cli.models.qinco2 import QINCo2
+from tests.conftest import changeable_copy
 
 
 def rms(x):
@@ -376,8 +376,7 @@ def test_guidance_prompt_and_every_sampler_change_the_performance(codec, sound):
 
 
 def test_guidance_is_the_packs_unless_asked_for(tiny_path, tmp_path, sound):
-    folder = tmp_path / "pack"
-    shutil.copytree(tiny_path, folder)
+    folder = changeable_copy(tiny_path, tmp_path / "pack")
     described = (folder / "pack.json").read_text()
     (folder / "pack.json").write_text(described.replace('"guidance": 1.0', '"guidance": 2.0'))
     codec = Codec.load(folder, device="cpu")

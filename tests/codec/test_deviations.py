@@ -19,6 +19,7 @@ from spresso_cli.codec.weights import load_dit, quantise, write_tensors
 from spresso_cli.diffusion.samplers import SAMPLERS
 from spresso_cli.errors import BadPack
 from spresso_cli.models.dit import AudioDown
+from tests.conftest import changeable_copy
 
 TOLD = 120
 
@@ -81,7 +82,7 @@ def pack(tiny_path: Path, tmp_path: Path) -> Path:
     """The tests' pack, whose 1 Hz tells deviations."""
     codec, folder = Codec.load(tiny_path, device="cpu"), tmp_path / "pack"
     adapter = telling(load_dit(codec.pack, codec.pack.families[1])[1], codec)
-    shutil.copytree(tiny_path, folder)
+    changeable_copy(tiny_path, folder)
     stored = folder / "1hz" / "adapter.safetensors"
     tensors = quantise(adapter.state_dict(), lambda name: False)
     write_tensors(tensors, stored)

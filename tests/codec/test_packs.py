@@ -1,7 +1,6 @@
 """Packs: choosing an operating point, finding the pack of a file, refusing a damaged pack."""
 
 import json
-import shutil
 import signal
 
 import pytest
@@ -20,12 +19,13 @@ from spresso_cli.codec.weights import (
 )
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import BadPack, MissingPack, OutOfMemory, UsageError
+from tests.conftest import changeable_copy
 
 
 @pytest.fixture
 def copy(tiny_path, tmp_path):
     """A copy of the tiny pack that a test may damage."""
-    return shutil.copytree(tiny_path, tmp_path / "pack")
+    return changeable_copy(tiny_path, tmp_path / "pack")
 
 
 def test_a_rate_is_an_upper_limit(tiny_path):

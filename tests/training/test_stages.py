@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import re
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from spresso_cli.training.preparation import TimeIsOver
 from spresso_cli.training.step_two import StepTwo
 from spresso_cli.training.stored import checkpoints
 from spresso_cli.training.streaming import CorpusWindows
+from tests.conftest import changeable_copy
 
 from .conftest import broken_in_the_middle
 
@@ -378,8 +378,7 @@ def test_what_was_not_touched_is_copied_to_the_bit(
     spresso: Callable, sounds: Path, like_tiny_pack: Path, tmp_path: Path
 ) -> None:
     """Also a row whose scale is so small that quantising it anew would give another."""
-    origin = tmp_path / "origin"
-    shutil.copytree(TINY_PACK, origin)
+    origin = changeable_copy(TINY_PACK, tmp_path / "origin")
     where = origin / "11hz" / "adapter.safetensors"
     stored = load_file(where)
     name = next(name for name, tensor in stored.items() if tensor.dtype == torch.int8)

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from spresso_cli.training.packing import _of_manifest, _write_credits, pack_work
 from spresso_cli.training.preparation import Call, TimeIsOver, fingerprint, latents
 from spresso_cli.training.run import Run
 from spresso_cli.training.workspace import Workspace, group_name
+from tests.conftest import changeable_copy
 
 from .conftest import broken_in_the_middle
 
@@ -241,7 +241,7 @@ def test_credits_name_every_training_sound(tmp_path: Path) -> None:
 
 def test_credits_of_the_pack_that_was_built_on_stay(call: Call, tmp_path: Path) -> None:
     origin, corpus = tmp_path / "origin", tmp_path / "corpus"
-    shutil.copytree(TINY, origin)
+    changeable_copy(TINY, origin)
     (origin / "ATTRIBUTION.csv").write_text("sound,author,licence\nb.opus,Bo,CC0\na.wav,Ann,CC0\n")
     corpus.mkdir()
     (corpus / "manifest.csv").write_text("file,licence,author\na.wav,CC0,Ann\nc.wav,CC0,Cy\n")
@@ -254,7 +254,7 @@ def test_credits_of_the_pack_that_was_built_on_stay(call: Call, tmp_path: Path) 
 
 def test_what_authors_wrote_goes_along_with_their_names(call: Call, tmp_path: Path) -> None:
     origin, corpus = tmp_path / "origin", tmp_path / "corpus"
-    shutil.copytree(TINY, origin)
+    changeable_copy(TINY, origin)
     for folder, texts in (
         (origin, {"ann.txt": "by Ann", "bo.txt": "by Bo"}),
         (corpus, {"ann.txt": "by Ann", "bo.txt": "also by Bo's cat", "cy.txt": "by Cy"}),
