@@ -113,6 +113,12 @@ def test_auto_finds_its_place_in_a_farm(environment: dict[str, str], shard: Shar
         {"RANK": "x", "WORLD_SIZE": "2"},
         {"RANK": "2", "WORLD_SIZE": "2"},
         {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1"},
+        {
+            "SLURM_ARRAY_TASK_ID": "4",  # none of 1, 3, 5
+            "SLURM_ARRAY_TASK_COUNT": "3",
+            "SLURM_ARRAY_TASK_MIN": "1",
+            "SLURM_ARRAY_TASK_STEP": "2",
+        },
     ],
 )
 def test_auto_without_a_place_is_a_usage_error(environment: dict[str, str]) -> None:
