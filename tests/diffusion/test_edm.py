@@ -36,6 +36,20 @@ def test_a_network_that_says_nothing_gives_the_linear_estimate() -> None:
     torch.testing.assert_close(denoise(x, sigma), expected)
 
 
+def test_a_network_that_tells_sound_from_noise_gives_the_sound() -> None:
+    """It sees both under one variance, and says the part of that at right angles to what it saw."""
+    sound, noise, sigma = torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.tensor([0.5, 3.0])
+    s = sigma[:, None, None]
+    both = (1 + s**2).sqrt()
+
+    def network(y: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+        torch.testing.assert_close(y, (sound + s * noise) / both)
+        return (s * sound - noise) / both
+
+    denoise = precondition(network, 1.0)
+    torch.testing.assert_close(denoise(sound + s * noise, sigma), sound)
+
+
 def test_the_network_is_told_a_quarter_of_the_log_of_sigma() -> None:
     seen = []
     denoise = precondition(lambda y, c_noise: seen.append(c_noise) or y, 1.0)
