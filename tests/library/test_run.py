@@ -289,6 +289,16 @@ def test_a_source_that_is_missing_fails_alone(library, compress) -> None:
     assert "No such file" in str(results[5].error)
 
 
+def test_a_stream_that_cannot_be_read_fails_alone(library, compress, decompress) -> None:
+    compress(compress_jobs(library))
+    jobs = decompress_jobs(library, seeds=[0])
+    jobs[5].source.unlink()
+    jobs[5].source.mkdir()
+    results = decompress(jobs)
+    assert statuses(results) == ["done"] * 5 + ["failed"] + ["done"] * 4
+    assert isinstance(results[5].error, AudioError) and "directory" in str(results[5].error)
+
+
 def test_an_existing_output_is_kept_and_named(library, compress) -> None:
     jobs = compress_jobs(library)
     jobs[5].output.write_bytes(b"mine")
