@@ -19,9 +19,10 @@ import ray.data
 
 from spresso_cli.codec.packs import find_pack
 from spresso_cli.codec.protocol import CodecProtocol
+from spresso_cli.library.engine import RunOptions
 from spresso_cli.library.plan import SOUND_SUFFIXES, Job, find, plan
 from spresso_cli.library.resume import StreamParameters
-from spresso_cli.library.run import RunOptions, compress_library
+from spresso_cli.library.run import compress_library
 
 FILES_PER_BATCH = 64
 

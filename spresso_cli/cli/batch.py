@@ -13,8 +13,8 @@ from spresso_cli.cli.terminal import Terminal, binary_stdin, binary_stdout
 from spresso_cli.cli.text import clock, shown, size
 from spresso_cli.errors import UsageError
 from spresso_cli.library import plan, report
+from spresso_cli.library.engine import FileResult, RunOptions
 from spresso_cli.library.plan import Job
-from spresso_cli.library.run import FileResult, RunOptions
 from spresso_cli.library.shards import Shard
 
 #: What one direction adds about a finished file: to its line for people and to its JSON.

@@ -28,7 +28,7 @@ from spresso_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from spresso_cli.library.run import FileResult
+    from spresso_cli.library.engine import FileResult
 
 app = typer.Typer(add_completion=False)
 

@@ -12,15 +12,7 @@ from spresso_cli.library.outputs import refuse_existing, replacing
 from spresso_cli.library.plan import Found, refuse_input
 
 
-def plot_file(
-    path: Path,
-    output: Path,
-    *,
-    force: bool = False,
-    pack: str | None = None,
-    device: str = "auto",
-    seed: int = 0,
-) -> None:
+def plot_file(path: Path, output: Path, *, force: bool) -> None:
     """Write the picture of a sound file, or of one take of a `.spr` file.
 
     PNG, SVG or PDF by suffix. Raises what `refuse_picture` does, OutputError for a picture that
@@ -30,7 +22,7 @@ def plot_file(
 
     refuse_picture(output, path, force=force)
     if path.suffix.lower() == ".spr":
-        plan = Plan(loading.codec_factory(pack, device), (), [DecodeOptions(seed=seed)], (), ())
+        plan = Plan(loading.codec_factory(None, "auto"), (), [DecodeOptions()], (), ())
         with open(path, "rb") as file:
             (take,) = plan.decodes(spr.load(file))
         samples, rate, title = take.samples, take.rate, f"{path.name}, {take.detail}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from spresso_cli.cli.terminal import Terminal
-    from spresso_cli.library.run import FileResult
+    from spresso_cli.library.engine import FileResult
 
 
 @dataclass

@@ -22,8 +22,8 @@ from spresso_cli.errors import OutputError, SpressoError
 from spresso_cli.library.plan import is_special
 
 if TYPE_CHECKING:
+    from spresso_cli.library.engine import FileResult
     from spresso_cli.library.plan import Job
-    from spresso_cli.library.run import FileResult
 
 Record = dict[str, Any]
 _Key = tuple[str, str | None, int | None]  # an output: its place, its name, its seed

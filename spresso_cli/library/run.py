@@ -20,8 +20,6 @@ from spresso_cli.library.engine import FileResult, RunOptions, Taken
 from spresso_cli.library.plan import Job
 from spresso_cli.library.resume import Existing, StreamParameters
 
-__all__ = ["FileResult", "RunOptions", "compress_library", "decompress_library"]
-
 
 def compress_library(
     jobs: Sequence[Job],
@@ -39,15 +37,12 @@ def decompress_library(
     decode: DecodeOptions,
     format: AudioFormat,
     options: RunOptions,
-    *,
-    metadata: bool = True,
 ) -> Iterator[FileResult]:
     """Makes a sound of every `.spr` file, with what metadata it carries; see `engine.run`.
 
     A job that has a seed of its own is decoded with that one instead of the one in `decode`.
     """
-    direction = _Decompress(decode, format, metadata, options)
-    return engine.run(jobs, direction, codec_factory, options)
+    return engine.run(jobs, _Decompress(decode, format, options), codec_factory, options)
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,6 @@ class _Decompress:
 
     decode: DecodeOptions
     format: AudioFormat
-    metadata: bool
     options: RunOptions
 
     def take(self, job: Job) -> Taken[Stream]:
@@ -136,15 +130,14 @@ class _Decompress:
             rate=product.rate,
             channels=product.channels,
             samples=product.samples,
-            metadata=work.metadata if self.metadata else (),
+            metadata=work.metadata,
         ) as sink:
             for block in product.blocks():
                 sink.write(block)
         return work
 
     def notes(self, work: Stream) -> tuple[str, ...]:
-        lost = self.format.notes(work.metadata) if self.metadata else ()
-        return (*lost, *level_notes(work))
+        return (*self.format.notes(work.metadata), *level_notes(work))
 
     def release(self, work: Stream) -> None:
         pass

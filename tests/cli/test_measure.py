@@ -530,23 +530,23 @@ class TestMushra:
 class TestPlot:
     def test_makes_the_folder_that_it_is_to_lie_in(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
-        plot.plot_file(sound(tmp_path / "a.wav"), tmp_path / "new" / "a.png")
+        plot.plot_file(sound(tmp_path / "a.wav"), tmp_path / "new" / "a.png", force=False)
         assert (tmp_path / "new" / "a.png").exists()
 
     def test_draws_sounds_and_streams_and_keeps_existing_files(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
-        plot.plot_file(sound(tmp_path / "a.wav", channels=2), tmp_path / "a.png")
+        plot.plot_file(sound(tmp_path / "a.wav", channels=2), tmp_path / "a.png", force=False)
         stream_file(tmp_path / "a.spr")
-        plot.plot_file(tmp_path / "a.spr", tmp_path / "b.png", seed=2)
+        plot.plot_file(tmp_path / "a.spr", tmp_path / "b.png", force=False)
         assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
         with pytest.raises(OutputError):
-            plot.plot_file(tmp_path / "a.wav", tmp_path / "a.png")
+            plot.plot_file(tmp_path / "a.wav", tmp_path / "a.png", force=False)
 
     def test_that_cannot_be_written_is_named_and_leaves_the_old_one(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         source, picture = sound(tmp_path / "a.wav"), tmp_path / "a.png"
         with pytest.raises(OutputError, match=r"a\.wav/x\.png cannot be written"):
-            plot.plot_file(source, source / "x.png")
+            plot.plot_file(source, source / "x.png", force=False)
         picture.write_bytes(b"old")
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
@@ -572,4 +572,4 @@ class TestPlot:
     def test_of_another_kind_is_refused_before_anything_is_decoded(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         with pytest.raises(UsageError, match=r"a\.txt: a plot is written as"):
-            plot.plot_file(tmp_path / "missing.spr", tmp_path / "a.txt")
+            plot.plot_file(tmp_path / "missing.spr", tmp_path / "a.txt", force=False)

@@ -23,9 +23,9 @@ from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.training_progress import TrainingProgress
 from spresso_cli.container import spr
 from spresso_cli.errors import AudioError
+from spresso_cli.library.engine import FileResult
 from spresso_cli.library.plan import Job
 from spresso_cli.library.report import ReportWriter
-from spresso_cli.library.run import FileResult
 
 from .conftest import ROOT, in_shell, make_stream, write_sound
 

@@ -61,14 +61,9 @@ def decompress(codec, options) -> Callable[..., list[FileResult]]:
         jobs: list[Job],
         decode: DecodeOptions = DecodeOptions(),  # noqa: B008 - frozen
         format: AudioFormat = AudioFormat(),  # noqa: B008 - frozen
-        metadata: bool = True,
         **fields,
     ) -> list[FileResult]:
-        return list(
-            decompress_library(
-                jobs, lambda: codec, decode, format, options(**fields), metadata=metadata
-            )
-        )
+        return list(decompress_library(jobs, lambda: codec, decode, format, options(**fields)))
 
     return run
 
@@ -567,10 +562,9 @@ def test_metadata_goes_there_and_back_when_it_is_kept(tmp_path: Path, compress, 
     ((kind, _),) = spr.read((tmp_path / "a.spr").read_bytes()).metadata
     assert kind == tlv.TAGS
     assert statuses(compress(compress_jobs(tmp_path), keep, resume=True)) == ["skipped"]
-    for metadata, title in ((True, "Tür"), (False, "")):
-        decompress(decompress_jobs(tmp_path, seeds=[1]), metadata=metadata, force=True)
-        with soundfile.SoundFile(tmp_path / "a.seed1.wav") as sound:
-            assert sound.title == title
+    decompress(decompress_jobs(tmp_path, seeds=[1]))
+    with soundfile.SoundFile(tmp_path / "a.seed1.wav") as sound:
+        assert sound.title == "Tür"
 
 
 # Names.
