@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from spresso_cli.audio.files import BLOCK
 from spresso_cli.errors import OutputError
 
-BLOCK = 1 << 16  # samples in each channel, the default of `blocks`
 MEMORY_BYTES = 1 << 24  # 16 MiB: 87 s of mono at 48 kHz; what is longer goes to disk
 
 

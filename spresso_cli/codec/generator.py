@@ -17,6 +17,7 @@ from torch import Tensor
 from spresso_cli.audio.windows import CONTEXT_FRAMES, WINDOW_FRAMES, Plan, window_weights
 from spresso_cli.codec.decoder import Solver
 from spresso_cli.codec.device import resolve_device, within_memory
+from spresso_cli.codec.networks import text_condition
 from spresso_cli.codec.packs import PackInfo
 from spresso_cli.codec.performance import finite, sound_of
 from spresso_cli.codec.weights import load_audio_ae, load_clap, load_dit, load_envelope
@@ -102,7 +103,7 @@ class Generator:
         with within_memory(self.device):
             windows = self._windows(frames)
             denoise = guided(
-                self._denoiser(windows, self._condition(caption)),
+                self._denoiser(windows, text_condition(self.text, caption)),
                 self._denoiser(windows, None),
                 solver.guidance,
                 self.audio_ae.config.high_bands,
@@ -112,11 +113,6 @@ class Generator:
             sound = torch.cat(list(sound_of([latents], self.audio_ae, seed)), 1)
         sound = finite(sound[:, :samples].T.cpu().numpy())
         return sound / max(1.0, float(np.abs(sound).max()))
-
-    def _condition(self, caption: str) -> TextCondition:
-        tokens, mask, pooled = self.text([caption])
-        present = torch.ones(1, dtype=torch.bool, device=self.device)
-        return TextCondition(tokens, mask, pooled, present)
 
     def _windows(self, frames: int) -> list[tuple[int, int, Tensor]]:
         """Overlapping windows (begin, stop, weights `[n, 1]`) over the latent frames."""

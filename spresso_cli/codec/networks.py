@@ -25,12 +25,20 @@ from spresso_cli.codec.weights import (
 from spresso_cli.errors import BadPack
 from spresso_cli.models.audibility import Audibility
 from spresso_cli.models.audio_ae import AudioAE, AudioAEConfig
+from spresso_cli.models.clap import TextTower
 from spresso_cli.models.dit import AudioDown, DiT, TextCondition
 from spresso_cli.models.envelope import EnvelopeFilter
 from spresso_cli.models.latent_encoder import LatentEncoderConfig
 from spresso_cli.models.sequence_quantizer import SequenceQuantizer
 
 Network = TypeVar("Network")  # or several of them, loaded together
+
+
+def text_condition(tower: TextTower, text: str) -> TextCondition:
+    """What one text says to the DiT, a batch of one row."""
+    tokens, mask, pooled = tower([text])
+    present = torch.ones(1, dtype=torch.bool, device=tokens.device)
+    return TextCondition(tokens, mask, pooled, present)
 
 
 class Networks:
@@ -94,9 +102,7 @@ class Networks:
             return None
         tower = self._kept("text", pack.path, lambda: load_clap(pack).text.to(self.device))
         with torch.inference_mode(), within_memory(self.device):
-            tokens, mask, pooled = tower([prompt])
-        present = torch.ones(1, dtype=torch.bool, device=self.device)
-        return TextCondition(tokens, mask, pooled, present)
+            return text_condition(tower, prompt)
 
     def _quantizer(self, pack: PackInfo, family: FamilyInfo) -> SequenceQuantizer:
         def build() -> SequenceQuantizer:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from spresso_cli.audio.expander import raised, shortfall
+from spresso_cli.audio.files import BLOCK
 from spresso_cli.audio.level import NETWORK_PEAK, Fit, Leveller, rms_of
 from spresso_cli.audio.resample import resample_blocks, resampled_length
-from spresso_cli.audio.spool import BLOCK, Spool
+from spresso_cli.audio.spool import Spool
 from spresso_cli.container.profile import CODEC_RATE
 from spresso_cli.container.stream import Header
 from spresso_cli.diffusion.noise import phase_noise
