@@ -11,6 +11,7 @@ from spresso_cli.cli.destination import Destination
 from spresso_cli.cli.options import Device, Force, Output, Pack, Quiet, Sampler, Verbose
 from spresso_cli.cli.seeds import checked_seed, chosen_seed
 from spresso_cli.codec.protocol import MAX_GUIDANCE, MAX_STEPS
+from spresso_cli.container.profile import CODEC_RATE
 from spresso_cli.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -22,8 +23,6 @@ Examples:
   spresso generate "heavy rain on a roof" --seconds 10
   spresso generate "dog barking" --guidance 5 -o - | aplay
 """
-
-RATE = 48_000
 
 
 @app.command(epilog=EXAMPLES)
@@ -90,10 +89,10 @@ def generate(
 
     with (
         target.opened() as file,
-        AudioSink(file, audio_format, rate=RATE, channels=1, samples=len(sound)) as sink,
+        AudioSink(file, audio_format, rate=CODEC_RATE, channels=1, samples=len(sound)) as sink,
     ):
         sink.write(sound)
-    terminal.note(f"{target}: {len(sound) / RATE:.2f} s, seed {chosen}")
+    terminal.note(f"{target}: {len(sound) / CODEC_RATE:.2f} s, seed {chosen}")
 
 
 def _file_name(caption: str) -> str:

@@ -251,13 +251,13 @@ def _label(profile: Profile, ours: str) -> str:
 def _peer_take(peer: Peer, samples: np.ndarray, rate: int) -> Take:
     """Peers are mono at 48 kHz: they get the mean of the channels."""
     from spresso_cli.audio.resample import resample
-    from spresso_cli.evaluation.peers import PEER_RATE
+    from spresso_cli.evaluation.clips import CLIP_RATE
 
-    mono = resample(samples.mean(axis=1, keepdims=True), rate, PEER_RATE)[:, 0]
+    mono = resample(samples.mean(axis=1, keepdims=True), rate, CLIP_RATE)[:, 0]
     coded = peer.code(mono)
     detail = "mono" if samples.shape[1] > 1 else ""
     return Take(
-        peer.name, detail, coded.samples[:, None], PEER_RATE, coded.file_bytes, coded.payload_bytes
+        peer.name, detail, coded.samples[:, None], CLIP_RATE, coded.file_bytes, coded.payload_bytes
     )
 
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.spectra import magnitudes, mel_filters
 
 if TYPE_CHECKING:
     from spresso_cli.models.clap import AudioTower
-
-EMBEDDING_RATE = 48_000
 
 
 class Embedder(Protocol):
@@ -60,7 +59,7 @@ class LogMelEmbedder:
         return np.stack([self._one(clip) for clip in _clips(x)])
 
     def _one(self, clip: np.ndarray) -> np.ndarray:
-        filters = mel_filters(EMBEDDING_RATE, self._window, self._bands, 50.0, 20_000.0, "htk")
+        filters = mel_filters(CLIP_RATE, self._window, self._bands, 50.0, 20_000.0, "htk")
         blocks = [block @ filters.T for block in magnitudes(clip, self._window, self._hop)]
         logs = np.log(np.maximum(np.concatenate(blocks), self._floor))  # [T, 64]
         return np.concatenate((logs.mean(axis=0), logs.std(axis=0))).astype(np.float32)
@@ -73,7 +72,7 @@ class ClapEmbedder:
     """
 
     name = "clap"
-    _min_samples = EMBEDDING_RATE // 5
+    _min_samples = CLIP_RATE // 5
 
     def __init__(self, tower: AudioTower) -> None:
         self._tower = tower.eval()

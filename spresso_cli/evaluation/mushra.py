@@ -145,7 +145,7 @@ def identifier(name: str) -> str:
     return re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9.-]", "_", name)).strip("._") or "sound"
 
 
-def anchor(x: np.ndarray, cutoff: float, rate: int = TEST_RATE) -> np.ndarray:
+def anchor(x: np.ndarray, cutoff: float) -> np.ndarray:
     """A signal [n, C] low-passed as BS.1534-3 asks of anchors, in place and of the same length.
 
     Flat within 0.1 dB up to the cutoff, at least 25 dB down 0.5 kHz above it and 50 dB 1 kHz above.
@@ -153,7 +153,7 @@ def anchor(x: np.ndarray, cutoff: float, rate: int = TEST_RATE) -> np.ndarray:
     taps, beta = 511, 5.65  # Kaiser window for 60 dB of stop band
     middle = cutoff + 220.0
     t = np.arange(taps) - taps // 2
-    kernel = 2 * middle / rate * np.sinc(2 * middle / rate * t) * np.kaiser(taps, beta)
+    kernel = 2 * middle / TEST_RATE * np.sinc(2 * middle / TEST_RATE * t) * np.kaiser(taps, beta)
     kernel /= kernel.sum()
     size = len(x) + taps - 1
     spectrum = np.fft.rfft(x, size, axis=0) * np.fft.rfft(kernel, size)[:, None]

@@ -20,7 +20,8 @@ import soundfile
 
 from spresso_cli.audio.resample import resample
 from spresso_cli.errors import UsageError
-from spresso_cli.evaluation.peers import PEER_RATE, Coded, Peer, PeerUnavailable, fitted
+from spresso_cli.evaluation.clips import CLIP_RATE
+from spresso_cli.evaluation.peers import Coded, Peer, PeerUnavailable, fitted
 
 if TYPE_CHECKING:
     import torch
@@ -197,7 +198,7 @@ def _file(weights: Path, name: str) -> Path:
 
 
 def _at_rate(clip: np.ndarray, rate: int) -> np.ndarray:
-    return resample(clip[:, None], PEER_RATE, rate)[:, 0]
+    return resample(clip[:, None], CLIP_RATE, rate)[:, 0]
 
 
 def _tensor(clip: np.ndarray, rate: int) -> torch.Tensor:
@@ -209,6 +210,6 @@ def _tensor(clip: np.ndarray, rate: int) -> torch.Tensor:
 def _coded(decoded: torch.Tensor | np.ndarray, rate: int, length: int, bits: int | None) -> Coded:
     """A decoded tensor or array whose last axis with more than one entry is time."""
     samples = np.squeeze(np.asarray(decoded, dtype=np.float32))
-    wide = resample(samples[:, None], rate, PEER_RATE)[:, 0]
+    wide = resample(samples[:, None], rate, CLIP_RATE)[:, 0]
     size = None if bits is None else -(-bits // 8)
     return Coded(fitted(wide, length), size, size)

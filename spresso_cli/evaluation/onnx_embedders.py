@@ -14,7 +14,7 @@ import numpy as np
 
 from spresso_cli.audio.resample import resample
 from spresso_cli.errors import UsageError
-from spresso_cli.evaluation.embeddings import EMBEDDING_RATE
+from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.spectra import hann, magnitudes, mel_filters
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -45,7 +45,7 @@ class VggishEmbedder:
         The incomplete last example is dropped; a clip shorter than one is zero-padded to it.
         Raises UsageError when the file still ends in a ReLU.
         """
-        clips = resample(np.ascontiguousarray(x.T), EMBEDDING_RATE, VGGISH_RATE).T
+        clips = resample(np.ascontiguousarray(x.T), CLIP_RATE, VGGISH_RATE).T
         examples = np.stack([vggish_examples(clip) for clip in clips])  # [B, E, 96, 64]
         flat = examples.reshape(-1, *examples.shape[2:])
         vectors = self._network(flat if self._rank == 3 else flat[:, None])
@@ -120,7 +120,7 @@ def laion_clap_waveform(clip: np.ndarray) -> np.ndarray:
 
 def laion_clap_mel(clip: np.ndarray) -> np.ndarray:
     """Log-mel power in dB of a waveform [480000]: float32 [1001, 64] (Slaney, 50 to 14 000 Hz)."""
-    filters = mel_filters(EMBEDDING_RATE, 1024, 64, 50.0, 14_000.0)
+    filters = mel_filters(CLIP_RATE, 1024, 64, 50.0, 14_000.0)
     power = np.concatenate([block**2 @ filters.T for block in magnitudes(clip, 1024, 480)])
     return (10.0 * np.log10(np.maximum(power, 1e-10))).astype(np.float32)
 

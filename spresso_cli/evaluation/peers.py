@@ -21,8 +21,7 @@ import soundfile
 
 from spresso_cli.audio.resample import resample
 from spresso_cli.errors import SpressoError, UsageError
-
-PEER_RATE = 48_000
+from spresso_cli.evaluation.clips import CLIP_RATE
 
 CODEC2_MODES = {
     3.2: ("3200", 160),
@@ -78,9 +77,9 @@ class Opus:
         """See `Peer`; opusdec takes the pre-skip out."""
         with TemporaryDirectory() as folder:
             sound, stream, back = (Path(folder, name) for name in ("a.wav", "a.opus", "b.wav"))
-            _write(sound, clip, PEER_RATE)
+            _write(sound, clip, CLIP_RATE)
             _run("opusenc", "--quiet", *self._options, "--discard-comments", sound, stream)
-            _run("opusdec", "--quiet", "--rate", str(PEER_RATE), stream, back)
+            _run("opusdec", "--quiet", "--rate", str(CLIP_RATE), stream, back)
             data = stream.read_bytes()
             packets = ogg_packet_sizes(data)
             return Coded(_read(back, clip.size), len(data), sum(packets[2:]))
@@ -95,7 +94,7 @@ class Vorbis:
         _need("oggenc", "vorbis-tools")
         self.name = f"Vorbis {kbps:g}"
         self._kbps = kbps
-        self._rate = next((rate for below, rate in self._rates if kbps < below), PEER_RATE)
+        self._rate = next((rate for below, rate in self._rates if kbps < below), CLIP_RATE)
 
     def code(self, clip: np.ndarray) -> Coded:
         """See `Peer`; the payload leaves the three header packets out."""
@@ -119,7 +118,7 @@ class Mp3:
         self.name = f"MP3 {kbps:g}"
         self._kbps = kbps
         # Resampled here, because lame's resampler adds a delay that it does not report.
-        self._rate = next((rate for below, rate in self._rates if kbps < below), PEER_RATE)
+        self._rate = next((rate for below, rate in self._rates if kbps < below), CLIP_RATE)
 
     def code(self, clip: np.ndarray) -> Coded:
         """See `Peer`; without lame's tag the file is all payload."""
@@ -148,7 +147,7 @@ class Codec2:
 
     def code(self, clip: np.ndarray) -> Coded:
         """See `Peer`; the payload leaves the 7 bytes of header out."""
-        narrow = resample(clip[:, None], PEER_RATE, 8000)[:, 0]
+        narrow = resample(clip[:, None], CLIP_RATE, 8000)[:, 0]
         # c2enc drops an incomplete last frame, and the delay must not cost the clip its end.
         length = -(-(narrow.size + self._delay) // self._frame) * self._frame
         pcm = np.zeros(length, dtype="<i2")
@@ -160,7 +159,7 @@ class Codec2:
             _run("c2dec", self._mode, stream, back)
             decoded = np.fromfile(back, dtype="<i2")[self._delay :].astype(np.float32) / 32768
             size = stream.stat().st_size
-            wide = resample(decoded[:, None], 8000, PEER_RATE)[:, 0]
+            wide = resample(decoded[:, None], 8000, CLIP_RATE)[:, 0]
             return Coded(fitted(wide, clip.size), size, size - self._header)
 
 
@@ -232,11 +231,11 @@ def _run(*command: str | Path) -> None:
 
 
 def _write(path: Path, clip: np.ndarray, rate: int) -> None:
-    if rate != PEER_RATE:
-        clip = resample(clip[:, None], PEER_RATE, rate)[:, 0]
+    if rate != CLIP_RATE:
+        clip = resample(clip[:, None], CLIP_RATE, rate)[:, 0]
     soundfile.write(path, np.clip(clip, -1.0, 1.0), rate, subtype="PCM_16")
 
 
 def _read(path: Path, length: int, skip: int = 0) -> np.ndarray:
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return fitted(resample(samples[skip:], rate, PEER_RATE)[:, 0], length)
+    return fitted(resample(samples[skip:], rate, CLIP_RATE)[:, 0], length)

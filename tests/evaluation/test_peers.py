@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from spresso_cli.errors import SpressoError, UsageError
-from spresso_cli.evaluation import neural_peers, peers
+from spresso_cli.evaluation import neural_peers
+from spresso_cli.evaluation.clips import CLIP_RATE
 from spresso_cli.evaluation.peers import Peer, PeerUnavailable, ogg_packet_sizes, peer
 
-RATE = peers.PEER_RATE
+RATE = CLIP_RATE
 
 
 def available(spec: str) -> Peer:
