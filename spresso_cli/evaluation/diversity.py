@@ -11,12 +11,11 @@ import numpy as np
 from spresso_cli.evaluation.statistics import RESAMPLES, Interval, resample_counts
 
 
-def diversity(vectors: np.ndarray, seed: int = 0) -> Interval:
+def diversity(vectors: np.ndarray) -> Interval:
     """Distance between takes of one clip over distance to takes of other clips.
 
     Args:
         vectors: embeddings of takes, `[clips, takes, D]`; Euclidean distances.
-        seed: of the bootstrap over clips.
 
     Returns:
         The ratio of the mean distances, with its 95 % interval over clips.
@@ -32,7 +31,7 @@ def diversity(vectors: np.ndarray, seed: int = 0) -> Interval:
     count = len(vectors)
     others = across.sum(1) / (count - 1)  # the diagonal is 0
     draws = []
-    for weights in resample_counts(count, RESAMPLES, seed):
+    for weights in resample_counts(count, RESAMPLES, seed=0):
         # Copies of one clip are no other clip to each other.
         pairs = weights.sum() ** 2 - (weights**2).sum()
         if pairs > 0 and (far := weights @ across @ weights / pairs) > 0:

@@ -35,13 +35,11 @@ class Identification:
         return 1.0 / self.candidates
 
 
-def identify(
-    sources: np.ndarray, decodes: np.ndarray, candidates: int = 20, seed: int = 0
-) -> Identification:
+def identify(sources: np.ndarray, decodes: np.ndarray, candidates: int = 20) -> Identification:
     """Identification of decode i [n, D] as source i [n, D] among `candidates` sources.
 
     Ties count against the decode. With fewer sources than candidates, all of them compete.
-    `seed` is that of the bootstrap interval. Raises ValueError for fewer than two sources.
+    Raises ValueError for fewer than two sources.
     """
     if sources.ndim != 2 or sources.shape != decodes.shape or len(sources) < 2:
         raise ValueError(f"expected two sets [n, D], got {sources.shape} and {decodes.shape}")
@@ -52,7 +50,7 @@ def identify(
     others = len(sources) - 1
     drawn = min(candidates - 1, others)
     chances = np.array([comb(others - int(k), drawn) / comb(others, drawn) for k in better])
-    return Identification(mean_interval(chances, seed), drawn + 1, mean_interval(own, seed))
+    return Identification(mean_interval(chances), drawn + 1, mean_interval(own))
 
 
 def at_equal_loudness(x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from spresso_cli.evaluation.metrics import KAD_SCALE, Bandwidth, kad_kernels
 
-RESAMPLES = 2000
+RESAMPLES, KAD_RESAMPLES = 2000, 500
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def kad_interval(
     outputs: np.ndarray | None = None,
     bandwidth: Bandwidth = "reference",
     seed: int = 0,
-    resamples: int = 500,
+    resamples: int = KAD_RESAMPLES,
 ) -> Interval:
     """KAD of paired sets [m, D] and [n, D] with a bootstrap over clips.
 
@@ -78,7 +78,6 @@ def kad_difference(
     second: np.ndarray,
     clips: np.ndarray,
     seed: int = 0,
-    resamples: int = 500,
 ) -> Interval:
     """KAD of `first` less KAD of `second`, sets paired with `reference` `[n, D]`, over clips.
 
@@ -88,7 +87,7 @@ def kad_difference(
         _Kad.of(reference, x, clips, np.stack((clips, clips), 1)) for x in (first, second)
     )
     count = int(clips.max()) + 1
-    counts = _drawn(count, resamples, seed)
+    counts = _drawn(count, KAD_RESAMPLES, seed)
     low, high = np.percentile(ours(counts) - theirs(counts), (2.5, 97.5))
     whole = np.ones((1, count))
     return Interval(float((ours(whole) - theirs(whole))[0]), float(low), float(high), count)
@@ -168,7 +167,7 @@ def _drawn(count: int, resamples: int, seed: int) -> np.ndarray:
     return counts[np.count_nonzero(counts, axis=1) > 1]
 
 
-def crossed_interval(scores: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+def crossed_interval(scores: np.ndarray, seed: int = 0) -> Interval:
     """Mean of ratings [listeners, items] with listeners and items both drawn anew.
 
     NaN marks a missing rating. Both factors vary because a listening test means to speak about
@@ -177,8 +176,8 @@ def crossed_interval(scores: np.ndarray, seed: int = 0, resamples: int = RESAMPL
     scores = np.asarray(scores, dtype=np.float64)
     present = ~np.isnan(scores)
     filled = np.where(present, scores, 0.0)
-    listeners = resample_counts(scores.shape[0], resamples, seed)
-    items = resample_counts(scores.shape[1], resamples, seed + 1)
+    listeners = resample_counts(scores.shape[0], RESAMPLES, seed)
+    items = resample_counts(scores.shape[1], RESAMPLES, seed + 1)
     sums = np.einsum("rl,li,ri->r", listeners, filled, items)
     weights = np.einsum("rl,li,ri->r", listeners, present.astype(np.float64), items)
     means = sums[weights > 0] / weights[weights > 0]

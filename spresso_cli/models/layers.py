@@ -87,12 +87,12 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Linear, GELU(tanh), Linear: `[..., D]` -> `[..., D]` through `ratio * D`."""
+    """Linear, GELU(tanh), Linear: `[..., D]` -> `[..., D]` through `4 D`."""
 
-    def __init__(self, width: int, ratio: int = 4):
+    def __init__(self, width: int):
         super().__init__()
-        self.up = nn.Linear(width, ratio * width)
-        self.down = nn.Linear(ratio * width, width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.gelu(self.up(x), approximate="tanh"))

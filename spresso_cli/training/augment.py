@@ -40,15 +40,15 @@ def change_speed(x: Tensor, factor: float) -> Tensor:
     return torch.fft.irfft(spectrum, n=target) * (target / n)
 
 
-def random_eq(x: Tensor, generator: torch.Generator, decibels: float = 9.0) -> Tensor:
-    """Smooth random equaliser: 8 knots on a log frequency axis, +-`decibels`.
+def random_eq(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Smooth random equaliser: 8 knots on a log frequency axis, +-9 dB.
 
     Takes `[B, n]`, gives `[B, n']` with n' the next smooth length.
     """
     x = _smooth_length(x)
     batch, n = x.shape
     knots = 8
-    gains = uniform(batch * knots, -decibels, decibels, generator).view(batch, knots)
+    gains = uniform(batch * knots, -9, 9, generator).view(batch, knots)
     gains = gains.to(x.device, non_blocking=True)
     bins = torch.arange(n // 2 + 1, dtype=torch.float32, device=x.device) * (48_000 / n)
     place = (torch.log2(bins.clamp(min=50.0) / 50.0) / math.log2(24_000 / 50)) * (knots - 1)

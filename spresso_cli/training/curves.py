@@ -13,6 +13,7 @@ Curve = tuple[list[int], list[float]]
 """Steps and values."""
 
 _COLUMNS = 3
+_POINTS = 400
 
 
 def read_log(path: Path) -> dict[str, Curve]:
@@ -61,10 +62,10 @@ def draw_curves(out: BinaryIO, form: str, runs: Mapping[str, Mapping[str, Curve]
     figure.savefig(out, format=form, dpi=130)
 
 
-def _smoothed(curve: Curve, points: int = 400) -> tuple[Sequence[int], Sequence[float]]:
-    """Means over equal stretches where a curve has more than `points` values."""
+def _smoothed(curve: Curve) -> tuple[Sequence[int], Sequence[float]]:
+    """Means over equal stretches where a curve has more than `_POINTS` values."""
     steps, values = curve
-    width = -(-len(steps) // points)
+    width = -(-len(steps) // _POINTS)
     stretches = range(0, len(steps), width)
     means = [sum(values[i : i + width]) / len(values[i : i + width]) for i in stretches]
     return [steps[i] for i in stretches], means

@@ -55,8 +55,9 @@ class Uncertainty(nn.Module):
     Random Fourier features and one linear layer, zero at the start (EDM2).
     """
 
-    def __init__(self, features: int = 128):
+    def __init__(self):
         super().__init__()
+        features = 128
         self.register_buffer("frequency", torch.randn(features))
         self.register_buffer("phase", torch.rand(features))
         self.linear = nn.Linear(features, 1, bias=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -135,7 +135,6 @@ def build_pool(
     audio_ae: AudioAE,
     augment: bool,
     seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
     fine: int = 0,
 ) -> LatentPool:
     """Encode every clip that is not empty once, plain or augmented; join the pools of several
@@ -143,7 +142,6 @@ def build_pool(
 
     Args:
         fine: how many fine bands the log-mels have as well.
-        report: called with (clips done, clips to do).
     """
     generator = torch.Generator().manual_seed(seed)
     device = corpus.pcm.device
@@ -165,8 +163,6 @@ def build_pool(
         mels.append(log_mel(sound)[0, :frames].half())
         lengths.append(frames)
         owners.append(index)
-        if report and index % 100 == 0:
-            report(index, len(corpus))
     silence = audio_ae.encode(torch.zeros(1, 100 * hop, device=device))[0, 50]
     offsets = torch.cat((torch.zeros(1, dtype=torch.int64), torch.tensor(lengths).cumsum(0)))
     owner = torch.tensor(owners)

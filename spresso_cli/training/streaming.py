@@ -49,6 +49,9 @@ class CorpusWindows:
             stay in their window as empty ones, which are never drawn. None: `window` and `at` raise
             AudioError at the first, as they do where nothing of a window can be read.
 
+    Attributes:
+        count: windows in an epoch.
+
     Raises:
         UsageError: no clip has a header that can be read.
     """
@@ -71,7 +74,7 @@ class CorpusWindows:
         if not self._clips:
             raise UsageError(f"{clips[0].path}: neither this nor any other sound can be read")
         self._device = device
-        self._windows = min(max(1, math.ceil(sum(seconds) / (3600 * hours))), len(self._clips))
+        self.count = min(max(1, math.ceil(sum(seconds) / (3600 * hours))), len(self._clips))
         self.hours = hours
         self._steps = steps
         self._synthetic = synthetic
@@ -85,12 +88,7 @@ class CorpusWindows:
     @property
     def whole(self) -> bool:
         """Whether everything fits: there is one window, and it stays."""
-        return self._windows == 1
-
-    @property
-    def count(self) -> int:
-        """Windows in an epoch."""
-        return self._windows
+        return self.count == 1
 
     def at(self, step: int) -> Corpus:
         """The window that a training step draws from."""
@@ -144,8 +142,8 @@ class CorpusWindows:
 
     def _real(self, index: int) -> list[Clip]:
         """Recorded clips of a window; windows are counted through all epochs."""
-        epoch, part = divmod(index, self._windows)
+        epoch, part = divmod(index, self.count)
         order = list(self._clips)
         if not self.whole:
             random.Random(self._window_seed(epoch)).shuffle(order)
-        return order[part * len(order) // self._windows : (part + 1) * len(order) // self._windows]
+        return order[part * len(order) // self.count : (part + 1) * len(order) // self.count]
