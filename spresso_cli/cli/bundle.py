@@ -51,7 +51,7 @@ Examples:
   spresso bundle doors/*.spr -o doors.sprb
   spresso bundle small -r -o library.sprb
 
-A clip is called by its place in the folder that was named, without .spr: doors/oak.
+A clip is named after its path inside the folder that was given, without .spr: doors/oak.
 """
 
 UNBUNDLE_EXAMPLES = """
@@ -99,8 +99,8 @@ def bundle(
 ) -> None:
     """Put many .spr files into one .sprb bundle.
 
-    A bundled clip costs its payload, its name and at most eight bytes, where a loose file costs a
-    block of the disk. Every clip comes out again as the file that went in.
+    A clip in a bundle takes its payload, its name and at most eight bytes; a loose file takes a
+    whole block of the disk. Every clip comes out again as exactly the file that went in.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     found = plan.find(
@@ -170,7 +170,7 @@ def unbundle(
 ) -> None:
     """Take .spr files out of a .sprb bundle.
 
-    Reads the index and the clips asked for, nothing else. In patterns, * stands for folders too.
+    Reads only the index and the clips asked for. In patterns, * matches slashes too.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     folder = Path(output_dir or "")
@@ -241,7 +241,7 @@ def list_clips(
 ) -> None:
     """List the clips in a .sprb bundle.
 
-    Size as a loose .spr file, length, nominal rate of one channel, name.
+    The columns are: size as a loose .spr file, length, nominal rate of one channel, and name.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     with blamed_on(source), open_binary(source) as file:

@@ -59,7 +59,8 @@ def compress(
             "-b",
             "--kbps",
             metavar="KBPS",
-            help="The best point of at most this rate per channel; default: * of spresso models.",
+            help="Highest rate per channel; the best operating point within it is taken. "
+            "Default: the one that spresso models marks with *.",
             rich_help_panel=RATE,
         ),
     ] = None,
@@ -77,7 +78,7 @@ def compress(
         bool,
         typer.Option(
             "--best-fit",
-            help="Code short sounds at a better point that costs them no more bits.",
+            help="For short sounds, take a better operating point if it needs no more bits.",
             rich_help_panel=RATE,
         ),
     ] = False,
@@ -98,7 +99,8 @@ def compress(
     keep_metadata: Annotated[
         bool,
         typer.Option(
-            "--keep-metadata", help="Carry bext, iXML, smpl, cue with its labels, and tags along."
+            "--keep-metadata",
+            help="Keep tags and the chunks bext, iXML, smpl and cue (with its labels).",
         ),
     ] = False,
     max_duration: MaxDuration = 3600,
@@ -117,9 +119,9 @@ def compress(
 ) -> None:
     """Compress sounds to .spr files.
 
-    Any length from one sample to an hour, mono or stereo, every rate and format that libsndfile
-    reads. door.wav becomes door.spr beside it, or under --output-dir. An output folder inside a
-    folder that is searched (-r) is left out.
+    Takes mono and stereo sounds from one sample to an hour long, at any rate and in any format
+    that libsndfile reads. door.wav becomes door.spr beside it, or under --output-dir. With -r, an
+    output folder inside the folder that is searched is skipped.
     """
     from spresso_cli.audio.suffixes import SOUND_SUFFIXES
     from spresso_cli.cli import batch, loading

@@ -61,7 +61,7 @@ def decompress(
         typer.Option(
             "--seed",
             metavar="N|random",
-            help="Each seed is another take; without one, seed 0 and a plain name.",
+            help="Each seed is another take, named after it. Default: seed 0, and a plain name.",
             callback=checked_seed,
             rich_help_panel=SOUND,
         ),
@@ -73,7 +73,7 @@ def decompress(
             metavar="K",
             min=1,
             max=MAX_VARIATIONS,
-            help="Takes of seeds N to N+K-1.",
+            help="Make K takes, with seeds N to N+K-1.",
             rich_help_panel=SOUND,
         ),
     ] = 1,
@@ -84,7 +84,7 @@ def decompress(
             metavar="N",
             min=1,
             max=MAX_STEPS,
-            help="Solver steps; time grows with them.",
+            help="Solver steps; more take longer.",
             rich_help_panel=SOUND,
         ),
     ] = None,
@@ -98,7 +98,7 @@ def decompress(
             metavar="W",
             min=-MAX_GUIDANCE,
             max=MAX_GUIDANCE,
-            help="Weight of the codes against none; 1 is none, and twice as fast.",
+            help="Guidance: how strongly to follow the codes; 1 is off, and twice as fast.",
             rich_help_panel=SOUND,
         ),
     ] = None,
@@ -121,7 +121,7 @@ def decompress(
         typer.Option(
             "--format",
             metavar="wav|flac|ogg",
-            help="Of the outputs; else as -o is named, else wav.",
+            help="Format of the outputs. Default: by the name given to -o, else wav.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -144,7 +144,7 @@ def decompress(
         bool,
         typer.Option(
             "--resume",
-            help="Skip sounds that are there and up to date, whatever options made them.",
+            help="Skip outputs that exist and are up to date, whatever options made them.",
             rich_help_panel=BATCH,
         ),
     ] = False,
@@ -157,9 +157,9 @@ def decompress(
 ) -> None:
     """Decompress .spr files to sounds.
 
-    Gives back exactly the source's length, rate and channels, and its level. The same file and
-    seed give the same sound on the same machine; another seed gives another take of it. An output
-    folder inside a folder that is searched (-r) is left out.
+    The output has exactly the source's length, rate and channels, and its level. The same file and
+    seed give the same sound on the same machine; another seed gives another take of it. With -r, an
+    output folder inside the folder that is searched is skipped.
     """
     from spresso_cli.audio.sink import AudioFormat
     from spresso_cli.cli import batch, loading

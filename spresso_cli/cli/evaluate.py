@@ -49,7 +49,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="OUT_DIR",
-            help="Decoded sounds of the same names; takes such as a.seed3.wav count each.",
+            help="Decoded sounds of the same names; each take, such as a.seed3.wav, counts.",
             file_okay=False,
         ),
     ],
@@ -62,7 +62,7 @@ def evaluate(
         typer.Option(
             "--vggish",
             metavar="FILE.onnx",
-            help="VGGish without PCA and last ReLU: [N, 96, 64] to [N, 128] (extra eval).",
+            help="VGGish without its PCA and last ReLU: [N, 96, 64] to [N, 128] (extra eval).",
             rich_help_panel=EMBEDDINGS,
         ),
     ] = None,
@@ -79,7 +79,7 @@ def evaluate(
         bool,
         typer.Option(
             "--kad-as-released",
-            help="KAD's bandwidth from the evaluated set, as the released toolkit computes it.",
+            help="Take KAD's bandwidth from the evaluated set, as the released toolkit does.",
             rich_help_panel=EMBEDDINGS,
         ),
     ] = False,

@@ -28,10 +28,10 @@ Examples:
 @app.command(epilog=EXAMPLES)
 def generate(
     ctx: typer.Context,
-    caption: Annotated[str, typer.Argument(metavar="CAPTION", help="What it should be.")],
+    caption: Annotated[str, typer.Argument(metavar="CAPTION", help="What the sound should be.")],
     output: Output = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="S", help="Length, 60 at most.")
+        float, typer.Option("--seconds", metavar="S", help="Length in seconds, 60 at most.")
     ] = 5.0,
     seed: Annotated[
         str,
@@ -53,7 +53,7 @@ def generate(
             metavar="W",
             min=-MAX_GUIDANCE,
             max=MAX_GUIDANCE,
-            help="Weight of the caption; 1 is none.",
+            help="Guidance: how strongly to follow the caption; 1 is off.",
         ),
     ] = 3.0,
     force: Force = False,

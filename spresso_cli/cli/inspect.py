@@ -146,9 +146,9 @@ def verify(
 ) -> None:
     """Check .spr and .sprb files for damage.
 
-    Looks at the checksum and at every rule of the format, and says which pack would decode the
-    file. A pack that is not installed is no fault of the file. A bad file is exit 3 or 4; if one of
-    several is bad, it is 1.
+    Checks the checksum and every rule of the format, and says which pack decodes the file; a file
+    whose pack is not installed is still ok. The exit code is 3 or 4 for a single bad file, and 1
+    if any of several is bad.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     files = named_files(

@@ -47,7 +47,10 @@ def encode_latents(
     ctx: typer.Context,
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Sound files or folders.")],
     frame_rate: Annotated[
-        int, typer.Option("--frame-rate", metavar="HZ", help="Which of the pack's encoders.")
+        int,
+        typer.Option(
+            "--frame-rate", metavar="HZ", help="Frame rate of the encoder, one of the pack's."
+        ),
     ],
     output: OutputFile = None,
     output_dir: OutputDir = None,
@@ -109,7 +112,7 @@ def decode_latents(
             metavar="W",
             min=-MAX_GUIDANCE,
             max=MAX_GUIDANCE,
-            help="Weight of z against none; 1 is none.",
+            help="Guidance: how strongly to follow z; 1 is off.",
         ),
     ] = None,
     prompt: Annotated[

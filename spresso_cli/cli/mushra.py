@@ -74,9 +74,9 @@ def export(
     weights: takes.Weights = None,
     questions: Annotated[
         list[Question] | None,
-        typer.Option("--question", help="Repeat to ask both; each gets its own page."),
+        typer.Option("--question", help="What to ask; repeat to ask both, each on its own page."),
     ] = None,
-    title: Annotated[str, typer.Option("--title", help="Shown title.")] = "Sound quality",
+    title: Annotated[str, typer.Option("--title", help="Title of the test.")] = "Sound quality",
     pack: Pack = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -85,8 +85,8 @@ def export(
     """Write a BS.1534 test for webMUSHRA.
 
     Every page has the hidden reference, anchors low-passed at 3.5 and 7 kHz
-    and all versions, at one loudness. The first sound is the practice page
-    as well.
+    and all versions, at equal loudness. The first sound also serves as the
+    practice page.
     """
     from spresso_cli.evaluation.mushra import export as export_test
 
@@ -132,8 +132,8 @@ def analyse(
 ) -> None:
     """Post-screen the listeners and print mean scores.
 
-    Leaves out who rates the hidden reference below 90, or the 7 kHz anchor
-    above 90, on more than 15 % of the pages. Intervals are 95 % bootstrap
+    Leaves out listeners who rate the hidden reference below 90, or the 7 kHz
+    anchor above 90, on more than 15 % of the pages. Intervals are 95 % bootstrap
     intervals over listeners and sounds.
     """
     from spresso_cli.evaluation.mushra_results import analyse as analyse_ratings

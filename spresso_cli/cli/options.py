@@ -124,7 +124,7 @@ Pack = Annotated[
     typer.Option(
         "--pack",
         metavar="NAME|DIR",
-        help="Weights to use (spresso models lists them); else what SPRESSO_PACK names.",
+        help="Weights to use (spresso models lists them). Default: what SPRESSO_PACK names.",
         autocompletion=_complete_pack,
     ),
 ]
@@ -133,8 +133,8 @@ Envelope = Annotated[
     bool,
     typer.Option(
         "--envelope/--no-envelope",
-        help="Hold the sound to the envelope that the codes describe, or leave it as decoded,"
-        " which gains by more steps.",
+        help="Hold the sound to the envelope that the codes describe, or leave it as decoded"
+        " (which then gains more from --steps).",
     ),
 ]
 
@@ -145,8 +145,8 @@ Variety = Annotated[
         metavar="V",
         min=0,
         max=1,
-        help="How far takes differ: the share of what the codes leave open that the seed fills in;"
-        " nothing where the envelope is not held.",
+        help="How much takes differ: the share of what the codes leave open that the seed fills in."
+        " No effect where the envelope is not held.",
     ),
 ]
 
@@ -175,7 +175,7 @@ Resume = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Skip outputs that verify, match and are up to date.",
+        help="Skip outputs that are intact, made with the same options, and up to date.",
         rich_help_panel=BATCH,
     ),
 ]
@@ -190,7 +190,7 @@ Shard = Annotated[
     typer.Option(
         "--shard",
         metavar="I/N|auto",
-        help="Do share I of N (0-based); auto reads SLURM_ARRAY_TASK_ID or RANK.",
+        help="Process only share I of N, counted from 0; auto reads SLURM_ARRAY_TASK_ID or RANK.",
         rich_help_panel=BATCH,
     ),
 ]
@@ -199,7 +199,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.jsonl",
-        help="Append one JSON line per file; --resume learns from it which sources changed.",
+        help="Append one JSON line per file; --resume uses it to see which sources changed.",
         callback=_checked_name,
         rich_help_panel=BATCH,
     ),
@@ -210,7 +210,7 @@ MaxDuration = Annotated[
         "--max-duration",
         metavar="SECONDS",
         min=0,
-        help="Refuse longer sounds before any memory is taken; 0: no limit.",
+        help="Refuse longer sounds, before they take any memory; 0 is no limit.",
         callback=_checked_seconds,
     ),
 ]

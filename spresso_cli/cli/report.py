@@ -31,8 +31,8 @@ Examples:
   spresso report log.jsonl --json | jq .failed
   ssh farm 'cat logs/*.jsonl' | spresso report -
 
-Exit code 1 if the last try of any file failed, or a report has no record at all, so that a script
-can start the run again.
+Exit code 1 if the last try of any file failed, or if a report has no records at all, so that a
+script can start the run again.
 """
 
 
@@ -60,9 +60,9 @@ def report(
 ) -> None:
     """Merge and summarise the reports of a batch.
 
-    Of several lines about one output the last counts, because it is the latest try; where that
-    left alone what an earlier one had made, the earlier one does. A line that a killed run left
-    unfinished is passed over.
+    Of several lines about one output the last one counts, as the latest try; but if that try only
+    kept what an earlier one had made, the earlier line counts. Lines that a killed run left
+    unfinished are ignored.
     """
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=json)
     if json and output == STDIN:

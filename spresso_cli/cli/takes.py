@@ -36,7 +36,7 @@ Rates = Annotated[
         "-b",
         "--kbps",
         metavar="KBPS",
-        help="A rate; repeat for more. Without -b, --peer and --with: all points of the pack.",
+        help="A rate; repeat for more. Default, without --peer and --with: all points of the pack.",
         rich_help_panel=SYSTEMS,
     ),
 ]
@@ -82,7 +82,7 @@ Others = Annotated[
     typer.Option(
         "--with",
         metavar="LABEL=DIR",
-        help="Files of the same names in DIR, or takes of them; repeat for more.",
+        help="Add files of the same names from DIR, or takes of them; repeat for more.",
         rich_help_panel=SYSTEMS,
     ),
 ]

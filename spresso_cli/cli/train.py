@@ -45,8 +45,8 @@ Minutes = Annotated[
         "--minutes",
         metavar="N",
         min=0,
-        help="Stop after so long, but not within one pass of encoding the sounds; the same command "
-        "goes on from there.",
+        help="Stop after N minutes (a pass of encoding the sounds is not cut short); the same "
+        "command continues from there.",
     ),
 ]
 Finish = Annotated[
@@ -54,21 +54,21 @@ Finish = Annotated[
     typer.Option(
         "--finish",
         help="Bring the schedule (learning rates, phases) to its end within --minutes, skipping "
-        "the steps that there is no time for. Nothing is trained after that, unless the "
-        "configuration gets more steps.",
+        "steps that there is no time for. After that the stage trains no further, unless the "
+        "configuration is given more steps.",
     ),
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of every random choice."),
+    typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Seed of every random choice."),
 ]
 From = Annotated[
     str | None,
     typer.Option(
         "--from",
         metavar="PACK",
-        help="Take what this folder has not trained from a pack: first weights of the AudioAE, "
-        "networks of earlier stages, whole frame rates.",
+        help="A pack that provides what was not trained in this folder: initial weights of the "
+        "AudioAE, networks of earlier stages, whole frame rates.",
     ),
 ]
 Rates = Annotated[
@@ -76,15 +76,15 @@ Rates = Annotated[
     typer.Option(
         "--frame-rate",
         metavar="HZ",
-        help="A frame rate; repeat for several, which then share one trunk. Default: all that the "
-        "configuration has, or that step 1 has trained.",
+        help="A frame rate; repeat for several, which then share one trunk. Default: all of the "
+        "configuration, or all that step 1 has trained.",
     ),
 ]
 Compile = Annotated[
     bool | None,
     typer.Option(
         "--compile/--no-compile",
-        help="Compile the blocks: a minute at the start, faster steps. Default: on CUDA.",
+        help="Compile the blocks: a minute at the start, then faster steps. Default: only on CUDA.",
     ),
 ]
 Plot = Annotated[
@@ -92,15 +92,16 @@ Plot = Annotated[
     typer.Option(
         "--plot",
         metavar="FILE.png",
-        help="Draw the curves at the end (extra plot). A former picture of that name is redrawn.",
+        help="Draw the training curves at the end (extra plot); replaces an earlier picture.",
     ),
 ]
 
 BOXED = """
 
---minutes also ends what goes before QINCo2, which is kept: crops that are encoded, codebooks of
-k-means. Nothing interrupts the filters before QINCo2, a minute on a CPU, nor what is fitted behind
-it, for which 15 % of the time is spared, or as much as it took the last time.
+--minutes also covers the preparation of QINCo2 (encoding crops, k-means codebooks), which is kept
+for the next call. Two parts are never interrupted: fitting the filters before QINCo2, a minute on a
+CPU, and what is fitted behind it, for which 15 % of the time is reserved, or as much as it took
+last time.
 """
 # Without the -- torchrun takes --run for an option of its own.
 SEVERAL = "\nSeveral GPUs: torchrun --nproc-per-node 8 -m -- spresso_cli train ..."
@@ -169,7 +170,7 @@ def _by_rate(stage: str, summary: str, more: str) -> None:
         )  # fmt: skip
 
 
-_simple("audio-ae", "Sound to 128 latents at 100 Hz and back: what caps all else.",
+_simple("audio-ae", "Sound to 128 latents at 100 Hz and back: the limit of all later stages.",
         "  spresso train audio-ae sounds --run my-model --from preview4\n")  # fmt: skip
 _simple("clap", "Captions and sounds in one space: the text condition and an embedding.")
 _simple("dit", "The base model: latents from captions. Needs audio-ae and clap.")
@@ -198,10 +199,17 @@ def export(
     rates: Rates = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", metavar="DIR", help="The pack; else DIR/pack of --run."),
+        typer.Option(
+            "--output-dir",
+            metavar="DIR",
+            help="Folder of the pack. Default: pack, inside that of --run.",
+        ),
     ] = None,
     finetuned: Annotated[
-        bool, typer.Option("--finetuned/--no-finetuned", help="Use step 3 where there is one.")
+        bool,
+        typer.Option(
+            "--finetuned/--no-finetuned", help="Use step 3 where it was trained, or never."
+        ),
     ] = True,
     config: Config = "base",
     origin: From = None,
@@ -211,8 +219,8 @@ def export(
 ) -> None:
     """Write a pack that compress and decompress can use.
 
-    The credits in the corpus's manifest, and those of --from, go into its ATTRIBUTION.csv, texts
-    from their folders credits/ into its own.
+    The pack's ATTRIBUTION.csv gets the credits of the corpus's manifest and of the pack --from; its
+    folder credits/ gets the texts in theirs.
     """
     from spresso_cli.codec.device import resolve_device
     from spresso_cli.errors import OutputError
@@ -243,20 +251,25 @@ def keep_averages(
     ctx: typer.Context,
     stage: Annotated[
         str,
-        typer.Argument(metavar="STAGE", help="Its folder there: audio-ae, dit, quantizer/11hz."),
+        typer.Argument(
+            metavar="STAGE",
+            help="Its folder inside that of --run, such as audio-ae or quantizer/11hz.",
+        ),
     ],
     run: RunFolder,
-    output_dir: Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Where to.")],
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", metavar="DIR", help="Folder to write to.")
+    ],
     megabytes: Annotated[
-        float, typer.Option("--megabytes", metavar="MB", min=1, help="Of a file, at most.")
+        float, typer.Option("--megabytes", metavar="MB", min=1, help="Largest size of one file.")
     ] = 15.0,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Keep of a stage what later ones need, above all its averaged weights, in small files.
+    """Keep what later stages need of a stage, mainly its averaged weights, in small files.
 
-    Copied into another model's folder, DIR/STAGE serves later stages like a checkpoint, and the
-    stage itself goes on from there with fresh optimisers.
+    Copied into another model's folder, DIR/STAGE serves later stages like a checkpoint; the stage
+    itself can continue from it, with fresh optimisers.
     """
     from spresso_cli.errors import UsageError
     from spresso_cli.library.outputs import refuse_existing
