@@ -109,8 +109,8 @@ def bundle(
         recursive=recursive,
         listed=read_names(files_from, null),
     )
-    inputs = [*found, plan.Found(plan.source_of(files_from), "")]
-    target = Destination.of(terminal, output, suffix=".sprb", force=force, inputs=inputs)
+    sources = [*(item.source for item in found), plan.source_of(files_from)]
+    target = Destination.of(terminal, output, suffix=".sprb", force=force, inputs=sources)
     codes: list[int] = []
     with target.opened() as file:
         total = write_bundle(_clips(terminal, found, codes), file)

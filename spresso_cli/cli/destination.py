@@ -30,7 +30,7 @@ class Destination:
         *,
         suffix: str,
         force: bool,
-        inputs: Iterable[plan.Found] = (),
+        inputs: Iterable[Path | None] = (),
     ) -> Destination:
         """The place of a name, `-` being stdout; before the work, since it may be refused.
 
@@ -48,7 +48,7 @@ class Destination:
             binary_stdout()
             return cls(None, force)
         path = outputs.named(name)
-        plan.refuse_input(path, inputs)
+        plan.refuse_inputs([path], inputs)
         plan.refuse_another_kind(name, suffix)
         outputs.refuse_existing(path, force)
         Folders().refuse_unwritable(path)

@@ -14,7 +14,7 @@ from spresso_cli.cli.options import Force, Json, Pack, Quiet, Verbose
 from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import printable, shown
 from spresso_cli.errors import SpressoError, UsageError
-from spresso_cli.library.plan import STDIN, Found
+from spresso_cli.library.plan import STDIN
 
 if TYPE_CHECKING:
     from spresso_cli.evaluation.clips import Pair
@@ -105,7 +105,7 @@ def evaluate(
     target = None
     if csv is not None:
         sounds = (path for pair in pairs for path in (pair.reference, pair.output))
-        inputs = (Found(path, path.name) for path in (*sounds, vggish, laion_clap) if path)
+        inputs = (*sounds, vggish, laion_clap)
         target = Destination.of(terminal, csv, suffix=".csv", force=force, inputs=inputs)
     embedders = project_embedders(pack)
     if vggish is not None:

@@ -18,7 +18,7 @@ from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import counted, shown, size
 from spresso_cli.container import spr
 from spresso_cli.errors import SpressoError
-from spresso_cli.library.plan import STREAM_SUFFIXES, Found
+from spresso_cli.library.plan import STREAM_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ def listen(
 
     terminal = ctx.obj.configure(quiet=quiet, verbose=verbose, json=False)
     files = _expanded(inputs)
-    sources = (Found(file.path, file.name) for file in files)
+    sources = (file.path for file in files)
     target = Destination.of(terminal, output, suffix=".html", force=force, inputs=sources)
     coded_only = all(_is_coded(file.path) for file in files)
     if any(_is_coded(file.path) for file in files) and (rates or peers or others):

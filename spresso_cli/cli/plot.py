@@ -9,7 +9,7 @@ from spresso_cli.cli.takes import Plan, read_sound
 from spresso_cli.codec.protocol import DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.library.outputs import refuse_existing, replacing
-from spresso_cli.library.plan import Found, refuse_input
+from spresso_cli.library.plan import refuse_inputs
 
 
 def plot_file(path: Path, output: Path, *, force: bool) -> None:
@@ -41,7 +41,7 @@ def refuse_picture(output: Path, source: Path, *, force: bool) -> None:
     from spresso_cli.evaluation.plots import check_picture
 
     check_picture(output)
-    refuse_input(output, [Found(source, source.name)])
+    refuse_inputs([output], [source])
     refuse_existing(output, force)
 
 

@@ -16,7 +16,7 @@ from spresso_cli.cli.options import OUTPUT, Force, Json, Quiet, Verbose
 from spresso_cli.cli.terminal import binary_stdin
 from spresso_cli.cli.text import clock, common, kind_of, printable, shown, size
 from spresso_cli.errors import UsageError, naming_stdout
-from spresso_cli.library.plan import STDIN, Found, source_of
+from spresso_cli.library.plan import STDIN, source_of
 from spresso_cli.library.report import Record, Summary, merge, summarise
 
 app = typer.Typer(add_completion=False)
@@ -71,7 +71,7 @@ def report(
         raise UsageError("- means stdin and can be named only once")
     target = None
     if output not in (None, STDIN):
-        sources = [Found(source_of(name), name) for name in files]
+        sources = map(source_of, files)
         target = Destination.of(terminal, output, suffix=".jsonl", force=force, inputs=sources)
     barren: list[Path | None] = []
     records, damaged = merge(map(source_of, files), binary_stdin, barren.append)

@@ -152,17 +152,13 @@ def plan(
     return _distinct(jobs, suffix)
 
 
-def refuse_input(output: Path, found: Iterable[Found]) -> None:
-    """Raises UsageError for an output that is one of the inputs."""
-    refuse_inputs([output], (item.source for item in found))
-
-
 def refuse_inputs(
     outputs: Iterable[Path | None],
     inputs: Iterable[Path | None],
     way_out: str = "choose another name",
 ) -> None:
-    """Raises UsageError for an output that is one of the inputs, and says what helps."""
+    """Raises UsageError for an output that is one of the inputs, and says what helps; None stands
+    for stdin and stdout."""
     for output, source in _replaced(outputs, inputs):
         raise UsageError(f"the output {output} is the input {source}: {way_out}")
 
