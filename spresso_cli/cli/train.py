@@ -323,7 +323,7 @@ def _train(
     with distributed.group(resolve_device(device)) as place:
         speaks = distributed.rank() == 0
         prepare(place)
-        with TrainingProgress(terminal if speaks else _mute(), stage, minutes) as progress:
+        with TrainingProgress(terminal if speaks else _mute(), stage) as progress:
             workspace = _workspace(run, config, place, origin, progress.note)
             call = Call(
                 workspace=workspace,

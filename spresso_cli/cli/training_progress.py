@@ -20,10 +20,9 @@ _QUIET_SECONDS = 30.0  # between lines of a log
 class TrainingProgress:
     """Context manager whose `report` takes the numbers of every logged step."""
 
-    def __init__(self, terminal: Terminal, stage: str, minutes: float | None) -> None:
+    def __init__(self, terminal: Terminal, stage: str) -> None:
         self._terminal = terminal
         self._stage = stage
-        self._minutes = minutes
         self._start = time.monotonic()
         self._said = -_QUIET_SECONDS
         self._last = ""

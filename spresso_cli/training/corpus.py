@@ -197,11 +197,6 @@ class Corpus:
         """What training step `step` draws from: always this (streaming.py has windows)."""
         return self
 
-    @property
-    def seconds(self) -> float:
-        """Total duration."""
-        return len(self.pcm) / SAMPLE_RATE
-
     def clip(self, index: int) -> Tensor:
         """A whole clip at its peak-normalised level (peak 1.0), float32 `[n]`; of an empty one a
         sample of silence."""
