@@ -1,7 +1,7 @@
-"""libsndfile on open files of ours: what happens inside its callbacks is raised behind its calls.
+"""libsndfile on open Python files: what goes wrong inside its callbacks is raised after its calls.
 
-It reads and writes such a file through callbacks, and takes what fails in one for the end of the
-file: native.py lets a failing disk and Ctrl-C wait until the call is over.
+It reads and writes such a file through callbacks, and takes a failure in one for the end of the
+file: native.py makes a failing disk and Ctrl-C wait until the call is over.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Native code, and what Python raises in the middle of it: that is raised behind the call.
+"""Calls of native code: what Python raises in the middle of one is raised after it.
 
 No exception can cross native code. It comes out as another error or, where a callback of cffi
 raises it, as a traceback on stderr and nothing else. So Ctrl-C, which may land anywhere, waits for

@@ -58,7 +58,7 @@ def told(
 
 
 def combined(codes: Iterable[int]) -> int:
-    """The exit code of a run: of one file its own; of several 1 if any failed, else 0."""
+    """The exit code of a run: that of a single file, or for several 1 if any failed, else 0."""
     codes = list(codes)
     return codes[0] if len(codes) == 1 else int(any(codes))
 

@@ -184,7 +184,7 @@ def _verified(name: Name) -> dict[str, str | None]:
 def _kind(name: Name, file: BinaryIO) -> str:
     """`spr`, `sprb` or `sound`: what the file starts like, or else what its name promises.
 
-    What cannot be sought is a sound that is left in its pipe.
+    What is not seekable is a sound that is left in its pipe.
     """
     if not file.seekable():
         return "sound"

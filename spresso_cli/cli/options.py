@@ -36,7 +36,7 @@ def _checked_name(value: str | None) -> str | None:
 
 
 def folder_name(value: str) -> Path:
-    """Parser of the name of a folder; a BadParameter if it is empty, and not the current one."""
+    """Parser of a folder's name; an empty one is a BadParameter, not the current folder."""
     return Path(_checked_name(value))
 
 

@@ -1,7 +1,7 @@
-"""What comes through a pipe, held where it can be sought: never more than it calls for.
+"""Input from a pipe, held where it is seekable: never more of it than it needs.
 
-A pipe may have no end. Its first bytes tell what it is, and a `.spr` file or a bundle tells how
-long it has to be; the rest of garbage is left where it is.
+A pipe may have no end. Its first bytes tell what it is, and the header of a `.spr` file or a bundle
+tells how long it has to be; of anything else that is no sound, the rest is not read.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _SOUNDS += tuple(bytes([0xFF, second]) for second in (0xFB, 0xFA, 0xF3, 0xF2, 0x
 def held(pipe: BinaryIO, *, sounds: bool, own: bool) -> BinaryIO:
     """Returns what a pipe holds, from its beginning.
 
-    A `.spr` file or a bundle can be sought, as far as its header calls for and one byte more, which
-    tells one that is too long. Of anything else there is no more than its beginning; but a sound,
-    where `sounds` are wanted, is left in the pipe to be read on, and is closed with it if it is our
-    `own`.
+    A `.spr` file or a bundle is read as far as its header calls for and one byte more, which shows
+    whether it is too long, and is seekable. Of anything else only the beginning is held. But a
+    sound, where `sounds` are wanted, stays in the pipe to be read from there; closing it closes a
+    pipe that is our `own`.
 
     Raises:
         CorruptStream, UnsupportedStream: it begins like a `.spr` file or a bundle and is none.

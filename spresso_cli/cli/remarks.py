@@ -26,7 +26,7 @@ class Remarks:
         said.setdefault(source, text)
 
     def count(self) -> None:
-        """Say of every kind that there was more of how many files it was."""
+        """For every kind of remark that several files share, say how many there are."""
         for alike, said in self._said.items():
             if len(said) > 1 and not self._terminal.verbose:
                 text = common(alike, said.values())

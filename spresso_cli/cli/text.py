@@ -65,7 +65,7 @@ def payload(total: float, coded_channels: int) -> str:
 
 
 def kind_of(text: str, *names: str | None) -> str:
-    """What texts have in common that differ in numbers and in names of files alone.
+    """A text with its numbers, and these names of files, left open: the same for all of one kind.
 
     `ends after 0.21 s` becomes `ends after … s`, and with its name `a.spr exists` `… exists`.
     """
@@ -75,6 +75,6 @@ def kind_of(text: str, *names: str | None) -> str:
 
 
 def common(kind: str, texts: Iterable[str]) -> str:
-    """One text for all of a kind: their own where they are the same, else what they share."""
+    """One text for all of a kind: the text itself if all are the same, else the kind."""
     alike = set(texts)
     return alike.pop() if len(alike) == 1 else kind

@@ -53,7 +53,7 @@ def checked(options: DecodeOptions) -> DecodeOptions:
 
 
 def sound_of(value: object) -> np.ndarray:
-    """An array whose shape is not that of channels before samples; raises AudioError."""
+    """The value as an array; raises AudioError if its shape has channels before samples."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, rows of two lengths

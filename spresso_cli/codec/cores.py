@@ -1,10 +1,10 @@
-"""The cores of a CPU, each at work on something of its own: sounds side by side, windows of one.
+"""The cores of a CPU, each at work on something of its own: a sound, or a window of one.
 
-Threads that share an operation meet thousands of times a second. Where they sleep meanwhile they
-take long to wake; where they spin they keep the core from whoever else could use it. Sounds, and
-windows of one sound, meet once. So every worker here has torch for itself, which computes with one
-thread. Sums of products may come out otherwise from more of them; this way what comes out depends
-neither on how many cores there are nor on what else is at work.
+Threads that share an operation have to meet thousands of times a second. If they sleep in between
+they take long to wake; if they spin they keep the core from others. Whole sounds, or windows of one
+sound, meet only once. So every worker here has torch for itself, computing with one thread. More
+threads may also add up products in another order; this way results depend neither on the number of
+cores nor on what else is at work.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Cores:
         self._parts = self._crew("part") if self.workers > 1 else None
 
     def close(self) -> None:
-        """What is still at work ends with the parts that have begun."""
+        """Parts that have begun are finished; all others are dropped."""
         if self._parts is not None:
             self._parts.shutdown(wait=False, cancel_futures=True)
 
@@ -50,8 +50,8 @@ class Cores:
         items: Iterable[Item],
         large: Callable[[Item], bool] = lambda item: False,
     ) -> Iterator[Ready]:
-        """What a stage, which gives a result for every item, makes of them, in order: of all where
-        there is one worker, else of each by itself, of large ones `LARGE` at a time. It may use
+        """The results of a stage, one for every item, in order. A single worker gives it all items
+        at once, several give it one item each, and large ones `LARGE` at a time. The stage may use
         `each`."""
         if self.workers == 1:
             yield from stage(items)

@@ -1,4 +1,4 @@
-"""Work that threads do at their own pace, with its results in the order of what it is done for."""
+"""Work done by threads at their own pace, with its results in the order of its items."""
 
 from __future__ import annotations
 

@@ -58,7 +58,8 @@ class Networks:
         """All that codes sounds at one frame rate; raises BadPack, OutOfMemory.
 
         Args:
-            heard: codes say what can be heard, where they can; else z, as the network says it.
+            heard: code what can be heard, where the pack allows it; False: z as the encoder gives
+                it.
         """
         encoder = self._kept(
             "encoder",

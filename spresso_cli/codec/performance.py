@@ -131,7 +131,7 @@ def at_source_rate(sound: Iterable[Tensor], header: Header) -> Iterator[np.ndarr
 
 
 def finite(sound: np.ndarray) -> np.ndarray:
-    """The same; raises UsageError where it has run away, as under much guidance in many steps."""
+    """The sound itself; UsageError if it overflowed, as under much guidance in many steps."""
     if not np.isfinite(sound).all():
         raise UsageError(
             "what is decoded grows beyond all bounds: --guidance nearer to 1, or fewer --steps"

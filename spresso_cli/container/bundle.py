@@ -38,7 +38,7 @@ _TRUNCATED = "the bundle is truncated or damaged: get a complete copy"
 
 
 def held(pipe: BinaryIO) -> BinaryIO:
-    """Reads a bundle from a pipe into a file that can be sought, on disk if it is a large one.
+    """Reads a bundle from a pipe into a seekable file, on disk if it is a large one.
 
     Never more is read than its index calls for and one byte, which tells a bundle that is too long.
 

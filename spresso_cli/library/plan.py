@@ -182,14 +182,14 @@ def refuse_report(report: Path, jobs: Iterable[Job]) -> None:
 
 
 def refuse_another_kind(output: str, suffix: str) -> None:
-    """Raises UsageError for the name of an output that promises what it will not be."""
+    """Raises UsageError for the name of an output whose suffix promises another kind of file."""
     promised = _kind(PurePath(output).suffix.lower())
     if promised not in (None, _kind(suffix)):
         raise UsageError(f"{output} would be no {promised}: name it {suffix}")
 
 
 def folded(name: str) -> str:
-    """What names have in common that some file systems take for one."""
+    """A name in a form that is the same for all names that some file systems take for one."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -194,8 +194,8 @@ def origins(path: Path | None) -> Callable[[Job], Origin | None]:
     """Returns what a report tells of the source that a job's output was made of.
 
     The report is read when the first job asks, which most runs never do: only an output that is
-    there already was made of anything. No report knows nothing, nor does one that is yet to come,
-    nor a pipe or a device; one that cannot be read is for its writer to tell.
+    there already was made of anything. Nothing is known without a report, from one that does not
+    exist yet, or from a pipe or a device; one that cannot be read is for its writer to report.
     """
     lock = threading.Lock()  # jobs are looked at in threads
     known: dict[_Key, Origin] | None = None

@@ -1,7 +1,7 @@
-"""Whose time it was: what a run takes is divided among its files, and their times add up to it.
+"""How a run's time is divided among its files, so that their times add up to it.
 
-A codec works on several sounds at once. What passes while it does is shared by the sounds that are
-inside it, by their length; what can be told to belong to one of them is that one's alone.
+A codec works on several sounds at once. Time that passes meanwhile is shared by the sounds inside
+it, in proportion to their lengths; time that clearly belongs to one of them is counted to it alone.
 """
 
 from __future__ import annotations
