@@ -46,7 +46,7 @@ def held(pipe: BinaryIO, *, sounds: bool, own: bool) -> BinaryIO:
             return bundle.held(whole)
         data = whole.read(_UNKNOWN_BYTES) if sounds else head
     if len(data) == _UNKNOWN_BYTES:
-        raise AudioError("nothing that is known by its beginning: name the file instead of a pipe")
+        raise AudioError("it begins like no known format: name the file instead of a pipe")
     return io.BytesIO(data)
 
 

@@ -76,7 +76,9 @@ def report(
     barren: list[Path | None] = []
     records, damaged = merge(map(source_of, files), binary_stdin, barren.append)
     for path in barren:
-        terminal.error(f"{shown(path)}: not one line is a record: no report, or of a run cut short")
+        terminal.error(
+            f"{shown(path)}: not one line is a record: not a report, or its run was cut short"
+        )
     if not records:
         raise typer.Exit(1)
     summary = summarise(records)

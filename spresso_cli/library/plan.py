@@ -185,7 +185,7 @@ def refuse_another_kind(output: str, suffix: str) -> None:
     """Raises UsageError for the name of an output whose suffix promises another kind of file."""
     promised = _kind(PurePath(output).suffix.lower())
     if promised not in (None, _kind(suffix)):
-        raise UsageError(f"{output} would be no {promised}: name it {suffix}")
+        raise UsageError(f"{output} is named like a {promised}: name it {suffix}")
 
 
 def folded(name: str) -> str:

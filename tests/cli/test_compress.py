@@ -186,7 +186,7 @@ def test_a_compressed_sound_is_sent_to_decompress(spresso, bench: Bench) -> None
 def test_what_is_no_sound_is_not_named_like_one(spresso, bench: Bench, door: Path) -> None:
     shown = spresso("compress", "-f", door, "-o", "q.wav")
     assert shown.code == 2
-    assert shown.stderr == "spresso: q.wav would be no sound: name it .spr\n"
+    assert shown.stderr == "spresso: q.wav is named like a sound: name it .spr\n"
     assert bench.loads == [] and not Path("q.wav").exists()
 
 

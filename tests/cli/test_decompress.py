@@ -335,7 +335,7 @@ def test_what_is_a_sound_is_not_named_like_a_compressed_one(
 ) -> None:
     shown = spresso("decompress", "-f", door, "-o", "x.spr")
     assert shown.code == 2
-    assert shown.stderr == "spresso: x.spr would be no .spr file: name it .wav\n"
+    assert shown.stderr == "spresso: x.spr is named like a .spr file: name it .wav\n"
     assert not Path("x.spr").exists()
 
 

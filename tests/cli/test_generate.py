@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_written_into_is_found_before_the_work(
 def test_a_sound_is_not_named_like_another_kind_of_file(spresso, seeds: list[int]) -> None:
     shown = spresso("generate", "rain", "-o", "rain.spr")
     assert shown.code == 2
-    assert shown.stderr == "spresso: rain.spr would be no .spr file: name it .wav\n"
+    assert shown.stderr == "spresso: rain.spr is named like a .spr file: name it .wav\n"
     assert not seeds and not Path("rain.spr").exists()
 
 

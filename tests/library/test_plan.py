@@ -338,12 +338,12 @@ def test_what_is_an_output_already_is_sent_the_other_way(
 @pytest.mark.parametrize(
     ("source", "suffix", "output", "told"),
     [
-        ("a.wav", ".spr", "q.wav", "q.wav would be no sound: name it .spr"),
-        ("a.wav", ".spr", "q.FLAC", "q.FLAC would be no sound: name it .spr"),
-        ("a.wav", Appended(".spr"), "q.sprb", "q.sprb would be no bundle: name it .spr"),
-        ("a.spr", ".wav", "x.spr", "x.spr would be no .spr file: name it .wav"),
-        ("a.spr", ".ogg", "x.SPR", "x.SPR would be no .spr file: name it .ogg"),
-        ("a.wav", ".safetensors", "z.wav", "z.wav would be no sound: name it .safetensors"),
+        ("a.wav", ".spr", "q.wav", "q.wav is named like a sound: name it .spr"),
+        ("a.wav", ".spr", "q.FLAC", "q.FLAC is named like a sound: name it .spr"),
+        ("a.wav", Appended(".spr"), "q.sprb", "q.sprb is named like a bundle: name it .spr"),
+        ("a.spr", ".wav", "x.spr", "x.spr is named like a .spr file: name it .wav"),
+        ("a.spr", ".ogg", "x.SPR", "x.SPR is named like a .spr file: name it .ogg"),
+        ("a.wav", ".safetensors", "z.wav", "z.wav is named like a sound: name it .safetensors"),
     ],
 )
 def test_an_output_that_is_named_like_another_kind_of_file_is_refused(
