@@ -103,7 +103,7 @@ def test_a_name_cannot_command_the_terminal_through_a_remark(
 ) -> None:
     """Stages of training tell of the sounds that they cannot read."""
     terminal = Terminal().configure(quiet=False, verbose=True, json=False)
-    with TrainingProgress(terminal, "dit", None) as progress:
+    with TrainingProgress(terminal, "dit") as progress:
         progress.note("left out: a\x1b]0;b\x07.wav")
         progress._bar = SimpleNamespace(console=Console(file=sys.stderr), stop=lambda: None)
         progress.note("left out: c\x1b]0;d\x07.wav")
