@@ -1,1 +1,1 @@
-"""The networks of spresso, one a file; they import torch, and nothing of ours from elsewhere."""
+"""The networks of spresso, one per file; they import torch, but no other part of spresso."""

@@ -1,12 +1,12 @@
-"""What of an envelope can be heard, and the z that says that best. Beyond the paper.
+"""Which parts of an envelope can be heard, and the z that describes those best. Beyond the paper.
 
-64 numbers cannot say all of a second's envelope, nor 96 bits all of these numbers. Principal
-components and squared errors of z share what is lost out evenly, in decibels, over all bands and
-moments, though what is 70 dB below full scale is heard by nobody who hears the rest. Where windows
-are coded one by one an encoder may do better, as any z is as good as any other to a decoder: it
-takes the z whose envelope is nearest to the sound's where that is loud, and looks for codes whose
-errors are small there. What a sound's last window has behind its end nobody hears at all: the
-decoder cuts it off, so any envelope will do.
+64 numbers cannot describe all of a second's envelope, nor can 96 bits hold all of these numbers.
+Principal components and squared errors of z spread the loss evenly, in decibels, over all bands and
+moments, although nobody who hears the rest hears what is 70 dB below full scale. Where windows are
+coded one by one, an encoder can do better, because it is free to choose which z it sends: it takes
+the z whose envelope is nearest to the sound's where that is loud, and looks for codes whose errors
+are small there. What the last window of a sound contains after the sound's end does not matter at
+all, because the decoder cuts it off.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from spresso_cli.models.envelope import EnvelopeConfig, EnvelopeFilter
 from spresso_cli.models.log_mel import BANDS, going_on
 
-# Nepers, as log-mels have them of a sound whose peak is 0.5, which reach from -4.6 to 5.5: what is
-# louder than the one counts in full, what is softer than the other LEAST. Otherwise it would come
-# back loud.
+# In nepers, like log-mels, which reach from -4.6 to 5.5 in a sound whose peak is 0.5. What is
+# louder than LOUD has weight 1, and what is softer than SOFT has weight LEAST: with none at all it
+# could come back loud.
 LOUD, SOFT, LEAST = 1.0, -3.0, 0.3
-# Share of what z moves its envelope by, all bands alike, that keeps it near the encoder's.
+# Weight of the penalty that keeps z near the encoder's, relative to how far z moves its envelope.
 TETHER = 0.01
 
 
@@ -39,34 +39,34 @@ class Audibility:
 
     @classmethod
     def of(cls, envelope: EnvelopeFilter) -> Audibility:
-        """By the read-out that holds a decoded sound to its z."""
+        """With the read-out that also holds a decoded sound to its z."""
         return cls(envelope.config, envelope.read_out, envelope.mean)
 
     def heard(self, z: Tensor, mel: Tensor, sounding: Tensor) -> tuple[Tensor, Tensor]:
-        """What codes are to say of windows.
+        """What the codes of windows should describe.
 
         Args:
             z: the encoder's, `[B, n, channels]`.
             mel: log-mels `[B, n t, 64 + fine]`.
-            sounding: latent frames of each row that are of the sound, `[B]`; what lies behind them
-                counts for nothing, and goes on as they end where it has to be something.
+            sounding: how many latent frames of each row belong to the sound, `[B]`. Those after
+                them have no weight; where values are needed, the last frame is continued.
 
         Returns:
-            The z to take, `[B, n, channels]`, and how its envelope counts, `[B, n, coarse]`.
+            The z to take, `[B, n, channels]`, and the weights of its envelope, `[B, n, coarse]`.
         """
         mel = going_on(mel, sounding)
         weights = self.weights(mel) * self._sounding(sounding, mel.shape[1])
         return self.nearest(z, mel, weights), weights
 
     def weights(self, mel: Tensor) -> Tensor:
-        """How much each block and band of log-mels `[B, n t, 64 + fine]` counts, 0.3 to 1, `[B, n,
-        coarse]`; what fine bands add to the others always counts in full."""
+        """Weight of each block and band of log-mels `[B, n t, 64 + fine]`, 0.3 to 1, `[B, n,
+        coarse]`. What fine bands add to the others always has weight 1."""
         above = (self.envelope.course(mel) - SOFT) / (LOUD - SOFT)
         return LEAST + (1 - LEAST) * above.clamp(0, 1)
 
     def _sounding(self, frames: Tensor, length: int) -> Tensor:
-        """How much of each block matters to the first `frames` `[B]` of `length`, 0 to 1, as
-        `weights` has it."""
+        """How much of each block affects the first `frames` `[B]` of `length` frames, 0 to 1, in
+        the shape of `weights`."""
         block = self.envelope.block
         # An envelope is linear between the middles of blocks: half of one depends on the next.
         reach = block / 2 if block > 1 else 0
@@ -75,21 +75,21 @@ class Audibility:
         return share.repeat_interleave(BANDS, 1).unflatten(1, (-1, self.envelope.coarse))
 
     def nearest(self, z: Tensor, mel: Tensor, weights: Tensor) -> Tensor:
-        """Of all z `[B, n, channels]` near an encoder's that whose envelope is nearest to the
-        log-mels, as weighted."""
+        """The z near the encoder's z `[B, n, channels]` whose envelope is nearest to the log-mels
+        under these weights."""
         missing = self.envelope.windows(mel) - (z @ self.read_out + self.mean)
         pull = (missing * self._of_all(weights)) @ self.read_out.T
         return z + torch.linalg.solve(self._form(weights), pull)
 
     def metric(self, weights: Tensor) -> Tensor:
-        """L for weights `[n, coarse]`: an error e of z counts |e L|^2. `[n, channels, channels]`"""
+        """L for weights `[n, coarse]`: an error e of z costs |e L|^2. `[n, channels, channels]`"""
         return torch.linalg.cholesky(self._form(weights))
 
     def _of_all(self, weights: Tensor) -> Tensor:
         return F.pad(weights, (0, self.envelope.inputs - self.envelope.coarse), value=1.0)
 
     def _form(self, weights: Tensor) -> Tensor:
-        """The quadratic form of errors of z, `[..., channels, channels]`."""
+        """The quadratic form that weighs errors of z, `[..., channels, channels]`."""
         moved = self.read_out.square().sum(1)
         weighted = self.read_out * self._of_all(weights).unsqueeze(-2)
         return weighted @ self.read_out.T + TETHER * torch.diag(moved)

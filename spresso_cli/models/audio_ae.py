@@ -3,11 +3,11 @@
 A Vocos-style decoder predicts complex STFT coefficients, the encoder mirrors it, and every layer
 keeps the 100 Hz frame rate. Beyond the paper, `bypass = "mdct"` adds a linear path: the first MDCT
 coefficients of each frame are added to the latent and synthesised back, so that the networks only
-have to learn what a linear code misses. Frequencies above these have no place of their own in a
-latent of 128 numbers; `high_bands` gives the last few of them to the levels of so many bands there,
-from which the decoder's magnitudes start. And `noise_from` replaces the phases that the decoder
-predicts for high bins by noise: without an adversary it cannot know them, and repeats its guess in
-every frame, which is heard as a buzz at the frame rate.
+have to learn what a linear code misses. A latent of 128 numbers has no room for the MDCT bins above
+these; `high_bands` instead uses the last few numbers for the levels of that many bands up there,
+from which the decoder's magnitudes start. `noise_from` replaces the phases that the decoder would
+predict for high bins by noise: without adversarial training it cannot know them, and repeats the
+same guess in every frame, which is heard as a buzz at the frame rate.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ SAMPLE_RATE = 48_000
 # constant outside, because Adam destroys a small synthesis matrix within a few steps.
 BYPASS_SCALE = 8.0
 SMOOTHED = 9  # bins (450 Hz) whose powers are averaged where phases are noise
-# Levels are natural logarithms of a band's root mean square bin, from a floor that white noise of
-# -106 dB has. As latents they are brought to about the mean and deviation of training sounds.
+# A level is the natural logarithm of the root mean square of a band's bins, and at least that of
+# white noise of -106 dB. As latents, levels are standardised by about the mean and standard
+# deviation that they have in training sounds.
 LEVEL_FLOOR, LEVEL_MEAN, LEVEL_STD = 1e-4, -4.0, 2.5
-# In standardised latents they deviate by this, all others by 1: levels then stand out of the same
-# noise four times as far, and a denoiser settles them before the details and four times as exactly.
+# Their standard deviation in standardised latents, where all others have 1: levels then stand out
+# of the same noise four times as far, so a denoiser settles them before the details, and four times
+# as exactly.
 LEVEL_SPREAD = 4.0
-_LOG_MAGNITUDE = 4.0  # what the decoder's logarithms of magnitudes have on top: they start at -4
+_LOG_MAGNITUDE = 4.0  # subtracted from the head's logarithms of magnitudes, which so start at -4
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class AudioAEConfig:
     n_fft: int = 960
     hop: int = 480
     bypass: str = "mdct"  # "none" | "mdct"
-    high_bands: int = 0  # above the bypass, whose levels take the last latents instead of MDCT rows
+    high_bands: int = 0  # above the bypass; their levels replace MDCT rows in the last latents
     noise_from: int | None = None  # STFT bin from which decoding takes given phases; None: none
 
     def __post_init__(self) -> None:
@@ -69,12 +71,12 @@ class AudioAEConfig:
 
     @property
     def phases(self) -> int:
-        """How many phases a frame takes from noise."""
+        """How many phases of a frame are taken from noise."""
         return 0 if self.noise_from is None else self.n_fft // 2 + 1 - self.noise_from
 
     @property
     def context(self) -> int:
-        """Frames on either side that one output of the deeper direction depends on."""
+        """Frames on either side that an output depends on, in the deeper of encoder and decoder."""
         blocks = max(self.encoder_blocks, self.decoder_blocks)
         return (self.kernel // 2) * (blocks + 1) + 1  # + 1: a frame's own STFT overlap
 
@@ -131,9 +133,9 @@ def high_band_matrices(first: int, bins: int, bands: int) -> tuple[Tensor, Tenso
     """Bands evenly spaced on the mel scale over STFT bins `first` to `bins - 1` (Nyquist).
 
     Returns:
-        What takes powers of these bins to the bands' means, `[bins - first, bands]`, and what takes
-        bands to bins, linear between the bands' middles and constant beyond, `[bands, bins -
-        first]`.
+        The matrix from powers of these bins to the means of bands, `[bins - first, bands]`, and the
+        matrix from values of bands to bins, linear between the middles of bands and constant beyond
+        the outer ones, `[bands, bins - first]`.
     """
     bin_hz = SAMPLE_RATE / 2 / (bins - 1)
     low, high = (math.log1p(hz / 700) for hz in (first * bin_hz, SAMPLE_RATE / 2))
@@ -155,7 +157,7 @@ def overlap_add(frames: Tensor, hop: int) -> Tensor:
 
 
 def _power(level: Tensor) -> Tensor:
-    """Of levels in nepers; finite, however wild the latents that they come from."""
+    """Powers of levels in nepers, finite for any latents."""
     return (2 * level).clamp(max=40.0).exp()
 
 
@@ -216,7 +218,7 @@ class AudioAE(nn.Module):
         return z
 
     def _levels(self, magnitude: Tensor) -> Tensor:
-        """Spectra's magnitudes `[B, T, 481]` -> what latents say of high bands, `[B, T, bands]`."""
+        """Magnitudes `[B, T, 481]` -> latents that are levels of high bands, `[B, T, bands]`."""
         power = magnitude[..., self.config.rows :].square() @ self.to_bands
         return (0.5 * (power + LEVEL_FLOOR**2).log() - LEVEL_MEAN) / LEVEL_STD
 
@@ -225,9 +227,9 @@ class AudioAE(nn.Module):
         return self.decode_parts(z, phases)[0]
 
     def decode_parts(self, z: Tensor, phases: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The sound, and the part of it whose phases are the network's own, `[B, 480 T]` each.
+        """The sound, and the part of it whose phases the network predicted, `[B, 480 T]` each.
 
-        `phases` `[T, phases]` or `[B, T, phases]`; without them the two are the same.
+        `phases` is `[T, phases]` or `[B, T, phases]`; without it the two results are the same.
         """
         m, p = self.head(self.dec(z)).chunk(2, dim=-1)  # [B, T, 481] each
         m, rows = m.float() - _LOG_MAGNITUDE, self.config.rows
@@ -258,25 +260,25 @@ class AudioAE(nn.Module):
         """Logarithms of magnitudes in high bins, `[B, T, 481 - rows]`.
 
         Args:
-            shape: what the network adds to the levels of bands, like the result.
-            latents: that say these levels, `[B, T, bands]`.
+            shape: what the network adds to the levels of bands, shaped like the result.
+            latents: those that hold these levels, `[B, T, bands]`.
         """
         levels = LEVEL_MEAN + LEVEL_STD * latents
         high = levels @ self.to_bins + shape
         if self.config.noise_from is None:
             return high
-        # Losses on logarithms make noise too quiet, its mean being above its median: the network
-        # has a say in the shape of a band, not in its power.
+        # Losses on logarithms make noise too quiet, because the mean of its power is above the
+        # median: so the network shapes a band but does not determine its power.
         own = _power(high) @ self.to_bands
         wanted = _power(levels) - LEVEL_FLOOR**2  # silence is silent
         wrong = wanted.clamp(min=1e-20).log() - own.clamp(min=1e-20).log()
         return high + 0.5 * wrong @ (self.to_bands > 0).to(wrong).T
 
     def _noise(self, magnitude: Tensor, phases: Tensor) -> Tensor:
-        """Noise in the upper bins, frames `[B, T, 960]` scaled for the window whose spectra the
-        magnitudes `[B, T, 481 - noise_from]` are."""
+        """Noise in the upper bins, frames `[B, T, 960]`, scaled so that the spectra of windowed
+        frames have the magnitudes `[B, T, 481 - noise_from]`."""
         n_fft = self.config.n_fft
-        # The buzz is in the magnitudes, too: every second bin is a multiple of the frame rate.
+        # The magnitudes buzz too, as every second bin is a multiple of the frame rate: smooth them.
         power = F.avg_pool1d(F.pad(magnitude**2, (SMOOTHED // 2,) * 2, "replicate"), SMOOTHED, 1)
         spectrum = torch.polar(power.sqrt(), 2 * math.pi * phases.expand_as(power))
         spectrum = F.pad(spectrum, (n_fft // 2 + 1 - power.shape[-1], 0))
@@ -290,7 +292,7 @@ class AudioAE(nn.Module):
 
         Returns:
             float32 `[B, n / 480, 128]`, zero mean and unit std per channel over training sound;
-            levels have a std of `LEVEL_SPREAD`.
+            latents that are levels have a std of `LEVEL_SPREAD`.
         """
         return (self.encode_raw(x) - self.latent_mean) / self.latent_std
 

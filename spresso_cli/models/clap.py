@@ -82,7 +82,7 @@ class TextTower(nn.Module):
         self.to_embedding = nn.Linear(width, config.embedding)
 
     def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """A text without words is one empty word, so that every row has a token."""
+        """A text without words counts as one empty word, so that every row has a token."""
         config, device = self.config, self.table.weight.device
         rows = [words_of(text, config.max_words) or [""] for text in texts]
         length = max(map(len, rows))

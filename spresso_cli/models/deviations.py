@@ -1,15 +1,15 @@
-"""How large every latent is, as z tells it: what the network need not find (beyond the paper).
+"""How large each latent is, predicted from z: the network need not learn it (beyond the paper).
 
-z describes the envelope of its window, and a linear map knows which (envelope.py). AudioAE latents
-are about as large as the envelope at their time and frequency says; divided by that, they are noise
-of unit variance with whatever the envelope does not describe, and that is what the network
-denoises: partials, hits, grain. (A few latents are not about zero: an AudioAE may use them for what
-it likes. So z tells a mean as well.) A network that has learnt nothing yet then is a Wiener filter
-that knows z, and samples of it are noise of z's envelope. Without this, a young network spends its
-training on finding the envelope in z, and strays from it.
+z describes the envelope of its window, and a linear map reads it out (envelope.py). The size of an
+AudioAE latent follows the envelope at its time and frequency. Divided by that size, latents are
+noise of unit variance plus whatever the envelope does not describe (partials, hits, grain), and
+that is what the network denoises. (The mean of a few latents is not zero, because an AudioAE may
+use them for anything, so a mean is predicted from z as well.) Before any training, the denoiser is
+then a Wiener filter that knows z, and its samples are noise with the envelope of z. Without this, a
+network spends its early training on finding the envelope in z, and follows it only roughly.
 
-The network also sees the told deviations themselves, frame by frame, beside the tokens that f_phi
-makes of z (`AudioDown` in dit.py).
+The network also sees the predicted deviations themselves, frame by frame, beside the tokens that
+f_phi makes of z (`AudioDown` in dit.py).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from torch import Tensor, nn
 from spresso_cli.models.envelope import FINE_SMOOTHED, EnvelopeConfig, smoothed
 from spresso_cli.models.log_mel import BANDS, FLOOR
 
-# Deviations that a scaled latent may be: where z misses a click, it is hundreds of them large, and
-# squared errors would be about nothing else.
+# Scaled latents are limited to this many deviations: where z misses a click, a latent can have
+# hundreds, and would dominate the squared error.
 LIMIT = 6.0
-# In nepers above the floor: a frame with no band louder has nothing in it to be learnt.
+# In nepers above the floor: a frame in which no band is louder holds nothing to learn.
 FAINT = 1.0
 
 
 class Deviations(nn.Module):
     """One frame rate's maps from z to log-mels and from these to deviations, as buffers.
 
-    `latents` is how many of the first latents of a frame they tell; what comes behind them (levels
-    of high bands) stays as it is.
+    `latents` is the number of latents in a frame that they cover, from the first one on; those
+    after them (levels of high bands) are not scaled.
     """
 
     def __init__(self, config: EnvelopeConfig, latents: int):
@@ -56,8 +56,8 @@ class Deviations(nn.Module):
         return bool(self.to_size.any())
 
     def mel(self, z: Tensor) -> Tensor:
-        """What z `[B, n, channels]` tells of log-mels, fine bands as what they have beside the
-        others, `[B, n t, 64 + fine]`."""
+        """The log-mels that z `[B, n, channels]` describes, `[B, n t, 64 + fine]`; fine bands hold
+        only what they add to the others."""
         config = self.config
         course, detail = (z @ self.read_out + self.mean).tensor_split((config.coarse,), 2)
         frames = smoothed(config.frames(course), config.block)
@@ -67,7 +67,7 @@ class Deviations(nn.Module):
         return torch.cat((frames, smoothed(detail, min(FINE_SMOOTHED, config.pool))), 2)
 
     def forward(self, z: Tensor) -> Told:
-        """What z `[B, n, channels]` tells of `[B, n t]` frames."""
+        """Mean and size of the latents that z `[B, n, channels]` predicts, in `[B, n t]` frames."""
         mel = self.mel(z)
         loudest = mel[..., :BANDS].amax(2)
         heard = (loudest > math.log(FLOOR) + FAINT).to(mel)
@@ -76,11 +76,11 @@ class Deviations(nn.Module):
 
 
 class Told(NamedTuple):
-    """What is told of the first latents of each frame.
+    """What z predicts about the first latents of each frame.
 
     Attributes:
         mean: `[B, T, latents]`.
-        size: natural logarithms of standard deviations, alike.
+        size: natural logarithms of standard deviations, `[B, T, latents]`.
         heard: 1 for frames in which there is any sound, 0 for silent ones, `[B, T]`.
     """
 
@@ -89,8 +89,8 @@ class Told(NamedTuple):
     heard: Tensor
 
     def scaled(self, latents: Tensor) -> Tensor:
-        """Latents `[B, T, 128]` in units of their deviations, at most `LIMIT` of them; what comes
-        behind those that are told stays as it is."""
+        """Latents `[B, T, 128]` in units of their deviations, limited to `LIMIT` of them; latents
+        after those that are covered stay as they are."""
         first, rest = latents.tensor_split((self.size.shape[-1],), -1)
         first = (first - self.mean) * (-self.size).exp()
         return torch.cat((first.clamp(-LIMIT, LIMIT), rest), -1)

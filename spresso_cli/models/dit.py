@@ -6,8 +6,8 @@ through an `AudioDown` adapter, one per frame rate: f_phi and its own queries, k
 rotary positions at the centres of the pooling windows. Where the paper is silent: one adaLN MLP
 shared by all blocks with a learned offset per block and stream, everything but Q/K/V of the
 audio-down stream shared with the audio stream, and an optional gated output. Beyond the paper, a
-rate's latents may be scaled by the deviations that z tells (deviations.py), and convolutions may
-refine what the transformer says of these (refiner.py).
+rate's latents may be scaled by deviations predicted from z (deviations.py), and convolutions may
+refine the transformer's output for these (refiner.py).
 """
 
 from __future__ import annotations
@@ -53,13 +53,14 @@ class AudioDownConfig:
 
     pool: int
     channels: int = 64
-    # Tokens that f_phi makes of one z, spread evenly over its window. The paper's is one, at the
-    # centre; attention then has to unfold in time what a slow z says of a whole second.
+    # Tokens that f_phi makes of one z, spread evenly over its window. The paper has one, at the
+    # centre; attention then has to unfold in time what z describes of a whole second.
     tokens: int = 1
     lora_rank: int = 0
     lora_alpha: float = 0.0
-    # Of how many latents of a frame z tells the deviation (deviations.py), and of how many fine
-    # bands it knows. 0: of none, the network denoises latents as they are (the paper's).
+    # For how many latents of a frame the deviation is predicted from z (deviations.py), and how
+    # many fine bands z describes. 0: none, and the network denoises unscaled latents, as in the
+    # paper.
     deviations: int = 0
     fine_bands: int = 0
     # Channels of the convolutions that refine these latents (refiner.py); 0: there are none.
@@ -117,7 +118,7 @@ class Stream(nn.Module):
 
 
 class Head(nn.Module):
-    """The output layers of a rate whose latents are scaled: a base knows latents as they are."""
+    """Output layers of a rate whose latents are scaled; the base model's are for unscaled ones."""
 
     def __init__(self, dit: DiTConfig):
         super().__init__()
@@ -128,8 +129,8 @@ class Head(nn.Module):
 class AudioDown(nn.Module):
     """f_phi and the audio-down stream's own Q/K/V of every joint block, for one frame rate.
 
-    Where z tells deviations, it also holds their maps, a layer that feeds them to the network,
-    output layers of its own, and a refiner if there is one.
+    Where deviations are predicted from z, it also holds the maps that do so, a layer that feeds the
+    deviations to the network, output layers of its own, and a refiner if there is one.
     """
 
     def __init__(self, config: AudioDownConfig, dit: DiTConfig):
@@ -147,12 +148,12 @@ class AudioDown(nn.Module):
 
     @property
     def tells(self) -> bool:
-        """Whether z tells deviations, so that the network sees scaled latents."""
+        """Whether deviations are predicted from z, so that the network sees scaled latents."""
         return self.config.deviations > 0
 
     def start_head(self, dit: DiT) -> None:
-        """Output layers that say zero of latents whose deviation is told, and of others what `dit`
-        says: the denoiser then is a Wiener filter that knows z."""
+        """Initialise the output layers: zero for latents whose deviation is predicted, for others
+        as in `dit`. The denoiser then is a Wiener filter that knows z."""
         channel = torch.arange(len(dit.out.bias), device=dit.out.bias.device) % dit.config.latent
         kept = (channel >= self.config.deviations).float()  # rows, [patch 128]
         with torch.no_grad():
@@ -164,7 +165,7 @@ class AudioDown(nn.Module):
                 layer.bias.copy_(given.bias * kept)
 
     def condition(self, z: Tensor, present: Tensor | None = None) -> DownCondition:
-        """What z `[B, n, channels]` says to the network; rows with `present` False drop it."""
+        """The condition that z `[B, n, channels]` makes; rows with `present` False drop z."""
         told = self.deviations(z.detach()) if self.tells else None
         return self.down(self.tokens(z), told, present)
 
@@ -175,8 +176,9 @@ class AudioDown(nn.Module):
     def down(
         self, tokens: Tensor, told: Told | None, present: Tensor | None = None
     ) -> DownCondition:
-        """The condition of tokens of z `[B, n k, D]` and of what z tells of latents, if it tells
-        anything; rows with `present` False drop z: the null instead of tokens, no sizes shown."""
+        """The condition from tokens of z `[B, n k, D]` and from the latents' mean and size, where
+        these are predicted. Rows with `present` False get the null instead of tokens, and no
+        size."""
         if present is not None:
             tokens = torch.where(present[:, None, None], tokens, self.null.to(tokens.dtype))
         if told is None:
@@ -188,7 +190,7 @@ class AudioDown(nn.Module):
         return DownCondition(self, tokens, told, size, shown)
 
     def dropped(self, tokens: Tensor, told: Told | None) -> DownCondition:
-        """`down` where all rows drop z."""
+        """`down` with z dropped in all rows."""
         size = None if told is None else torch.zeros_like(told.size)
         return DownCondition(self, self.null.expand_as(tokens), told, size)
 
@@ -206,11 +208,11 @@ class DownCondition:
     """One rate's condition.
 
     Attributes:
-        adapter: the rate's.
-        tokens: of z, `[B, n k, D]`, or of its null.
-        told: what z tells of the latents of T frames, in units of which they are denoised; None:
-            nothing.
-        size: the sizes told, zero where z is dropped, `[B, T, latents]`.
+        adapter: that of the rate.
+        tokens: made from z, `[B, n k, D]`, or its null.
+        told: mean and size of the latents of T frames as predicted from z, by which they are scaled
+            for denoising; None: latents are not scaled.
+        size: the sizes in `told`, zero where z is dropped, `[B, T, latents]`.
         shown: what is added to the audio tokens, `[B, N, D]`; None: nothing.
     """
 
@@ -221,7 +223,7 @@ class DownCondition:
     shown: Tensor | None = None
 
     def refinement(self, x: Tensor, c_noise: Tensor) -> Callable[[Tensor], Tensor] | None:
-        """What is done to F of an evaluation of `x` `[B, T, 128]`, see `Refiner`; None: nothing."""
+        """The `Refiner` as a function of F alone, for input `x` `[B, T, 128]`; None: no refiner."""
         if self.adapter.refiner is None:
             return None
         return partial(self.adapter.refiner, x=x, size=self.size, c_noise=c_noise)
@@ -229,9 +231,9 @@ class DownCondition:
 
 @dataclass(frozen=True)
 class Joint:
-    """What the joint blocks hand on: audio tokens `[B, N, D]`, the patched input `[B, N, patch
+    """The result of the joint blocks: audio tokens `[B, N, D]`, the patched input `[B, N, patch
     128]`, the conditioning vector `[B, D]`, its adaLN vector `[B, 6 D]`, the audio's rotary table,
-    the output layers, and what refines their result, `[B, T, 128]` -> same."""
+    the output layers, and the function that refines their result, `[B, T, 128]` -> same."""
 
     hidden: Tensor
     x: Tensor
@@ -325,7 +327,7 @@ class DiT(nn.Module):
         text: TextCondition | None = None,
         down: DownCondition | None = None,
     ) -> Joint:
-        """The part that sees the conditions; arguments as of `forward`."""
+        """The blocks that see the conditions; arguments as in `forward`."""
         batch, device, patch = x.shape[0], x.device, self.config.patch
         refine = None if down is None else down.refinement(x, c_noise)
         x = x.unflatten(1, (-1, patch)).flatten(2)  # [B, N, patch 128]
@@ -338,7 +340,7 @@ class DiT(nn.Module):
         head_dim = self.config.width // self.config.heads
         centres = torch.arange(frames, device=device) * patch + (patch - 1) / 2
         audio_table = rope_table(centres, head_dim)
-        # Float32 from the first block on, and whole tensors: what is compiled knows one kind of
+        # Float32 and contiguous from the first block on, so that compiled blocks see one kind of
         # input.
         h = self.embed(x).float()  # [B, N, D]
         adapter, down_tokens, head = None, h[:, :0], self

@@ -1,20 +1,21 @@
 """The envelope that z describes, and a filter that holds a decoded sound to it. Beyond the paper.
 
-z says how the log-mel spectrum of its window goes, up to what its numbers can hold; a diffusion
-decoder that is young, small or in a hurry keeps to it only roughly. A linear read-out, fitted by
-least squares after step 1, says which envelope z means. The filter looks at a decoded sound through
-the directions in which such envelopes can differ, and makes up for the difference by gains on a
-short-time spectrum; the mean spectrum of a window it holds to z's band by band. What lies outside
-these directions, the fine structure in time, stays as the decoder made it, but for its strength,
-which a small network can tell from z: at 1 Hz most of what makes a fire a fire happens between the
-numbers of z, and a young decoder fluctuates too little. Where z describes next to nothing, before a
-sound and behind it, nothing is left.
+z describes the course of the log-mel spectrum in its window, as far as its numbers can hold it; a
+diffusion decoder that is small, briefly trained or run for few steps follows it only roughly. A
+linear read-out, fitted by least squares after step 1, gives the envelope that a z stands for. The
+filter compares a decoded sound with it in the directions in which such envelopes can differ, and
+corrects the difference by gains on a short-time spectrum; the mean spectrum of a window is held to
+that of z band by band. What lies outside these directions, the fine structure in time, stays as the
+decoder made it, except for its strength, which a small network can predict from z: at 1 Hz most of
+what makes a fire a fire is faster than z can follow, and a briefly trained decoder fluctuates too
+little. Where z describes next to nothing, before a sound and after it, the filter leaves silence.
 
-Windows as short as a pitch is steady can be described at two resolutions: bands of each frame, and
-the mean spectrum of the window in bands fine enough for partials, as what it has beside the others.
+Windows so short that pitch is steady in them can be described at two resolutions: bands of each
+frame, and the mean spectrum of the window in bands fine enough for partials, of which only what
+they add to the other bands is described.
 
-An AudioAE's latents may hold levels of high bands (audio_ae.py). z tells these as it tells the
-envelope, and what is told the diffusion network need not find.
+An AudioAE's latents may hold levels of high bands (audio_ae.py). These are read out of z like the
+envelope, so the diffusion network need not find them.
 """
 
 from __future__ import annotations
@@ -29,27 +30,29 @@ from torch.nn import functional as F
 from spresso_cli.models.log_mel import BANDS, FLOOR, LogMel, fine_detail
 
 BLOCKS = 25  # at most, of time within a window
-PASSES = 4  # overlapping frames disagree about a gain: what one leaves, the next corrects
+PASSES = 4  # overlapping frames disagree about a gain: each pass corrects what the last one left
 LIMIT = 3.5  # nepers (30 dB) that one pass may change a band by
-FINE_SMOOTHED = 13  # frames at most, or a window: likewise of the fine bands' gains
-# z tells a partial as the mean over where it could be, and gains of overlapping bands blur it
-# again. So what fine bands have beside the others counts this many times.
+# Frames over which the gains of fine bands are smoothed in time, or a window if that is shorter.
+FINE_SMOOTHED = 13
+# z describes a partial by the mean over where it could be, and the gains of overlapping bands blur
+# it once more. So what fine bands add to the others is multiplied by this.
 CONTRAST = 1.4
-# Frames at most, or a window: likewise of levels told, whose detail gains bring.
+# Frames over which levels read out of z are smoothed, or a window; gains restore their detail.
 LEVELS_SMOOTHED = 31
-# Neighbouring windows are looked at apart and disagree where they meet. Within so many frames of a
-# border, or this share of a window, gains follow the envelope band by band as well, at the border
-# by EDGE_SHARE. In short windows that would be everywhere, and level what a sound is made of.
+# Neighbouring windows are treated separately and disagree where they meet. Within EDGE frames of a
+# border, or EDGE_PART of a window if that is less, gains also follow the envelope band by band,
+# with a weight of EDGE_SHARE at the border. In short windows that would be everywhere, and would
+# flatten the details of a sound.
 EDGE, EDGE_PART, EDGE_SHARE = 6, 0.1, 0.5
-# Fluctuation is told for so many frames at a time, or a window. A pass changes it by SWING nepers
-# at most; what is stiller than STILL, a mean square, is still. What has to fluctuate more goes
-# LIVELINESS of the way in a pass: when is left to chance, and events at the wrong moment are worse
-# than none.
+# Fluctuation is predicted for SPELL frames at a time, or a window. A pass changes it by SWING
+# nepers at most; a mean square below STILL counts as no fluctuation. What should fluctuate more
+# goes only LIVELINESS of the way in each pass: the moments are left to chance, and events at the
+# wrong moment are worse than none.
 SPELL, SWING, STILL, LIVELINESS = 20, 1.0, 1e-4, 0.3
-# Log-mels end at a floor of -94 dB, so z cannot tell silence from less than that. In nepers above
-# the floor: a frame without a band above the first is made quieter, by MUTED (61 dB) if none is
-# above the second. A band alone at its floor is seldom empty: in recordings it lies UNDER it (7
-# dB).
+# Log-mels end at a floor of -94 dB, so z cannot tell silence from anything else below it. In nepers
+# above the floor: a frame in which no band exceeds FRAME_FAINT is made quieter, and by MUTED (61
+# dB) if none exceeds FRAME_SILENT. A single band at its floor is seldom empty: in recordings it
+# lies UNDER (7 dB) below the floor.
 FRAME_FAINT, FRAME_SILENT, MUTED = 1.2, 0.6, 7.0
 BAND_FAINT, BAND_SILENT, UNDER = 0.5, 0.2, 0.8
 
@@ -61,10 +64,10 @@ class EnvelopeConfig:
     Attributes:
         pool: t, the latent frames of one window.
         channels: of z.
-        codebooks: of how many it is known what they leave open.
-        fluctuation: width of the network that tells it; 0: there is none.
+        codebooks: the largest number of codebooks for which `spread` is known.
+        fluctuation: width of the network that predicts fluctuation; 0: there is none.
         fine: bands that describe the mean spectrum of a window; 0: none do.
-        levels: how many of the last latents are levels that z tells.
+        levels: how many of the last latents are levels, which are read out of z.
     """
 
     pool: int
@@ -76,12 +79,12 @@ class EnvelopeConfig:
 
     @property
     def block(self) -> int:
-        """Latent frames that are averaged before anything else."""
+        """Latent frames in a block; an envelope is described by averages over blocks."""
         return max(1, self.pool // BLOCKS)
 
     @property
     def edge(self) -> int:
-        """Frames on either side of a border where gains follow the envelope as well."""
+        """Frames on either side of a border where gains also follow the envelope band by band."""
         return min(EDGE, round(self.pool * EDGE_PART))
 
     @property
@@ -96,7 +99,7 @@ class EnvelopeConfig:
 
     @property
     def spell(self) -> int:
-        """Latent frames that fluctuation is told for at a time; whole spells make up a window."""
+        """Latent frames that one prediction of fluctuation covers; a divisor of the window."""
         return math.gcd(self.pool, SPELL) if self.pool > SPELL else self.pool
 
     def windows(self, mel: Tensor) -> Tensor:
@@ -130,7 +133,7 @@ class EnvelopeFilter(nn.Module):
         self.log_mel = LogMel(hop, config.fine)
         self.register_buffer("mean", torch.zeros(config.inputs))
         self.register_buffer("read_out", torch.zeros(config.channels, config.inputs))
-        # Root mean square of what a code of 1, 2, ... codebooks misses of each channel of z.
+        # RMS error of each channel of z when it is coded with 1, 2, ... codebooks.
         self.register_buffer("spread", torch.zeros(config.codebooks, config.channels))
         self.fluctuation = fluctuation_network(config) if config.fluctuation else None
         if config.levels:  # of the latents of a window
@@ -139,7 +142,8 @@ class EnvelopeFilter(nn.Module):
                 "level_read_out", torch.zeros(config.channels, config.pool * config.levels)
             )
         coarse, fine = self.log_mel.filters.tensor_split((BANDS,), 1)
-        # What is held: all that z can describe, and what is constant in time; orthonormal columns.
+        # What is held: all that z can describe and all that is constant in time; orthonormal
+        # columns
         self.register_buffer("basis", torch.zeros(config.coarse, 0), persistent=False)
         self.register_buffer("to_bins", _interpolation(coarse), persistent=False)
         if config.fine:  # of the mean spectrum, what z can describe
@@ -148,8 +152,8 @@ class EnvelopeFilter(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module._find_basis())
 
     def fill(self, read_out: Tensor, mean: Tensor) -> EnvelopeFilter:
-        """Take a read-out `[channels, inputs]` and the envelope of a z of zeros, `[inputs]`, both
-        with those of levels behind, `[..., pool x levels]`, if z tells any."""
+        """Take a read-out `[channels, inputs]` and the envelope of a z of zeros, `[inputs]`. If z
+        describes levels, theirs follow in the last dimension of both, `[..., pool x levels]`."""
         envelope = self.config.inputs
         self.read_out.copy_(read_out[:, :envelope])
         self.mean.copy_(mean[:envelope])
@@ -161,13 +165,13 @@ class EnvelopeFilter(nn.Module):
 
     @property
     def mean_levels(self) -> Tensor:
-        """Of a z of zeros, `[levels]`."""
+        """Mean levels that a z of zeros describes, `[levels]`."""
         if not self.config.levels:
             return self.mean.new_zeros(0)
         return self.level_mean.unflatten(0, (self.config.pool, -1)).mean(0)
 
     def levels(self, z: Tensor) -> Tensor:
-        """The last latents of every frame, as z `[B, n, channels]` tells, `[B, n t, levels]`."""
+        """The last latents of every frame, read out of z `[B, n, channels]`, `[B, n t, levels]`."""
         told = z @ self.level_read_out + self.level_mean
         told = told.unflatten(2, (self.config.pool, -1)).flatten(1, 2)
         return smoothed(told, min(LEVELS_SMOOTHED, self.config.pool))
@@ -198,7 +202,7 @@ class EnvelopeFilter(nn.Module):
         wanted = z @ self.read_out + self.mean  # [B, n, inputs]
         wanted[..., self.config.coarse :] *= CONTRAST
         described = self.config.frames(wanted[..., : self.config.coarse])  # [B, n t, 64]
-        # Smoother where it counts, so that it does not jump between windows itself.
+        # Smoothed as far as edges reach, so that it does not itself jump between windows.
         course = smoothed(described, 2 * self.config.edge + 1)
         strength = None if self.fluctuation is None else self.strength(z)
         edges = self._edges(z.shape[1])
@@ -219,17 +223,17 @@ class EnvelopeFilter(nn.Module):
         return sound
 
     def strength(self, z: Tensor) -> Tensor:
-        """How strongly a sound of this z `[B, n, channels]` fluctuates besides what z describes:
-        the natural logarithm of a root mean square, of each spell and band, `[B, spells, 64]`."""
+        """How strongly a sound of this z `[B, n, channels]` fluctuates beyond what z describes: the
+        natural logarithm of the root mean square in each spell and band, `[B, spells, 64]`."""
         return self.fluctuation(z).unflatten(2, (-1, BANDS)).flatten(1, 2)
 
     def unheld(self, mel: Tensor) -> Tensor:
-        """What the filter does not hold of log-mels `[B, n t, 64 + fine]`: their fluctuation, of
-        the 64 bands."""
+        """The part of the 64 bands in log-mels `[B, n t, 64 + fine]` that the filter does not hold:
+        their fluctuation."""
         return mel[..., :BANDS] - self._held(self.config.course(mel))
 
     def mean_square(self, fluctuation: Tensor) -> Tensor:
-        """Of each spell, `[B, n t, 64]` -> `[B, spells, 64]`."""
+        """Mean square of each spell, `[B, n t, 64]` -> `[B, spells, 64]`."""
         return fluctuation.square().unflatten(1, (-1, self.config.spell)).mean(2)
 
     def _held(self, course: Tensor) -> Tensor:
@@ -237,14 +241,14 @@ class EnvelopeFilter(nn.Module):
         return self.config.frames((course @ self.basis) @ self.basis.T)
 
     def _fine_gains(self, detail: Tensor) -> Tensor:
-        """Gains of bins, `[B, n t, 1025]`, for what windows miss in fine bands, `[B, n, fine]`."""
+        """Gains of bins, `[B, n t, 1025]`, that correct windows in fine bands, `[B, n, fine]`."""
         held = (detail @ self.fine_basis) @ self.fine_basis.T
         over = min(FINE_SMOOTHED, self.config.pool)
         gains = smoothed(held.repeat_interleave(self.config.pool, 1), over)
         return gains.clamp(-LIMIT, LIMIT) @ self.fine_to_bins
 
     def _livened(self, fluctuation: Tensor, strength: Tensor) -> Tensor:
-        """Gains that bring a fluctuation `[B, n t, 64]` nearer its strength `[B, spells, 64]`."""
+        """Gains that bring a fluctuation `[B, n t, 64]` nearer to a strength `[B, spells, 64]`."""
         own = 0.5 * (self.mean_square(fluctuation) + STILL).log()
         change = (strength - own).clamp(-SWING, SWING)
         change = change.where(change < 0, LIVELINESS * change)
@@ -252,7 +256,7 @@ class EnvelopeFilter(nn.Module):
         return fluctuation * smoothed(change, self.config.spell).expm1()
 
     def _edges(self, windows: int) -> Tensor:
-        """How much each frame counts as the border of two windows, `[n t, 1]`."""
+        """How much each frame counts as part of a border between windows, `[n t, 1]`."""
         pool, reach = self.config.pool, self.config.edge
         if not reach:
             return self.mean.new_zeros(windows * pool, 1)
@@ -264,7 +268,7 @@ class EnvelopeFilter(nn.Module):
 
 
 def fluctuation_network(config: EnvelopeConfig) -> nn.Sequential:
-    """Untrained: z `[..., channels]` -> `[..., 64 numbers for each spell of a window]`."""
+    """An untrained network, z `[..., channels]` -> `[..., 64 numbers for each spell]`."""
     width = config.fluctuation
     return nn.Sequential(
         nn.Linear(config.channels, width),
@@ -276,7 +280,7 @@ def fluctuation_network(config: EnvelopeConfig) -> nn.Sequential:
 
 
 def _silencing(described: Tensor) -> Tensor:
-    """Gains where an envelope `[B, T, 64]` has next to nothing, elsewhere 0, alike."""
+    """Gains that mute where an envelope `[B, T, 64]` has next to nothing, 0 elsewhere."""
     above = described - math.log(FLOOR)
     frames = _share(above.amax(2, keepdim=True), FRAME_FAINT, FRAME_SILENT)
     return -MUTED * frames - UNDER * _share(above, BAND_FAINT, BAND_SILENT)
@@ -288,7 +292,7 @@ def _share(level: Tensor, none: float, whole: float) -> Tensor:
 
 
 def smoothed(frames: Tensor, over: int) -> Tensor:
-    """Averaged in time under a Hann window of `over` frames, or one more, an odd number,
+    """Averages in time under a Hann window of `over` frames (one more if that is even),
     `[B, T, bands]`."""
     over = over // 2 * 2 + 1
     window = torch.hann_window(over + 2, periodic=False, device=frames.device)[1:-1]
@@ -299,14 +303,14 @@ def smoothed(frames: Tensor, over: int) -> Tensor:
 
 
 def _span(rows: Tensor) -> Tensor:
-    """Orthonormal rows that span the same space, without directions that are next to nothing."""
+    """Orthonormal rows that span the same space, less directions of almost no strength."""
     _, strength, basis = torch.linalg.svd(rows, full_matrices=False)
     return basis[strength > 1e-4 * strength.max().clamp(min=1e-12)]
 
 
 def _interpolation(filters: Tensor) -> Tensor:
-    """Filters `[bins, bands]` -> the matrix `[bands, bins]` that takes numbers of bands to bins:
-    linear between the bands' centres, constant beyond the outer ones."""
+    """Filters `[bins, bands]` -> the matrix `[bands, bins]` from values of bands to bins: linear
+    between the centres of bands, constant beyond the outer ones."""
     bands = filters.shape[1]
     centres = filters.argmax(0)
     weights = filters / filters.sum(1, keepdim=True).clamp(min=1e-9)

@@ -2,11 +2,11 @@
 
 Transformer blocks with RoPE, a linear layer to 64 channels, average pooling over t frames. Beyond
 the paper, by configuration: `bypass` adds a linear map of the window's log-mel envelope, as the
-AudioAE has one of its MDCT, so that z describes the envelope before anything is trained and the
-network learns what that misses; `fine_bands` adds to the envelope the window's mean spectrum in
-bands fine enough for partials; `unit_rms` scales every vector to unit RMS, which bounds what
-quantisation noise can do, `window_positions` tells tokens where in their window they lie, and
-`log_input` shows the network the logarithm of its input's power beside the input.
+AudioAE adds one of the MDCT, so that z describes the envelope before any training and the network
+learns what the map misses; `fine_bands` extends that envelope by the window's mean spectrum in
+bands fine enough for partials; `unit_rms` scales every vector to unit RMS, which limits the effect
+of quantisation noise; `window_positions` tells tokens where they lie in their window; and
+`log_input` gives the network the logarithm of its input's power besides the input.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class LatentEncoderConfig:
     # Latent frames per token, a divisor of t. The paper's tokens are single frames (1).
     stride: int = 1
     unit_rms: bool = True
-    # A learned vector for each place in the window. Rotary positions are relative: without it the
-    # mean over a window forgets the order of what happened in it.
+    # A learned vector for each place in the window. Rotary positions are only relative: without it
+    # the mean over a window loses the order of events.
     window_positions: bool = False
-    # Loudness is heard, and quantised best, on a logarithmic scale that a small network takes long
-    # to build from amplitudes of either sign.
+    # Loudness is heard, and is best quantised, on a logarithmic scale, which a small network takes
+    # long to learn from signed amplitudes.
     log_input: bool = False
     bypass: str = "none"  # or "envelope": principal components of the log-mels, beside the network
     fine_bands: int = 0  # of the window's mean spectrum, which the bypass describes as well
@@ -54,12 +54,12 @@ class LatentEncoderConfig:
 
     @property
     def says_envelope(self) -> bool:
-        """Whether z says an envelope, and may be of any size to say it."""
+        """Whether z describes an envelope, which also needs vectors of any length."""
         return self.bypass == "envelope" and not self.unit_rms
 
     @property
     def envelope(self) -> EnvelopeConfig:
-        """How the envelope of a window is described: to the bypass, and by z."""
+        """The form in which the bypass sees an envelope, and z describes it."""
         return EnvelopeConfig(self.pool, self.channels, fine=self.fine_bands)
 
 
@@ -105,17 +105,17 @@ class LatentEncoder(nn.Module):
 
     @property
     def needs_mel(self) -> bool:
-        """Whether `forward` asks for the log-mels."""
+        """Whether `forward` needs the log-mels."""
         return self.config.bypass != "none"
 
     @property
     def bypass_alone(self) -> bool:
-        """Whether the transformer adds nothing: z is what the bypass says, without latents."""
+        """Whether the transformer adds nothing: z is that of the bypass, without any latents."""
         learnt = (self.out.weight, self.out.bias)
         return self.needs_mel and not any(bool(tensor.any()) for tensor in learnt)
 
     def fill_bypass(self, mean: Tensor, components: Tensor) -> None:
-        """Take the mean envelope `[inputs]` and the map from what differs `[inputs, 64]`."""
+        """Take the mean envelope `[inputs]` and the map from deviations from it `[inputs, 64]`."""
         self.mean.copy_(mean)
         self.components.copy_(components)
 
@@ -123,7 +123,7 @@ class LatentEncoder(nn.Module):
         """Encode whole pooling windows.
 
         Args:
-            x0: standardised AudioAE latents `[B, n t, 128]`; None: only the bypass is asked.
+            x0: standardised AudioAE latents `[B, n t, 128]`; None: only the bypass is used.
             mel: the sound's log-mel spectrum `[B, n t, 64 + fine]` (log_mel.py), which a bypass
                 needs.
 
@@ -144,7 +144,7 @@ class LatentEncoder(nn.Module):
         return F.rms_norm(z, z.shape[-1:], eps=1e-6) if self.config.unit_rms else z
 
     def _learnt(self, x0: Tensor) -> Tensor:
-        """What the transformer says of latents `[B, n t, 128]`, `[B, n, 64]`."""
+        """The transformer's part of z, `[B, n, 64]`, from latents `[B, n t, 128]`."""
         config = self.config
         if config.log_input:
             x0 = torch.cat((x0, ((x0 * x0 + POWER_FLOOR).log() + 4.0) / 3.0), -1)

@@ -14,7 +14,7 @@ ROPE_THETA = 10_000.0
 
 
 def check_qkv(width: int, heads: int) -> None:
-    """Raises ValueError unless a width is so many heads, each of whole rotary pairs."""
+    """Raises ValueError unless a width divides into this many heads, each of whole rotary pairs."""
     if width % (2 * heads):
         raise ValueError(f"{heads} heads do not make a width of {width}: each is an even number")
 

@@ -1,5 +1,5 @@
-"""Mel filters, and a log-mel spectrum with one frame for each latent, with finer bands behind the
-usual ones where they are asked for."""
+"""Mel filters, and a log-mel spectrum with one frame for each latent frame; finer bands can be
+added after the usual ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOWEST, HIGHEST = 50.0, 20_000.0  # Hz, ends of the outer bands
 WINDOW = 2048
 FLOOR = 1e-2  # of a band's summed magnitudes; a full-scale sine has 512, white noise of 1e-5 less
 
-# All that the numbers depend on: what was computed by another definition is not to be mixed in.
+# Everything that the values depend on: those of different definitions must not be mixed.
 DEFINITION = (BANDS, LOWEST, HIGHEST, WINDOW, FLOOR)
 
 
@@ -25,7 +25,7 @@ def mel_filters(n_fft: int, bands: int, low: float, high: float, narrowest: floa
     """Triangular filters evenly spaced on the HTK mel scale, unit peak, `[n_fft/2 + 1, bands]`.
 
     Args:
-        narrowest: Hz that each side of a triangle reaches at least.
+        narrowest: least width of each side of a triangle, Hz.
     """
 
     def mel(hz: float) -> float:
@@ -42,9 +42,9 @@ def mel_filters(n_fft: int, bands: int, low: float, high: float, narrowest: floa
 
 @lru_cache(maxsize=8)
 def to_fine_bands(fine: int, device: torch.device) -> Tensor:
-    """The matrix `[64, fine]` that takes numbers of bands to finer ones: linear in mel between the
+    """The matrix `[64, fine]` from values of bands to finer bands: linear in mel between the
     middles of bands, constant beyond the outer ones."""
-    with torch.inference_mode(False):  # whoever is first: training may be next
+    with torch.inference_mode(False):  # cached, and training may use it after inference made it
         place = torch.arange(1, fine + 1, dtype=torch.float64) * (BANDS + 1) / (fine + 1) - 1
         place = place.clamp(0, BANDS - 1)
         distance = (place - torch.arange(BANDS, dtype=torch.float64)[:, None]).abs()
@@ -52,14 +52,14 @@ def to_fine_bands(fine: int, device: torch.device) -> Tensor:
 
 
 def fine_detail(mel: Tensor) -> Tensor:
-    """What the mean spectrum of windows has in finer bands and 64 bands do not show.
+    """What finer bands show of the mean spectrum of windows and 64 bands do not.
 
     Args:
         mel: log-mels with finer bands, `[..., T, 64 + fine]`: one window each.
 
     Returns:
-        Natural logarithms, 0 where the spectrum is smooth, `[..., fine]`. Means are of power, so
-        that they are those of what sounds, however short it is.
+        Natural logarithms, 0 where the spectrum is smooth, `[..., fine]`. Means are over power, so
+        that a sound that is short in its window still determines them.
     """
     mean = 0.5 * ((2 * mel).logsumexp(-2) - math.log(mel.shape[-2]))
     fine = mel.shape[-1] - BANDS
@@ -67,8 +67,8 @@ def fine_detail(mel: Tensor) -> Tensor:
 
 
 def going_on(mel: Tensor, sounding: Tensor) -> Tensor:
-    """Log-mels `[B, T, bands]` of sounds of so many frames `[B]`: behind these, where nobody will
-    hear it, each goes on as it ends, and silence takes no part of what describes a window."""
+    """Log-mels `[B, T, bands]` of sounds with `sounding` frames each `[B]`, whose last frame is
+    repeated after their end. The decoder cuts that part off, so no numbers are spent on silence."""
     last = sounding.clamp(min=1)[:, None] - 1
     place = torch.arange(mel.shape[1], device=mel.device).minimum(last)
     return mel.gather(1, place[..., None].expand_as(mel))
@@ -76,10 +76,10 @@ def going_on(mel: Tensor, sounding: Tensor) -> Tensor:
 
 class LogMel(nn.Module):
     """Natural log of a mel spectrum, `[B, hop T]` -> `[B, T, 64 + fine]`; frame j is centred on
-    sample hop (j + 0.5), and what lies outside of the sound is zero.
+    sample hop (j + 0.5), and the sound is zero beyond its ends.
 
-    Finer bands come behind the others, at the level of these: a smooth spectrum has the same
-    numbers in both, and so has silence. They are no narrower than a bin.
+    Finer bands come after the others, at the same level: a smooth spectrum has the same values in
+    both, and so has silence. They are no narrower than a bin.
     """
 
     def __init__(self, hop: int, fine: int = 0) -> None:
@@ -106,14 +106,14 @@ class LogMel(nn.Module):
         return (spectrum.abs() @ self.filters).clamp(min=FLOOR).log()
 
     def sound(self, spectrum: Tensor) -> Tensor:
-        """The sound whose spectra come nearest (Griffin and Lim, eq. 6): inverse of `spectrum`."""
+        """The sound whose spectra are nearest to these (Griffin and Lim, eq. 6)."""
         frames = torch.fft.irfft(spectrum, n=WINDOW) * self.window  # [B, T, 2048]
         return self._overlap_add(frames) / self._overlap_add(
             (self.window**2).expand(1, frames.shape[1], -1)
         )
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
-        """`[B, T, 2048]` -> `[B, hop T]`, what reaches beyond either end cut off."""
+        """`[B, T, 2048]` -> `[B, hop T]`; parts beyond either end are cut off."""
         count, pad = frames.shape[1], (WINDOW - self.hop) // 2
         length = (count - 1) * self.hop + WINDOW
         whole = F.fold(frames.transpose(1, 2), (1, length), (1, WINDOW), stride=(1, self.hop))

@@ -1,10 +1,10 @@
 """QINCo2: residual quantisation with codebooks adapted by small networks (S-PRESSO 2.6).
 
 xhat_1 = C_1[i_1]; xhat_m = xhat_{m-1} + f_m(C_m[i_m], xhat_{m-1}). Encoding keeps a beam of B
-hypotheses; of all entries that could follow any of them, it sends the A that are nearest by a
-shortlist codebook through f_m. Every prefix of a code is a valid code of a lower rate. Vallaeys et
-al. 2025, equations 3 to 8; there each hypothesis has A entries of its own, most of which lead
-nowhere: as many of all together find the same codes with a fraction of the work.
+hypotheses; of all entries that could follow any of them, the A that a shortlist codebook finds
+nearest go through f_m. Every prefix of a code is a valid code of a lower rate. (Vallaeys et al.
+2025, equations 3 to 8. There, A entries of each hypothesis go through f_m, most of them in vain; A
+entries in total find codes that are as good with a fraction of the work.)
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def distances(x: Tensor, table: Tensor, metric: Tensor | None = None) -> Tensor:
     Args:
         x: `[N, F, D]`.
         table: `[K, D]`.
-        metric: L of |e L|^2, by which the vectors of each n are compared, `[N, D, D]`; None: |e|^2.
+        metric: L for each of the N vectors, `[N, D, D]`: distances are |e L|^2; None: |e|^2.
 
     Returns:
         `[N, F, K]`.
@@ -98,7 +98,7 @@ class QINCo2(nn.Module):
         self.register_buffer("std", torch.ones(()))
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Original units to the quantiser's: per-dimension mean, one global std."""
+        """From original units to the quantiser's, by a mean per dimension and one global std."""
         return (x - self.mean) / self.std
 
     def denormalise(self, x: Tensor) -> Tensor:
@@ -124,11 +124,11 @@ class QINCo2(nn.Module):
         Args:
             x: `[N, D]` in normalised units.
             codebooks: M' <= M, the number of steps to run; the winner is the best M'-code.
-            shortlist: A, candidates of a vector's hypotheses that go through f_m at each step.
+            shortlist: A, how many candidates of each vector go through f_m at each step.
             beam: B, hypotheses kept between steps.
-            metric: what an error e of each vector counts, |e L|^2, `[N, D, D]`; None: |e|^2.
-            plainly: pre-select by |e|^2 all the same. Of N vectors at once that takes a fraction of
-                the time, for codes that are a little worse.
+            metric: L for each vector, `[N, D, D]`: an error e costs |e L|^2; None: |e|^2.
+            plainly: pre-select candidates by |e|^2 even if there is a metric. For N vectors at once
+                that takes a fraction of the time, and the codes are a little worse.
 
         Returns:
             codes int64 `[N, M']` and their reconstruction `[N, D]`, normalised.
@@ -174,11 +174,10 @@ class QINCo2(nn.Module):
             codebooks: M' (default M); a lower rate re-runs the beam with M' steps, because the
                 winner of a longer search is not the best prefix.
             shortlist, beam: A and B (default: the config's).
-            micro_batch: vectors a search call sees; the last call is padded to it, so that codes
-                do not depend on how many vectors arrive together.
-            each: `map`, or what does the same with several calls at a time.
-            metric: gives L of `search` for the vectors from one index to before another,
-                `[n, D, D]`.
+            micro_batch: vectors in one search call; the last call is padded to it, so that codes do
+                not depend on how many vectors arrive together.
+            each: `map`, or a function like it that runs several calls at a time.
+            metric: returns L of `search` for the vectors from `begin` to `stop - 1`, `[n, D, D]`.
 
         Returns:
             int64 `[N, M']`.

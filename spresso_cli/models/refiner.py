@@ -1,12 +1,12 @@
 """A convolutional head behind the diffusion transformer (beyond the paper).
 
-A token of a small transformer holds several frames of all latents in fewer numbers than it is made
-of, so what lies next to what gets lost: that a partial goes on from frame to frame, that a click is
-loud in all latents at once, that where one latent is large its neighbours may be. In units of what
-z tells (deviations.py) such patterns look alike at any level, in any sound and at any frame rate,
-and a few convolutions over time and latents find them soon. They see the noisy latents, what z
-tells of their size, and what the transformer says, and give that a gain and an offset of each
-latent.
+A token of a small transformer holds several frames of all latents in fewer numbers than these
+have, so local relations get lost: that a partial continues from frame to frame, that a click is
+loud in all latents at once, that the neighbours of a large latent are often large too. In latents
+scaled by their deviations (deviations.py), such patterns look alike at any level, in any sound and
+at any frame rate, and a few convolutions over time and latents learn them quickly. These see the
+noisy latents, their sizes as predicted from z, and the transformer's output, to which they add an
+offset for each latent and gains of the output and of the noisy latents.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from spresso_cli.models.layers import fourier_features
 
-LATENTS = 4  # neighbours that are channels of one place, in the order of the latents
+LATENTS = 4  # successive latents that form one place, as its channels
 FOURIER = 64  # random Fourier features of c_noise
 GROUPS = 4
 # Of the first convolution of each block, in frames and places.
@@ -25,7 +25,7 @@ DILATIONS = ((1, 1), (2, 1), (4, 1), (8, 2), (1, 1), (2, 1))
 
 
 def check_sizes(latents: int, channels: int) -> None:
-    """Raises ValueError if there can be no refiner of so many latents and channels."""
+    """Raises ValueError if a refiner cannot have this many latents and channels."""
     if not latents or latents % LATENTS or channels % GROUPS:
         raise ValueError(
             f"refiner: {channels} channels for {latents} latents that have deviations;"
@@ -34,13 +34,13 @@ def check_sizes(latents: int, channels: int) -> None:
 
 
 class Norm(nn.GroupNorm):
-    """Group normalisation, then a scale and a shift of each channel; the same bits from any number
-    of threads, which torch's own sums of channels-last tensors are not."""
+    """Group normalisation, then a scale and a shift of each channel. Unlike torch's own sums of
+    channels-last tensors, it gives the same bits with any number of threads."""
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """`[B, C, T, places]` -> same; scale and shift `[B, C]`."""
         y = x.float().permute(0, 2, 3, 1)  # [B, T, places, C], as it lies in memory
-        # The places first: threads divide what is left among them, not what is summed.
+        # Sum over places first: threads then share out the remaining dimensions, not the sums.
         sums = torch.stack((y.sum(2), y.square().sum(2)), -1).sum(1)  # [B, C, 2]
         count = y.shape[1] * y.shape[2] * y.shape[3] // self.num_groups
         mean, power = (sums.unflatten(1, (self.num_groups, -1)).sum(2) / count).unbind(-1)
@@ -53,8 +53,8 @@ class Norm(nn.GroupNorm):
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut, `[B, C, T, places]` -> same; the noise level scales and
-    shifts what goes in. Says nothing at first."""
+    """A residual block of two convolutions, `[B, C, T, places]` -> same, whose input is scaled and
+    shifted by the noise level. Before training it adds nothing."""
 
     def __init__(self, channels: int, dilation: tuple[int, int]):
         super().__init__()
@@ -72,7 +72,8 @@ class Block(nn.Module):
 
 
 class Refiner(nn.Module):
-    """F of the first `latents` latents of each frame, out of the transformer's; at first equal."""
+    """Refines the transformer's F for the first `latents` latents of each frame; before training
+    it changes nothing."""
 
     def __init__(self, latents: int, channels: int):
         super().__init__()
@@ -93,10 +94,10 @@ class Refiner(nn.Module):
         """Refine one evaluation.
 
         Args:
-            f: what the transformer says, `[B, T, latents or more]`; what is more stays as it is.
-            x: its preconditioned input c_in x, alike.
-            size: natural logarithms of the deviations that z tells, `[B, T, latents]`, zero where z
-                is dropped.
+            f: the transformer's output, `[B, T, latents or more]`; any further latents are kept.
+            x: its preconditioned input c_in x, of the same shape.
+            size: natural logarithms of the deviations predicted from z, `[B, T, latents]`, zero
+                where z is dropped.
             c_noise: ln(sigma) / 4, `[B]`.
         """
         said, rest = f.tensor_split((self.latents,), -1)

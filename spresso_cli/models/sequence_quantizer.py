@@ -1,9 +1,10 @@
-"""The quantiser of sequences: QINCo2 of single windows, and filters in time around it if there are.
+"""The quantiser of sequences: QINCo2 for single windows, and filters in time around it, if any.
 
-With filters, an error in one window is an error in its neighbours too, so codes that are nearest
-window by window are not the best together. Encoding chooses them again, some windows at a time, to
-make up for what the others have left. The last time is what counts: only then is the search as wide
-as it is without filters, before that it has half the shortlist and half the beam.
+With filters, an error in one window is also an error in its neighbours, so the codes that are best
+for each window alone are not the best together. Encoding therefore chooses codes again, some
+windows at a time, to make up for the errors that the others have left. The last round is the one
+that counts, so only it searches as widely as without filters; those before it use half the
+shortlist and half the beam.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class SequenceQuantizer(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Windows on either side that z of a code depends on."""
+        """How many windows on either side a decoded z depends on."""
         return 0 if self.whitening is None else self.whitening.config.reach
 
     @torch.inference_mode()
@@ -46,7 +47,7 @@ class SequenceQuantizer(nn.Module):
         Args:
             z: float32 `[B, n, D]`.
             codebooks, shortlist, beam, micro_batch, each: as in `QINCo2.encode`.
-            metric: likewise, of all windows in a row; only where there are no filters.
+            metric: as there, for the windows of all sounds in a row; only without filters.
 
         Returns:
             int64 `[B, n, M']`.
@@ -80,8 +81,8 @@ class SequenceQuantizer(nn.Module):
         return best
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes `[B, n, M']` -> z `[B, n, D]`; but for `reach` windows at a cut, any excerpt's z is
-        that of the whole."""
+        """Codes `[B, n, M']` -> z `[B, n, D]`. The z of an excerpt is that of the whole, except in
+        the `reach` windows next to a cut."""
         return self.restored(self.qinco2.decode(codes), codes.shape[2])
 
     def decode_steps(self, codes: Tensor) -> list[Tensor]:
@@ -90,7 +91,7 @@ class SequenceQuantizer(nn.Module):
         return [self.restored(self.qinco2.denormalise(x), m) for m, x in enumerate(steps, 1)]
 
     def searched(self, z: Tensor, codebooks: int, shortlist: int, beam: int) -> Tensor:
-        """z as codes of one quick search describe it, `[B, n, D]`; for training."""
+        """z after coding by a single quick search, `[B, n, D]`; for training."""
         x = self.qinco2.normalise(self.whitened(z).flatten(0, 1))
         _, xhat = self.qinco2.search(x, codebooks, shortlist, beam)
         return self.restored(self.qinco2.denormalise(xhat).view(z.shape), codebooks)
@@ -100,9 +101,9 @@ class SequenceQuantizer(nn.Module):
         return z if self.whitening is None else self.whitening.whiten(z)
 
     def restored(self, x: Tensor, codebooks: int) -> Tensor:
-        """What comes out of so many of QINCo2's codebooks `[B, n, D]`, as z."""
+        """z from the output of QINCo2 with `codebooks` codebooks, `[B, n, D]`."""
         return x if self.whitening is None else self.whitening.restore(x, codebooks)
 
     def _error(self, x: Tensor, z: Tensor, codebooks: int) -> Tensor:
-        """Squared error of each sound, `[B]`, of what came out of so many codebooks."""
+        """Squared error of each sound, `[B]`, for the output of `codebooks` codebooks."""
         return (self.restored(x, codebooks) - z).square().sum((1, 2))

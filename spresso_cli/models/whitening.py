@@ -1,13 +1,13 @@
-"""Filters in time around the quantiser: what neighbouring windows share is not paid for twice.
+"""Filters in time around the quantiser, so that what neighbouring windows share is coded only once.
 Beyond the paper.
 
-QINCo2 sees one window at a time, but at 25 Hz a window says much of what its neighbours said. The
-old remedy for a quantiser without memory is to whiten by half: a filter before it whose power
-response is 1 / sqrt(spectrum), its inverse behind. The noise of quantisation then comes out with
-the spectrum's own shape, and its power falls by (mean of sqrt(spectrum))^2 / mean of spectrum at
-the same bits. Filters are short, symmetric and one for each channel of z; at either end of a sound
-the outermost window stands for what lies beyond. The filter behind depends on how much noise there
-is to keep back, and so on the number of codebooks.
+QINCo2 sees one window at a time, but at 25 Hz a window repeats much of what its neighbours say. The
+classic remedy for a quantiser without memory is half whitening: before it, a filter whose power
+response is 1 / sqrt(spectrum), and after it the inverse. The noise of quantisation then comes out
+shaped like the spectrum itself, and at the same number of bits its power falls by
+(mean of sqrt(spectrum))^2 / mean of spectrum. The filters are short and symmetric, one for each
+channel of z; beyond either end of a sound the outermost window is repeated. The filter after the
+quantiser depends on how much noise it has to suppress, and so on the number of codebooks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class WhiteningConfig:
-    """Channels of z, codebooks of its quantiser, and how many windows on either side count."""
+    """Channels of z, codebooks of its quantiser, and windows on either side that filters reach."""
 
     channels: int = 64
     codebooks: int = 20
@@ -40,28 +40,28 @@ class Whitening(nn.Module):
         self.register_buffer("behind", impulse.repeat(config.codebooks, config.channels, 1))
 
     def whiten(self, z: Tensor) -> Tensor:
-        """z `[B, n, D]` of whole sounds -> what the quantiser sees, likewise."""
+        """z of whole sounds `[B, n, D]` -> what the quantiser sees, `[B, n, D]`."""
         return filtered(z - self.mean, self.before)
 
     def restore(self, x: Tensor, codebooks: int) -> Tensor:
-        """The reverse, of what came out of so many codebooks."""
+        """The reverse, from what `codebooks` codebooks gave."""
         return filtered(x, self.behind[codebooks - 1]) + self.mean
 
     def colour(self, codebooks: int) -> Tensor:
-        """Taps of the filter behind so many codebooks, scaled so that white noise keeps its power,
-        `[D, reach + 1]`: how the errors of neighbouring windows hang together."""
+        """Taps of the filter after `codebooks` codebooks, `[D, reach + 1]`, scaled so that white
+        noise keeps its power: how the errors of neighbouring windows are correlated."""
         taps = self.behind[codebooks - 1]
         return taps / power(taps).sqrt().clamp(min=1e-6)[:, None]
 
     def pulled(self, error: Tensor, codebooks: int) -> Tensor:
-        """How the quantiser's numbers would move an error of z `[B, n, D]`: the adjoint of
-        `restore`, over the squared length of what one of them does."""
+        """The changes in the quantiser's output that an error of z `[B, n, D]` calls for, each by
+        itself: the adjoint of `restore`, over the squared length of what a unit change does."""
         taps = self.behind[codebooks - 1]
         reach, n = self.config.reach, error.shape[1]
         beyond = error.new_zeros(len(error), 2 * reach, error.shape[2])
         spread = _convolved(torch.cat((beyond, error, beyond), 1), taps)  # [B, n + 2 reach, D]
         inner = spread[:, reach : reach + n].clone()
-        # What reaches beyond an end is the outermost window's, which stands for all of it.
+        # What reaches beyond an end belongs to the outermost window, which is repeated there.
         inner[:, 0] += spread[:, :reach].sum(1)
         inner[:, -1] += spread[:, reach + n :].sum(1)
         return inner / self._weights(n, taps)
@@ -84,14 +84,14 @@ def power(taps: Tensor) -> Tensor:
 
 
 def filtered(x: Tensor, taps: Tensor) -> Tensor:
-    """x `[B, n, D]` under symmetric taps `[D, reach + 1]`, the ends held; likewise."""
+    """x `[B, n, D]` filtered with symmetric taps `[D, reach + 1]`, its ends repeated beyond."""
     reach = taps.shape[1] - 1
     places = torch.arange(-reach, x.shape[1] + reach, device=x.device).clamp(0, x.shape[1] - 1)
     return _convolved(x[:, places], taps)
 
 
 def _convolved(x: Tensor, taps: Tensor) -> Tensor:
-    """x `[B, n + 2 reach, D]` -> `[B, n, D]`; sums in one order, wherever a window lies."""
+    """x `[B, n + 2 reach, D]` -> `[B, n, D]`; adds in the same order for every window."""
     reach = taps.shape[1] - 1
     n = x.shape[1] - 2 * reach
     out = taps[:, 0] * x[:, reach : reach + n]
