@@ -46,7 +46,7 @@ LONG = 12  # windows; a sound of more is not decoded beside many others
 
 
 def _windows(stream: Stream) -> int:
-    """How many windows of the decoder a sound has, about."""
+    """Roughly how many decoder windows a sound has."""
     return stream.coded_channels * (1 + stream.frames * stream.profile.pool // 400)
 
 
@@ -65,7 +65,7 @@ class _Job:
 
     @property
     def together(self) -> tuple[object, ...]:
-        """Jobs that agree in this can share a trajectory's batches."""
+        """Jobs in which this is equal can share the batches of one trajectory."""
         return self.pack.path, self.family.frame_rate, self.solver, self.prompt
 
 
@@ -85,8 +85,8 @@ class Codec:
         """Open a pack on a device.
 
         Args:
-            pack: a name, a folder, or None for SPRESSO_PACK or the default. A pack that is named
-                here is also the only one that `decompress` uses.
+            pack: a name, a folder, or None for what SPRESSO_PACK names, else the default. If a pack
+                is given here, `decompress` uses no other.
             device: auto, cpu, cuda or cuda:N.
 
         Raises:
@@ -120,7 +120,7 @@ class Codec:
             kbps: the best operating point of at most this nominal rate per channel is taken; None:
                 the pack's default.
             frame_rate, codebooks: override the operating point.
-            best_fit: take the best operating point of which one or two code frames hold the whole
+            best_fit: take the best operating point at which one or two code frames hold the whole
                 sound and cost no more bits than the point asked for.
 
         Returns:
@@ -158,18 +158,18 @@ class Codec:
         Args:
             data: a `.spr` file's bytes (or a bytearray or memoryview of them), or a Stream.
             seed: names one of the sound's performances, 0..2^64 - 1.
-            steps, sampler: of the solver; None takes the pack's defaults.
-            guidance: weight of z against no z, 1 is none; None takes the pack's default.
-            prompt: a text that steers what z leaves open.
-            envelope: hold the sound to the envelope that the codes describe, where the pack
-                knows it.
-            variety: how far that envelope follows the seed, 0 to 1: of what the codes leave open,
-                the share that is filled in.
-            max_seconds: a longer sound is refused: a few bytes can stand for a day of silence.
+            steps, sampler: those of the solver; None takes the pack's defaults.
+            guidance: how strongly to follow the codes; 1 is no guidance, None the pack's default.
+            prompt: a text that steers what the codes leave open.
+            envelope: hold the sound to the envelope that the codes describe, if the pack has the
+                tensors for it.
+            variety: how far that envelope follows the seed, 0 to 1: the share that is filled in of
+                what the codes leave open.
+            max_seconds: refuse longer sounds, because a few bytes can stand for a day of silence;
                 None: no limit but the format's.
 
         Returns:
-            float32 `[n, C]` in -1..1, exactly the source's samples, and its rate in Hz.
+            float32 `[n, C]` in -1..1, with as many samples as the source, and its rate in Hz.
 
         Raises:
             CorruptStream, UnsupportedStream, MissingPack, UsageError.
@@ -235,7 +235,7 @@ class Codec:
     def _decompressed(
         self, items: Iterable[tuple[Key, Stream, DecodeOptions]], each: Each
     ) -> Iterator[tuple[Key, Decoded | SpressoError]]:
-        """Results in order; sounds that agree in their options share batches."""
+        """Results in order; sounds decoded with the same options share batches."""
         room = ROUND[self.device.type]
         waiting: list[tuple[Key, _Job | Silence]] = []
         together = None  # what its jobs agree in
@@ -262,7 +262,7 @@ class Codec:
 
     def _job(self, stream: Stream, options: DecodeOptions) -> _Job | Silence:
         """Make every choice that decoding needs; raises the errors that decoding would. Digital
-        silence is decoded without any weights, and so without those that it names."""
+        silence needs no weights, so those that it names need not be installed."""
         if not 0 <= options.seed < 1 << 64:
             raise UsageError(f"seed {options.seed}: use 0 to 2^64 - 1")
         if not 0 <= options.variety <= 1:
@@ -290,7 +290,7 @@ class Codec:
         )
 
     def _pack_of(self, header: Header) -> PackInfo:
-        """The pack whose weights made a sound: not this codec's only if nobody chose that.
+        """The pack whose weights made a sound; another than this codec's only if none was chosen.
 
         Raises MissingPack.
         """
@@ -308,21 +308,21 @@ class Codec:
     def _decode(
         self, waiting: list[tuple[Key, _Job | Silence]], each: Each
     ) -> Iterator[tuple[Key, Decoded | SpressoError]]:
-        """Results of jobs that agree in `together`, in order, and silence in its place."""
+        """Results of jobs with the same `together`, in order; silence is passed on in its place."""
         jobs = [job for _, job in waiting if isinstance(job, _Job)]
         sounds = self._sounds(jobs, each) if jobs else iter(())
         for key, job in waiting:
             yield key, next(sounds) if isinstance(job, _Job) else job
 
     def _sounds(self, jobs: list[_Job], each: Each) -> Iterator[Decoded | SpressoError]:
-        """Results of jobs that agree in `together`."""
+        """Results of jobs with the same `together`."""
         first = jobs[0]
         try:
             self._networks.decoder(first.pack, first.family)
             self._networks.audio_ae(first.pack)
             text = self._networks.text(first.pack, first.prompt)
         except (BadPack, OutOfMemory) as error:
-            # Nothing can be decoded from this pack; each of its sounds says so.
+            # Nothing can be decoded with this pack: each of its sounds gets the error.
             yield from (error for _ in jobs)
             return
         yield from self._sampled(jobs, text, each)
@@ -330,7 +330,7 @@ class Codec:
     def _sampled(
         self, jobs: list[_Job], text: TextCondition | None, each: Each
     ) -> Iterator[Performance | SpressoError]:
-        """Decoded sounds: short ones in one trajectory each round, a long one by stretches."""
+        """Decoded sounds: the short ones together in one trajectory, long ones by stretches."""
         decoder = LatentDecoder(self._networks.decoder(jobs[0].pack, jobs[0].family), each)
         solver = jobs[0].solver
         short = [job for job in jobs if len(decoder.plan.stretches(job.stream.frames)) == 1]
@@ -364,11 +364,11 @@ class Codec:
         seed: int,
         z: Excerpts | None,
     ) -> Performance:
-        """Latents of one sound `[C, n, 128]`, piece by piece, as the sound that its header
-        describes; held to the envelope of z where that is given.
+        """The sound that a header describes, from its latents `[C, n, 128]` in pieces; held to the
+        envelope of z if that is given.
 
         Raises OutOfMemory, OutputError where the temporary file cannot be written, UsageError where
-        the options make no sound.
+        the options lead to values that are not finite.
         """
         sound = sound_of(latents, self._networks.audio_ae(pack), seed)
         if z is not None:

@@ -1,7 +1,7 @@
-"""What a codec promises to those who drive it with whole libraries; value types, no torch.
+"""The interface of a codec for programs that run it on whole libraries; value types, no torch.
 
-A codec takes and gives iterators, so it can fill its device batches with windows of different
-files while the caller reads ahead on one side and writes on the other.
+A codec takes and returns iterators, so it can fill its device batches with windows of different
+files while the caller reads the next inputs and writes finished outputs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound=Hashable)
 
-# Of what the codes leave open, the share that a seed fills in. 1 would make takes as unlike each
-# other as each is unlike the source.
+# The share that a seed fills in of what the codes leave open. At 1, takes would differ from each
+# other as much as from the source.
 VARIETY = 0.5
 
-# Of what decodes, asked for in `DecodeOptions` and elsewhere.
+# Limits on the options of decoding, in `DecodeOptions` and elsewhere.
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100  # far beyond it, samples overflow
 
@@ -36,14 +36,14 @@ class DecodeOptions:
     seed: int = 0  # of the noise, 0 .. 2^64 - 1
     steps: int | None = None  # of the solver
     sampler: str | None = None
-    guidance: float | None = None  # weight of z against none; 1 = no guidance
+    guidance: float | None = None  # how strongly to follow z; 1 = no guidance
     prompt: str | None = None
-    envelope: bool = True  # hold the sound to what the codes say of it, where the pack can
+    envelope: bool = True  # hold the sound to the envelope of its codes, if the pack can
     variety: float = VARIETY  # how far the held envelope of a take follows its seed; 0: not at all
 
 
 class Decoded(Protocol):
-    """One decoded sound: exactly `samples` samples in each channel; long ones lie on disk."""
+    """One decoded sound of exactly `samples` samples per channel; long ones are kept on disk."""
 
     @property
     def rate(self) -> int:
@@ -73,7 +73,7 @@ class CodecProtocol(Protocol):
     """A loaded codec.
 
     Both methods keep the order of their items, take the next item only when there is room for it,
-    and give an error in the place of a result: one bad item does not stop the rest.
+    and yield an error in place of a result, so that one bad item does not stop the rest.
     """
 
     def compress_many(
@@ -85,10 +85,10 @@ class CodecProtocol(Protocol):
         downmix: bool = False,
         metadata: bool = False,
     ) -> Iterator[tuple[Key, Stream | SpressoError]]:
-        """Codes sounds of one or two channels (any number with `downmix`, which makes mono), each
-        with the profile that is its `best_fit`.
+        """Codes sounds of one or two channels (of any number with `downmix`, which mixes to mono).
+        Each gets the first profile of `better` that fits (`profile.best_fit`), else `profile`.
 
-        A codec reads a source only between taking it and giving its result; `metadata` puts
+        A codec reads a source only between taking it and yielding its result; `metadata` puts
         `source.metadata()` into the stream.
         """
         ...
@@ -96,5 +96,5 @@ class CodecProtocol(Protocol):
     def decompress_many(
         self, items: Iterable[tuple[Key, Stream, DecodeOptions]]
     ) -> Iterator[tuple[Key, Decoded | SpressoError]]:
-        """Decodes streams at their source rate and level; the taker of a result closes it."""
+        """Decodes streams at their source rate and level; the caller closes every result."""
         ...

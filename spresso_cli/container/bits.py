@@ -1,6 +1,6 @@
 """Codes to payload bits and back: MSB first, no alignment but the last byte (format_spec.md, 6).
 
-Work goes in blocks, so that an hour of codes never exists as an hour of single bits.
+Codes are converted in blocks, so that an hour of them is never expanded into single bits at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def pack_codes(codes: np.ndarray, bits: int) -> bytes:
 
     Args:
         codes: integers of any shape, taken in C order; of a Stream: [channel, frame, codebook].
-        bits: of one code, 1..16.
+        bits: number of bits in a code, 1..16.
 
     Raises:
         ValueError: a code needs more than `bits` bits, or `bits` is not in 1..16.
@@ -41,7 +41,7 @@ def unpack_codes(payload: bytes, count: int, bits: int) -> np.ndarray:
 
     Raises:
         ValueError: the payload is not ceil(count * bits / 8) bytes long, or `bits` is not in
-            1..16. That the unused last bits are 0 is the Stream's to check.
+            1..16. The Stream checks that the unused last bits are 0.
     """
     _check_width(bits)
     if len(payload) != -(-count * bits // 8):

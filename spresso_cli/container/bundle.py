@@ -40,7 +40,8 @@ _TRUNCATED = "the bundle is truncated or damaged: get a complete copy"
 def held(pipe: BinaryIO) -> BinaryIO:
     """Reads a bundle from a pipe into a seekable file, on disk if it is a large one.
 
-    Never more is read than its index calls for and one byte, which tells a bundle that is too long.
+    It reads at most what the index calls for and one byte more, which shows that a bundle is too
+    long.
 
     Raises:
         CorruptStream, UnsupportedStream: as `Bundle.open`, which looks at the length as well.
@@ -59,12 +60,12 @@ def held(pipe: BinaryIO) -> BinaryIO:
 
 
 def write_bundle(clips: Iterable[tuple[str, Stream]], file: BinaryIO) -> int:
-    """Writes clips, in any order, as the one bundle that holds them; returns its size in bytes.
+    """Writes clips as a bundle, the same one for any order of them; returns its size in bytes.
 
     The index comes first in the file, so all payloads are held in memory until the last clip.
 
     Args:
-        clips: names (relative POSIX paths, by custom without `.spr`) with their streams.
+        clips: names (relative POSIX paths, by convention without `.spr`) with their streams.
         file: open for writing; it need not be seekable.
 
     Raises:
@@ -107,7 +108,7 @@ def write_bundle(clips: Iterable[tuple[str, Stream]], file: BinaryIO) -> int:
 
 
 class Bundle:
-    """An open bundle. Reading a clip moves the file's position: use one Bundle a thread."""
+    """An open bundle. Reading a clip moves the file's position: use one Bundle per thread."""
 
     def __init__(self, file: BinaryIO, index: Index) -> None:
         """Use `Bundle.open`."""
@@ -119,10 +120,10 @@ class Bundle:
 
     @classmethod
     def open(cls, file: BinaryIO) -> Self:
-        """Reads header and index of a bundle; no clip is looked at.
+        """Reads header and index of a bundle, but no clip.
 
         Args:
-            file: open for reading and seekable, at any position; it stays the caller's to close.
+            file: open for reading and seekable, at any position; the caller closes it.
 
         Raises:
             CorruptStream: not a bundle, damaged, truncated or extended.
@@ -191,12 +192,12 @@ class Bundle:
 
 
 def _read_index(file: BinaryIO, size: int | None) -> tuple[bytes, Index]:
-    """Reads on from the start of a bundle to the end of its index, or a few bytes further.
+    """Reads from the start of a bundle to the end of its index, or a few bytes further.
 
     Returns what was read, and the index. Raises as `Bundle.open`.
 
     Args:
-        size: of the whole bundle, where that is known.
+        size: size of the whole bundle, if known.
     """
     data = file.read(len(MAGIC) + 1 + leb128.MAX_BYTES)
     spr.check_signature(data, MAGIC, VERSION, ".sprb")

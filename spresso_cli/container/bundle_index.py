@@ -1,7 +1,7 @@
 """The index of a bundle: clips grouped by their header, names front-coded (format_spec.md, 13).
 
-Index bytes come from strangers. Every loop here ends with the bytes it reads, and what it keeps of
-a clip is its name and two integers; the rest is parsed again when the clip is asked for.
+Index bytes are untrusted. Every loop here ends when its bytes do, and keeps only a name and two
+integers of each clip; the rest is parsed again when the clip is asked for.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from spresso_cli.errors import CorruptStream, UnsupportedStream
 MAX_CLIPS = 1 << 20
 MAX_INDEX_BYTES = 1 << 26
 MAX_NAME_BYTES = 1024
-MAX_ALL_NAMES_BYTES = 1 << 26  # front coding must not be a bomb
+MAX_ALL_NAMES_BYTES = 1 << 26  # written out, so that front coding is no decompression bomb
 
 # The low four bits of a group's flags are those of a .spr file.
 _DUAL_MONO = 0b1_0000
 _RESERVED = 0b1110_0000
 
-# Gain, samples, levels and bytes of metadata of a clip, as its entry has them.
+# Gain, samples, levels and bytes of metadata of a clip, in the order of its entry.
 _Entry = tuple[int, int, tuple[int, int] | None, int]
 
 
@@ -72,11 +72,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Where one clip is, and all of it that can be known without reading it."""
+    """Where one clip is, and everything the index says about it."""
 
     header: Header  # without metadata, which lies beside the payload
-    metadata_bytes: int  # of packed metadata records
-    offset: int  # of the metadata, from the start of the bundle
+    metadata_bytes: int  # size of its packed metadata records
+    offset: int  # where its metadata begins in the bundle
 
     @property
     def file_bytes(self) -> int:
@@ -160,11 +160,11 @@ class Index:
             raise CorruptStream("the index of the bundle has bytes after its last clip")
         if len(set(self.names)) != len(self):
             raise CorruptStream("two clips of the bundle have the same name")
-        self.end = offset  # of the whole bundle
+        self.end = offset  # size of the whole bundle
 
 
 def group_bytes(group: Group) -> bytes:
-    """Returns a group's header as stored; groups are sorted by these bytes."""
+    """Returns the stored form of a group's header; groups are sorted by these bytes."""
     flags = spr.flags_of(group.source_rate, group.channels)
     flags |= spr.EXTENSION if group.has_metadata else 0
     flags |= _DUAL_MONO if group.dual_mono else 0
@@ -175,13 +175,13 @@ def group_bytes(group: Group) -> bytes:
 
 
 def entry_bytes(header: Header, metadata_bytes: int) -> bytes:
-    """Returns a clip's entry as stored, without its name."""
+    """Returns the stored form of a clip's entry, without its name."""
     out = bytes([header.gain]) + leb128.encode(header.samples) + bytes(header.levels or ())
     return out + leb128.encode(metadata_bytes) if metadata_bytes else out
 
 
 def front_coded(names: Iterable[bytes]) -> Iterator[bytes]:
-    """Yields each of the ascending names as what it shares with the one before and the rest."""
+    """Yields each of the ascending names as the length shared with the one before and the rest."""
     previous = b""
     for name in names:
         shared = 0
@@ -272,7 +272,7 @@ def _read_entry(data: bytes, position: int, group: Group) -> tuple[_Entry, int]:
 
 
 def _kind(gain: int, samples: int, levels: tuple[int, int] | None, metadata_bytes: int) -> _Entry:
-    """An entry that stands for all of its size: of a level, only whether it is 0 matters."""
+    """The same entry for all clips of equal size: of gain and levels, only 0 or not matters."""
     if levels is not None:
         levels = min(levels[0], 1), min(levels[1], 1)
     return min(gain, 1), samples, levels, metadata_bytes
@@ -282,10 +282,10 @@ def _kind(gain: int, samples: int, levels: tuple[int, int] | None, metadata_byte
 def _stored_bytes(
     group: Group, gain: int, samples: int, levels: tuple[int, int] | None, metadata_bytes: int
 ) -> int:
-    """Returns what a clip takes in the bundle; ValueError as Header.
+    """Returns the bytes that a clip takes in the bundle; ValueError as Header.
 
-    A header for each of a million clips would take most of the time that opening them takes, and
-    most clips of a library are as long as others.
+    Cached, because making a header for each of a million clips would take most of the time of
+    opening a bundle, and many clips of a library have the same length.
     """
     return Clip(group.header(gain, samples, levels), metadata_bytes, 0).stored_bytes
 

@@ -131,11 +131,11 @@ def code_frames(samples: int, rate: int, pool: int) -> int:
 
 
 def best_fit(profile: Profile, better: Iterable[Profile], samples: int, rate: int) -> Profile:
-    """Returns the first of `better` that takes the whole of a sound of this length into at most two
-    code frames and no more bits for it than `profile`, else `profile`.
+    """Returns the first of `better` that holds a whole sound of this length in at most two code
+    frames and takes no more bits for it than `profile`; `profile` if there is none.
 
-    A sound pays for whole code frames. Where it does not fill one of them, shorter ones may hold it
-    for the same bits. More than two would have to share them: fewer codebooks each, which is worth
+    A sound takes the bits of whole code frames. If it does not fill a frame, shorter frames may
+    hold it with the same bits. More than two would leave too few codebooks for each, which gains
     nothing (benchmarks/TRAINING_LOG.md, where sounds end).
     """
     most = profile.code_bits(samples, rate)

@@ -1,7 +1,8 @@
 """`.spr` bytes <-> Stream (format_spec.md, sections 3 and 4).
 
-Nothing is derived that the file could contradict: profile, sample count and channels fix the length
-of the payload, so a truncated or extended file is an error without a length field.
+There is no length field that could contradict the rest of the file: profile, gain, source rate,
+sample count and channels determine the length of the payload, so a truncated or extended file is an
+error.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ def read(data: bytes) -> Stream:
 
 
 def load(file: BinaryIO, max_seconds: float | None = DEFAULT_MAX_SECONDS) -> Stream:
-    """Reads a stream from an open file, never more of it than its header calls for.
+    """Reads a stream from an open file; of a file that is too long, only the start (see `take`).
 
-    Memory is bounded by the file's true size, by the size its header declares, and through
-    `max_seconds` (None: the format's own 24 hours) by what the caller is ready to decode.
+    Memory is bounded by the file's true size, by the size that its header declares, and by the
+    duration that the caller accepts, `max_seconds` (None: the format's own 24 hours).
 
     Raises:
         CorruptStream, UnsupportedStream: as `read`; the latter also for a longer sound.
@@ -88,11 +89,11 @@ def load(file: BinaryIO, max_seconds: float | None = DEFAULT_MAX_SECONDS) -> Str
 def take(file: BinaryIO, max_seconds: float | None = DEFAULT_MAX_SECONDS) -> bytes:
     """Reads the bytes of a stream from an open file, which may be a pipe; `read` checks them.
 
-    Never more is read than the longest header takes, or this header calls for and one byte, which
-    tells a file that is too long.
+    It reads at most as many bytes as the longest header has, or as this header calls for and one
+    more, which shows that a file is too long.
 
     Raises:
-        CorruptStream, UnsupportedStream: as `load`, where so much has to be known to read on.
+        CorruptStream, UnsupportedStream: as `load`, if the header has to be parsed to read on.
     """
     # This much holds the longest header, so all but very large files need one read only.
     data = file.read(_FIRST_BYTES)
@@ -126,8 +127,8 @@ def check_duration(header: Header, max_seconds: float | None) -> None:
 def read_header(data: bytes) -> tuple[Header, int]:
     """Reads the header at the start of `data`; returns it with the offset of the payload.
 
-    The checksum is not looked at: `read` does that. Use this for what has to be known before the
-    whole file is in memory.
+    It does not check the checksum, as `read` does. Use it for what has to be known before the whole
+    file is in memory.
 
     Raises:
         CorruptStream, UnsupportedStream: as `read`.
@@ -174,7 +175,7 @@ def header_bytes(header: Header, metadata: bytes = b"") -> bytes:
     """Returns everything of the file that precedes the payload.
 
     Args:
-        metadata: packed metadata records that the file has and `header` leaves out.
+        metadata: packed metadata records of the file that `header` does not contain.
     """
     block = metadata + tlv.pack(header.extension)
     out = bytearray(MAGIC)
@@ -193,7 +194,7 @@ def file_bytes(header: Header, metadata_bytes: int = 0) -> int:
     """Returns the size of a file from its header alone.
 
     Args:
-        metadata_bytes: of packed metadata records that the file has and `header` leaves out.
+        metadata_bytes: size of packed metadata records of the file that `header` does not contain.
     """
     block = len(tlv.pack(header.extension)) + metadata_bytes
     body = len(MAGIC) + 1 + len(leb128.encode(header.profile.id)) + len(header.weights_tag) + 1
@@ -278,7 +279,7 @@ def _levels(record: bytes | None) -> tuple[int, int] | None:
 
 
 def _guess(data: bytes) -> str:
-    """Says what a wrong checksum most likely means, trusting the header for once."""
+    """Says what a wrong checksum most likely means, on the assumption that the header is right."""
     try:
         expected = file_bytes(read_header(data)[0])
     except (CorruptStream, UnsupportedStream):

@@ -1,4 +1,4 @@
-"""What a `.spr` file says, as frozen values: the Header, and the Stream that adds the payload.
+"""The content of a `.spr` file as frozen values: the Header, and the Stream that adds the payload.
 
 Every rule of format_spec.md, section 4, that ties fields together is checked here and only here,
 whether the values come from an encoder or from a file.
@@ -31,7 +31,7 @@ STEPS_PER_DB = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """Everything about a stream but its codes.
+    """Everything in a stream except its codes.
 
     Raises:
         ValueError: the fields break a rule of the format; the text says which.
@@ -52,7 +52,7 @@ class Header:
             raise ValueError(fault)
 
     def _faults(self) -> Iterator[str]:
-        """Yields the broken rules in the order of the fields."""
+        """Yields the rules that are broken, in the order of the fields."""
         if len(self.weights_tag) != 2:
             yield "the weights tag is not two bytes"
         if not 0 <= self.gain <= 255:
@@ -124,11 +124,11 @@ class Header:
 
     @property
     def payload_kbps(self) -> float:
-        """Kilobits of codes a second, over all channels; what the literature quotes."""
+        """Kilobits of codes per second, over all channels, as quoted in the literature."""
         return self.payload_bits / self.seconds / 1000
 
     def file_kbps(self, file_bytes: int) -> float:
-        """Kilobits a second of the whole file, header and checksum included; what a disk sees."""
+        """Kilobits per second of the whole file, including header and checksum."""
         return file_bytes * 8 / self.seconds / 1000
 
 

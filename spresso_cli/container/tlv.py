@@ -1,4 +1,4 @@
-"""The extension block: what few files need, as type-length-value records (format_spec.md, 4.8)."""
+"""The extension block: type-length-value records that few files need (format_spec.md, 4.8)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE_RATE, DUAL_MONO, LEVELS = 0x81, 0x82, 0x83
 
 
 def pack(records: Iterable[tuple[int, bytes]]) -> bytes:
-    """Returns the records as bytes, without the length of the whole; types must ascend."""
+    """Returns the records as bytes, without the length of the block; types must ascend."""
     out = bytearray()
     for kind, value in records:
         out += bytes([kind]) + leb128.encode(len(value)) + value

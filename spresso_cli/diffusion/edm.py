@@ -42,8 +42,8 @@ def guided(
     """Guidance D_ref + w (D_cond - D_ref); w = 1 is the conditional denoiser itself.
 
     Args:
-        logarithms: how many of the last channels are logarithms. There w times a difference stands
-            for the w-th power, so they are the conditional denoiser's.
+        logarithms: how many of the last channels are logarithms. There, w times a difference would
+            mean the w-th power, so these channels come from the conditional denoiser alone.
     """
     if weight == 1.0:
         return conditional

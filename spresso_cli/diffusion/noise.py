@@ -1,4 +1,4 @@
-"""The decoder's noise, bit for bit the same wherever it is cut (format_spec.md, 7).
+"""The decoder's noise, the same bit for bit in whatever pieces it is drawn (format_spec.md, 7).
 
 Every element depends on the seed, its latent frame and its channel alone: not on the length of the
 sound, the batch, the window or the device.
@@ -21,7 +21,7 @@ def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -
         seed: 0..2^64 - 1.
         start: absolute index of the first latent frame (100 Hz) in the sound, at least 0.
         frames: number of latent frames.
-        channels: 1..128; fewer channels are the first ones of the same field.
+        channels: 1..128; fewer than 128 are the first ones of the same field.
 
     Returns:
         float32 [frames, channels].
@@ -33,9 +33,9 @@ def latent_noise(seed: int, start: int, frames: int, channels: int = CHANNELS) -
 
 
 def variation_noise(seed: int, start: int, frames: int, channels: int) -> np.ndarray:
-    """Draws standard normal noise for what codes leave open, in a field of its own.
+    """Draws standard normal noise for what codes leave open, from a separate field.
 
-    Args and raises: as in `latent_noise`, with code frames in the place of latent frames.
+    Args and errors are those of `latent_noise`, with code frames in place of latent frames.
 
     Returns:
         float32 [frames, channels].
@@ -55,11 +55,11 @@ def _normal_field(seed: int, field: int, start: int, frames: int, channels: int)
 
 
 def phase_noise(seed: int, start: int, frames: int, count: int) -> np.ndarray:
-    """Draws uniform noise for the phases of the AudioAE's upper bins, in a field of its own.
+    """Draws uniform noise for the phases of the AudioAE's upper bins, from a separate field.
 
     Args:
         seed, start, frames: as in `latent_noise`.
-        count: phases of a frame, 0..512; fewer are the first ones of the same field.
+        count: phases of a frame, 0..512; fewer than 512 are the first ones of the same field.
 
     Returns:
         float32 [frames, count] in 0..1.

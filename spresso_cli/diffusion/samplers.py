@@ -115,8 +115,8 @@ def _dpmpp_step(
 ) -> Tensor:
     """One step of the exponential integrator at the order that the history allows.
 
-    The released solver halves what the third order would give `second`; so does this one. In 4 to
-    8 steps the whole of it is no nearer to the solution.
+    The released solver uses half of the value that the third order gives for `second`, and so does
+    this one: in 4 to 8 steps, the full value comes no nearer to the solution.
     """
     h = math.log(here / there)
     p1 = math.expm1(-h)
