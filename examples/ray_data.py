@@ -1,8 +1,8 @@
 """Compress a library on a Ray cluster: `python examples/ray_data.py IN OUT` (extra `ray`).
 
-Every actor loads the codec once and stays warm; Ray Data deals batches of files to whichever is
-free. IN and OUT must be reachable under the same names from all machines. Run it again after an
-interruption: what is done and verifies is skipped.
+Every actor loads the codec once and keeps it loaded; Ray Data gives batches of files to whichever
+actor is free. IN and OUT must be reachable under the same names from all machines. After an
+interruption, run it again: outputs that are done and intact are skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILES_PER_BATCH = 64
 
 
 class Compressor:
-    """An actor: one warm codec that compresses the batches it is dealt."""
+    """An actor: one loaded codec that compresses the batches it is given."""
 
     def __init__(self, load: Callable[[], CodecProtocol], parameters: StreamParameters) -> None:
         self._codec = load()

@@ -1,4 +1,4 @@
-/* Reads one .spr file on stdin and prints its fields and codes: format_spec.md in C99, nothing else.
+/* Reads one .spr file from stdin and prints its fields and codes: format_spec.md in plain C99.
  *
  *     cc -std=c99 -Wall -Wextra -o read_spr examples/read_spr.c && ./read_spr < sound.spr
  *
@@ -38,7 +38,7 @@ static uint32_t crc32(const uint8_t *p, size_t n) {
     return ~c;
 }
 
-/* What is left to read; never beyond end. */
+/* The bytes that are left to read: from at up to end. */
 typedef struct { const uint8_t *at, *end; } Span;
 
 static uint8_t byte(Span *s) {
@@ -70,7 +70,7 @@ static uint64_t leb128(Span *s) {
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
-/* The whole of stdin, growing with what is there and not with what a header claims. */
+/* The whole of stdin; memory grows with the bytes that arrive, not with what a header claims. */
 static uint8_t *slurp(size_t *size) {
     size_t room = 4096;
     uint8_t *data = malloc(room);

@@ -7,7 +7,8 @@
 #
 #   sbatch examples/slurm_array.sh IN OUT [KBPS]
 #
-# For GPUs add --gres=gpu:1 to the call. Submit the same line again to finish what was cut off.
+# For GPUs add --gres=gpu:1 to the sbatch call. To finish an interrupted run, submit the same line
+# again.
 # When all tasks are done: spresso report OUT/report.*.jsonl
 set -u
 in=${1:?usage: slurm_array.sh IN OUT [KBPS]} out=${2:?usage: slurm_array.sh IN OUT [KBPS]}

@@ -100,8 +100,8 @@ BOXED = """
 
 --minutes also covers the preparation of QINCo2 (encoding crops, k-means codebooks), which is kept
 for the next call. Two parts are never interrupted: fitting the filters before QINCo2, a minute on a
-CPU, and what is fitted behind it, for which 15 % of the time is reserved, or as much as it took
-last time.
+CPU, and all that is fitted after QINCo2, for which 15 % of the time is reserved, or as much as it
+took last time.
 """
 # Without the -- torchrun takes --run for an option of its own.
 SEVERAL = "\nSeveral GPUs: torchrun --nproc-per-node 8 -m -- spresso_cli train ..."
