@@ -1,8 +1,8 @@
-"""BirdNET from the user's own TFLite file: a network that others trained, and not for codecs.
+"""BirdNET from the user's own TFLite file: a network trained by others, and not for codecs.
 
-BirdNET (Kahl et al., 2021) tells 6 500 species and a dozen other sources by a convolutional network
-on spectrograms up to 15 kHz; what its last hidden layer says of a sound carries over to sounds of
-other kinds (Ghani et al., 2023). Its weights are CC BY-NC-SA 4.0 and not ours to ship.
+BirdNET (Kahl et al., 2021) recognises 6 500 species and a dozen other sources with a convolutional
+network on spectrograms up to 15 kHz; the embeddings of its last hidden layer are useful for sounds
+of other kinds too (Ghani et al., 2023). Its weights are CC BY-NC-SA 4.0 and not ours to ship.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Clips as evaluation sees them: mono float32 at 48 kHz, found and paired by name.
 
-Several channels are averaged, as the FAD and KAD toolkits do; errors between channels do not show.
+Channels are averaged, as the FAD and KAD toolkits do, so differences between channels do not show.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Is one system better than another on the same clips? Differences with paired 95 % intervals.
 
-Both systems decode the same clips, and clips differ far more than systems do: the bootstrap draws
-clips, and takes both systems' scores of a clip together.
+Both systems decode the same clips, and clips differ far more than systems do. The bootstrap
+therefore draws clips, and takes both systems' scores of a clip together.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How far apart takes of one sound are, against how far apart sounds are (S-PRESSO 4: diversity).
+"""Distance between takes of one sound over distance between sounds (S-PRESSO 4: diversity).
 
-The ratio is 0 when every seed gives the same sound and 1 when a take resembles the other takes of
-its clip no more than takes of other clips.
+The ratio is 0 if every seed gives the same sound, and 1 if a take is no more like the other takes
+of its clip than like takes of other clips.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Embeddings that metrics compare clips by: the project's CLAP, and log-mel statistics.
+"""Embeddings by which metrics compare clips: the project's CLAP, and log-mel statistics.
 
 S-PRESSO's section 4 measures FAD, KAD and a cosine on CLAP audio embeddings. Values on the
 project's own embeddings compare systems within one run; they are not comparable with published

@@ -1,9 +1,9 @@
 """A listening test after ITU-R BS.1534-3 as a webMUSHRA configuration with all its sounds.
 
-webMUSHRA wants every file of a page at one sample rate, length and channel count, so conditions are
-rendered here: 48 kHz, at the loudness of their reference, anchors included (webMUSHRA's own exist
-at five sample rates only). Papers behind it: S-PRESSO section 4 used the 3.5 kHz anchor alone and
-asked for quality and for similarity.
+webMUSHRA needs all files of a page to have one sample rate, length and channel count, so conditions
+are rendered here: at 48 kHz and at the loudness of their reference, including the anchors
+(webMUSHRA's own exist at five sample rates only). S-PRESSO, section 4, used only the 3.5 kHz anchor
+and asked for quality and for similarity.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What listeners said: webMUSHRA's results, post-screened after ITU-R BS.1534-3, with intervals."""
+"""Results of webMUSHRA listening tests, post-screened after ITU-R BS.1534-3, with intervals."""
 
 from __future__ import annotations
 

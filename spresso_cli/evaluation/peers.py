@@ -1,8 +1,8 @@
 """Other codecs by their command-line tools, for tables that compare on the same clips in one run.
 
-A peer takes a mono clip at 48 kHz and gives back the decoded clip at 48 kHz, in place (known
-delays removed) and of the same length, with the bytes it took. Tools run at their defaults except
-where a comment says why not. Neural peers are in `neural_peers`.
+A peer takes a mono clip at 48 kHz and returns the decoded clip at 48 kHz, of the same length and
+aligned with it (known delays removed), and the number of bytes it took. Tools run with their
+default options unless a comment says why not. Neural peers are in `neural_peers`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spectrograms as PNG files made with numpy and zlib alone, for pages that carry their pictures."""
+"""Spectrograms as PNG files, made with numpy and zlib alone, for pages that embed pictures."""
 
 from __future__ import annotations
 

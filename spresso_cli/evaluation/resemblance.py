@@ -1,9 +1,9 @@
 """Does a decode resemble its own source more than other sources? An identification test.
 
-Clips have one length and one loudness; embeddings have the mean of the sources removed, so that
-what all sounds share counts for nothing. The score is the chance that the true source ranks first
-by cosine among `candidates` sources: itself and others drawn at random. That chance is computed
-exactly, so there is nothing to draw and no seed.
+Clips have the same length and loudness; the mean over all sources is subtracted from embeddings, so
+that what all sounds share does not count. The score is the probability that the true source ranks
+first by cosine among `candidates` sources: itself and others drawn at random. This probability is
+computed exactly, so nothing is drawn and no seed is needed.
 """
 
 from __future__ import annotations

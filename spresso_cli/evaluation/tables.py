@@ -1,4 +1,4 @@
-"""Tables as aligned text, markdown or CSV: one value, three renderings."""
+"""Tables that can be rendered as aligned text, markdown or CSV."""
 
 from __future__ import annotations
 

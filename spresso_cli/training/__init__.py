@@ -1,1 +1,1 @@
-"""Training, one module per stage of the paper; needs no more packages than decoding."""
+"""Training, one module per stage of the paper; it needs no packages that decoding does not."""

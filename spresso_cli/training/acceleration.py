@@ -1,4 +1,4 @@
-"""What makes training fast where the device can do it: bfloat16, compiled blocks.
+"""What speeds up training on devices that support it: bfloat16 and compiled blocks.
 
 Networks keep float32 weights. Whole diffusion networks run under bfloat16 autocast, as EDM2 runs
 its F; of the AudioAE only the ConvNeXt blocks do, because the phases that its head predicts and

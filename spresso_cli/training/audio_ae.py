@@ -1,10 +1,10 @@
-"""Training stage: the AudioAE, by reconstruction first and against DAC's discriminators then.
+"""Training stage: the AudioAE, first by reconstruction alone, then with DAC's discriminators.
 
-S-PRESSO 2.1 follows DAC. Ours differs where it is cheap to be better: the linear bypass starts at
-the lowest MDCT bins and stays frozen while the networks learn around it, and discriminators come
-only when reconstruction has flattened, on fewer and shorter crops. Every step of the adversarial
-phase runs the discriminators once on the real and once on the decoded sound: both losses come
-from the same feature maps, each with gradients to its own weights.
+S-PRESSO 2.1 follows DAC. This stage differs where an improvement is cheap: the linear bypass starts
+as the lowest MDCT bins and stays frozen while the networks learn around it, and discriminators are
+added only when reconstruction improves no more, on fewer and shorter crops. Every step of the
+adversarial phase runs the discriminators once on the real and once on the decoded sound: both
+losses come from the same feature maps, each with gradients to its own weights.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Augmentation of training sound, batched, on the device, all in the FFT domain (recipe: cheap).
+"""Augmentation of training sound: cheap, batched, on the device, and all in the FFT domain.
 
-Polarity, speed by resampling, smooth random equalisation, mixing in a second sound, level. Every
-example draws its own parameters, so that no part of a batch is systematically different.
+Polarity, speed by resampling, smooth random equalisation, mixing in a second sound, and level.
+Every example draws its own parameters, so that no part of a batch is systematically different.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ The latent encoder, f_phi and the audio-down Q/K/V learn together with the DiT (
 base is pretrained, all of it when it is not) to denoise AudioAE latents, for several frame rates
 on one trunk. Beyond the paper, by configuration: z dropped at random (so that guidance on z works);
 a warm-up in which the encoders alone learn to predict the envelope of their windows (envelope.py),
-after which they may stay as they are; Gaussian noise on z, or the distortion that a quantiser will
-cause; and a loss that asks the trunk's hidden states for the envelope, which tells a small or young
-one early what z is for. Unlike in the base DiT's stage, noise levels are not weighed by a learned
-uncertainty, which EDM2's loss has.
+after which they may be frozen; Gaussian noise on z, or the distortion that a quantiser will cause;
+and a loss that requires the trunk's hidden states to predict the envelope, which teaches a small or
+untrained trunk early what z is for. Unlike in the base DiT's stage, noise levels are not weighted
+by a learned uncertainty, as they are in EDM2's loss.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""z of the corpus, which step 2 learns from: encoded once, and kept as far as that has come.
+"""z of the corpus, from which step 2 learns: encoded once, and kept even if only in part.
 
-On a CPU that takes longer than all that follows (the adapt configuration's 200 000 z of 1 Hz an
-hour, on two cores), so that a time box may end it anywhere and the next call goes on.
+On a CPU, encoding takes longer than the rest of step 2 (an hour on two cores for the adapt
+configuration's 200 000 z at 1 Hz), so a time box may end it anywhere, and the next call continues.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text conditions for training: every caption's tokens from the frozen CLAP text tower, once."""
+"""Text conditions for training: the frozen CLAP text tower's tokens, computed once per caption."""
 
 from __future__ import annotations
 

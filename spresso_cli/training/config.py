@@ -1,8 +1,8 @@
 """Training configurations: TOML files that name every size and hyper-parameter of all stages.
 
-`tiny` is for tests, `preview` and `adapt` (which builds on a pack) for a CPU, `base` for what
-ships, `paper` for S-PRESSO's own sizes and durations. A file of the user's may leave out what has a
-default; nothing may be in it that no stage knows.
+`tiny` is for tests, `preview` and `adapt` (which builds on a pack) are for a CPU, `base` is for
+weights to be shipped, and `paper` has S-PRESSO's own sizes and durations. A user's file may leave
+out whatever has a default, but keys that no stage knows are refused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What z tells of the size of latents, fitted (models/deviations.py).
+"""Fits the maps that predict the size of latents from z (models/deviations.py).
 
-From z to log-mels by least squares; from log-mels as z tells them to deviations by the likelihood
-of Gaussian latents, so that scaled ones have unit mean square wherever one looks. For a logarithm
-as link that is least squares over and over (McCullagh and Nelder, Generalized Linear Models, 2.5).
+The map from z to log-mels is fitted by least squares; the map from these predicted log-mels to
+deviations by the likelihood of Gaussian latents, so that scaled latents have unit mean square
+everywhere. With a logarithm as link function, that is iterated least squares (McCullagh and Nelder,
+Generalized Linear Models, 2.5).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data parallelism over the processes that torchrun starts; in a single process all is a no-op.
+"""Data parallelism over the processes that torchrun starts; a no-op in a single process.
 
 Every process draws the same global batch from the same random generator and computes its own rows
 of it. N processes therefore do what one would, and a checkpoint does not know how many there were.

@@ -1,8 +1,8 @@
 """Training stage: the base DiT, text to audio on AudioAE latents (S-PRESSO 2.2; EDM2's strategy).
 
-The network learns to denoise latents with or without a caption; the learned null that stands for
-no caption is what the codec decodes with. A second small network learns the loss to be expected at
-every noise level and weighs the levels by it (EDM2, equation 21); it serves the training alone.
+The network learns to denoise latents with or without a caption; the codec decodes with the learned
+null, which stands for no caption. A second, small network learns the loss to be expected at each
+noise level, by which levels are weighted (EDM2, equation 21); it is used in training only.
 """
 
 from __future__ import annotations

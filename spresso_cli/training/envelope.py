@@ -1,14 +1,14 @@
-"""What z should say first: principal components of the log-mel envelope of its window.
+"""What z learns first: principal components of the log-mel envelope of its window.
 
-Beyond the paper. Left to the diffusion loss alone, a young encoder finds loudness and tilt, and z
-stays in a handful of directions (benchmarks/TRAINING_LOG.md). The principal components of the
-envelope over a pooling window are the best linear description of it, they are known before any
-training, and they use all 64 directions; the encoder learns to predict them, and the diffusion loss
-takes over from there. Because their variances are known, so is what a quantiser will do to them:
-`distorted` imitates one.
+Beyond the paper. With the diffusion loss alone, an encoder at first finds only loudness and tilt,
+and z stays in a handful of directions (benchmarks/TRAINING_LOG.md). The principal components of the
+envelope over a pooling window are its best linear description, they are known before any training,
+and they use all 64 directions; the encoder learns to predict them, and the diffusion loss takes
+over from there. Because their variances are known, so is the effect of a quantiser on them, which
+`distorted` imitates.
 
-With fine bands the components are those of the course and of the mean spectrum together: the more
-an error in a fine band counts, the more of z is about partials.
+With fine bands, the components are those of the course and of the mean spectrum together: the
+larger the weight of errors in fine bands, the more of z describes partials.
 """
 
 from __future__ import annotations

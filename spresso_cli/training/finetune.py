@@ -1,8 +1,8 @@
-"""Training stage, step 3: the decoder learns to live with quantised latents (S-PRESSO 2.7).
+"""Training stage, step 3: the decoder adapts to quantised latents (S-PRESSO 2.7).
 
 Encoder and quantiser are frozen; f_phi, the audio-down Q/K/V and the LoRA of the DiT (or all of a
-DiT that has no pretrained base) continue on z_q, with the unquantised z kept in a tenth of the
-examples. The number of codebooks is drawn per batch from the operating points that will be used.
+DiT that has no pretrained base) are trained further on z_q, while a tenth of the examples keep the
+unquantised z. The number of codebooks is drawn for each batch from those of the operating points.
 """
 
 from __future__ import annotations

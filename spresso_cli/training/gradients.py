@@ -1,4 +1,4 @@
-"""From gradients to a step of the optimiser, alike in every stage."""
+"""From gradients to a step of the optimiser, in the same way for every stage."""
 
 from __future__ import annotations
 

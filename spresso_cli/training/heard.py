@@ -1,5 +1,5 @@
-"""What QINCo2 learns from where encoders weigh what can be heard (models/audibility.py): the z that
-they take, and what errors of it count. Beyond the paper."""
+"""What QINCo2 learns from if encoders weight errors by what can be heard (models/audibility.py):
+the z that they choose, and the weights of its errors. Beyond the paper."""
 
 from __future__ import annotations
 

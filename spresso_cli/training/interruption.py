@@ -1,4 +1,4 @@
-"""Ctrl-C while a run takes its steps: the first waits for the end of a step, a second does not."""
+"""Ctrl-C during a run: the first ends it after the current step, a second ends it at once."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 r_{m+1} = (r_m - c) / sigma_c for the entry c nearest to r_m, with sigma_c the per-dimension spread
 of the training vectors around c: outliers do not waste the next codebook. The scales accumulate,
-x = c_1 + sigma_1 (c_2 + sigma_2 (c_3 + ...)). Every codebook but the first holds the zero vector,
-which a step may choose to change nothing. Searched greedily, as in the paper.
+x = c_1 + sigma_1 (c_2 + sigma_2 (c_3 + ...)). Every codebook but the first contains the zero
+vector, with which a step changes nothing. The search is greedy, as in the paper.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A pool of AudioAE latents of (augmented) corpus sound, from which the later stages draw crops.
 
-Encoding once and drawing many crops makes a training step cost the diffusion network alone. Every
-pass over the corpus draws new augmentation; a clip's latents end in silence, as files do.
+Because sounds are encoded once and cropped many times, a training step runs the diffusion network
+alone. Every pass over the corpus draws new augmentation; a clip's latents end in silence, as files
+do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Linear maps by least squares over more rows than fit in memory, with a constant."""
+"""Linear maps with a constant, fitted by least squares over more rows than fit in memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Losses of the AudioAE: DAC's (Kumar et al. 2023, section 3.5), a complex STFT loss, waveform L1.
 
 Multi-scale mel, LSGAN and feature matching follow DAC to the letter. The compressed complex STFT
-loss is ours: it asks for phase, which a mel spectrogram does not see, and counts quiet bins.
-Windows and filters are made once a device.
+loss is ours: it depends on phase, which a mel spectrogram does not see, and on quiet bins. Windows
+and filters are made once per device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a training command was asked for, and the data that several stages share.
+"""The request that a training command was given, and the data that several stages share.
 
 Latents of the corpus are encoded once and kept in the run's folder: the next call, or the next
 stage, loads them in seconds.

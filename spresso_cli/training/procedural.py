@@ -1,8 +1,8 @@
 """Captioned sound effects by synthesis: seeded, batched, as a second corpus without files.
 
-Physics is borrowed loosely (modal synthesis for struck bodies, shaped noise for wind, rain and
+The physics is only approximate (modal synthesis for struck bodies, shaped noise for wind, rain and
 fire, harmonic series for engines): what matters is a large variety of envelopes and spectra with
-captions that are true. `plan` decides what every effect is, `rendered` makes its sound.
+true captions. `plan` decides what every effect is, and `rendered` makes its sound.
 """
 
 from __future__ import annotations

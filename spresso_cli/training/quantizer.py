@@ -1,7 +1,8 @@
 """Training stage, step 2: offline QINCo2 on the latents of the averaged encoder (S-PRESSO 2.6).
 
-The encoder is done; a fixed set of its z is drawn from the latent pool, residual k-means gives the
-codebooks a start, then codebooks and step networks train on the winning paths of a beam search.
+The encoder is fully trained. A fixed set of its z is drawn from the latent pool, residual k-means
+initialises the codebooks, and then codebooks and step networks train on the winning paths of a beam
+search.
 """
 
 from __future__ import annotations

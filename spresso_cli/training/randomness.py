@@ -1,4 +1,4 @@
-"""Random numbers of a training step: all from one CPU generator, kept by checkpoints."""
+"""Random numbers of a training step: all from one CPU generator, whose state checkpoints keep."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Training stage, with step 2: which envelope does z describe? The read-out of models/envelope.py.
+"""Training stage, part of step 2: the envelope that z describes, read out for models/envelope.py.
 
-With the encoder done, the best linear map from z to the log-mels of its window, and to the levels
-of high bands that are among its latents, is one least-squares problem over a few thousand windows.
-How strongly a sound fluctuates besides is not linear in z: a small network learns that within a
+Once the encoder is trained, the best linear map from z to the log-mels of its window, and to those
+latents that are levels of high bands, is one least-squares problem over a few thousand windows. How
+strongly a sound fluctuates beyond that is not linear in z: a small network learns it within a
 minute.
 """
 

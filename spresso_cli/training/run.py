@@ -3,11 +3,12 @@
 A run is a folder: `checkpoint-<step>.safetensors` holds every tensor (weights, EMA, optimiser
 moments) and `log.csv` one row (step, time, name, value) per logged number. A run that stops at its
 time box continues in the next call on the same loss curve, because the random generator, the step
-count and whatever else a step depends on are part of the checkpoint. A box that is to finish the
-schedule skips as much of it as the time behind its first step makes necessary (the first may wait
-for sounds and for compilers), and nothing if there is no time for a step: what nobody trained is
-not finished. What was skipped stays skipped. Of several processes (distributed.py) the first one
-writes. How the files are found again is in stored.py.
+count and whatever else a step depends on are part of the checkpoint. A time box that has to finish
+the schedule (`--finish`) skips as much of the schedule as does not fit into the time after its
+first step (which may have to wait for sounds and compilers). If there is no time for any step it
+skips nothing, because an untrained network must not count as finished. What was skipped is not made
+up for later. With several processes (distributed.py), only the first one writes. How the files are
+found again is in stored.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Residual vector quantisation, greedy or with a beam: what QINCo2 has to beat on the same vectors.
+"""Residual vector quantisation, greedy or with a beam: the baseline for QINCo2 on the same vectors.
 
 r_1 = x; at step m the entry c nearest to r_m is taken and r_{m+1} = r_m - c; xhat is the sum of the
-entries. With a beam of B, the B best sums are kept between steps. One codebook a step, from
-k-means on the residuals that the steps before leave (greedily) of the training vectors.
+entries. With a beam of B, the B best sums are kept between steps. Each step has one codebook, from
+k-means on the residuals of the training vectors after the (greedy) steps before it.
 """
 
 from __future__ import annotations

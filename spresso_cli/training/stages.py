@@ -1,4 +1,4 @@
-"""The stages of training as `spresso train` calls them: networks and data put together and run."""
+"""The stages of training as `spresso train` calls them: each puts networks and data together."""
 
 from __future__ import annotations
 

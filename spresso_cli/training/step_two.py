@@ -1,15 +1,15 @@
-"""Step 2 of one frame rate, part by part: what is done is kept, and the next call goes on there.
+"""Step 2 of one frame rate, in parts: finished parts are kept, and the next call continues there.
 
-    crops encoded to z       in files of the folder `latents` (collection.py); weighed by what is
-                             heard (heard.py), where encoders do, at every call
-    the filters before       in whitening.safetensors
+    crops encoded to z       in files of the folder `latents` (collection.py); weighted by what is
+                             heard (heard.py), if encoders do that, anew in every call
+    filters before QINCo2    in whitening.safetensors
     residual k-means         in start.safetensors, codebook by codebook
     QINCo2                   a run with checkpoints (quantizer.py)
-    what is fitted behind    filters behind, read-out, fluctuation: envelope.safetensors, or again
-                             whitening.safetensors, last
+    fitted after QINCo2      the filters after it, in whitening.safetensors; then read-out and
+                             fluctuation, in envelope.safetensors
 
-A time box ends the first four of them. What is fitted behind QINCo2 is done in any case, since no
-later stage takes a quantiser without it; how long it took is kept, and the next box spares as much.
+A time box can end the first four parts. The last part is done in any case, since no later stage
+accepts a quantiser without it; its duration is kept, and the next time box reserves as much for it.
 """
 
 from __future__ import annotations

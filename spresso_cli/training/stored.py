@@ -1,9 +1,9 @@
-"""What a stage's run has left in its folder: checkpoints, or the averages that were kept of one.
+"""What a stage's run left in its folder: checkpoints, or the averages that were kept of one.
 
-A checkpoint holds all that the run goes on from, optimisers and random generator included, and is
-four to six times as large as the network. What is kept of it (`keep`) is what later stages need,
-and a machine that is gone tomorrow can send away: the averaged weights, and companions such as
-discriminators, in float16 and in files of a given size.
+A checkpoint holds everything that the run needs to continue, including optimisers and random
+generator, and is four to six times as large as the network. `keep` writes only what later stages
+need, so that it can be copied off a machine that is only lent: the averaged weights, and companions
+such as discriminators, in float16 and in files of a given size.
 """
 
 from __future__ import annotations

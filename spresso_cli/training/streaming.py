@@ -1,12 +1,12 @@
 """A corpus of any size through the memory of one machine, window by window.
 
-A window is a `Corpus` of as many hours as may be in memory at once; the clips are dealt to windows
-in a random order that changes every epoch, and threads decode the next window while the present
-one trains. Which clips a step sees follows from the step alone, so a resumed run sees the same.
-A corpus that fits is one window for ever.
+A window is a `Corpus` of as many hours as may be in memory at once. Clips are distributed over
+windows in a random order that changes every epoch, and threads decode the next window while the
+current one is used for training. Which clips a step sees depends on the step number alone, so a
+resumed run sees the same ones. A corpus that fits into memory is a single window for the whole run.
 
-Limit: a window is trained on for as long as its successor takes to decode, at least. Opus decodes
-at about 1000 times real time a core, so 16 cores deliver a window of 8 hours every 2 seconds.
+Limit: training stays on a window at least until the next one is decoded. Opus decodes at about 1000
+times real time per core, so 16 cores deliver a window of 8 hours every 2 seconds.
 """
 
 from __future__ import annotations

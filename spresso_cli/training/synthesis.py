@@ -1,7 +1,7 @@
 """Building blocks of synthetic sound, batched: `[B, n]` float32 at 48 kHz (for procedural.py).
 
 A `Voice` holds what a batch of effects of one kind and length is made from. Every effect has its
-own random generator, so that a sound does not depend on which others are rendered beside it.
+own random generator, so that a sound does not depend on which others are rendered with it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Training stage, with step 2: the filters of models/whitening.py, before and behind QINCo2.
+"""Training stage, part of step 2: the filters of models/whitening.py, before and after QINCo2.
 
-The filter before QINCo2 is found by gradient on what a perfect quantiser of that rate would leave
-of the whole chain (the forward test channel of rate distortion, on the data's own covariances);
-the one behind it, when QINCo2 is trained and its noise measured, is one small least-squares problem
-for each channel and number of codebooks.
+The filter before QINCo2 is found by gradient descent on the error that the whole chain would have
+with a perfect quantiser of that rate (the forward test channel of rate-distortion theory, on the
+data's own covariances). The filter after it is fitted when QINCo2 is trained and its noise
+measured: one small least-squares problem for each channel and number of codebooks.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
     DIR/latents                                cached latents of the corpus, and z of crops of it
     DIR/pack                                   what was exported
 
-A network of an earlier stage that was not trained here comes from a pack, if one is named; so do
-whole frame rates, which step 2 and step 3 then go on from.
+If a pack is named, networks of earlier stages that were not trained here come from it, and so do
+whole frame rates, from which step 2 and step 3 then continue.
 """
 
 from __future__ import annotations
