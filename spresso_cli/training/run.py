@@ -230,7 +230,7 @@ class Run:
         self.preferred = keys[best]
         if self._stored == (self.step, self.skipped):  # without a word of it
             self.save()
-            distributed.wait()
+        distributed.wait()  # all of them, as each may have stored this step or not by its own clock
 
     def save(self) -> None:
         """Write a checkpoint atomically and drop all but the newest `KEEP`.

@@ -237,6 +237,21 @@ def test_shares_are_the_rows_of_the_batch_in_order(monkeypatch: pytest.MonkeyPat
     assert torch.equal(torch.cat(shares), batch)
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_processes_meet_where_another_average_is_preferred_whoever_has_stored_the_step(
+    stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each saves by its own clock: one that met the others only after it would wait for ever."""
+    box = one_step(tmp_path, steps=2, minutes=None, more_emas={"second_ema_sigma": 0.2})
+    box.finish_step({"loss": 0.0})
+    if stored:
+        box.save()
+    met: list[None] = []
+    monkeypatch.setattr(distributed, "wait", lambda: met.append(None))
+    box.prefer({"ema": 1.0, "ema-0.2": 0.5})
+    assert len(met) == 1
+
+
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed.check_batch(7)
     as_process(0, 2, monkeypatch)
