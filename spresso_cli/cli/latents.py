@@ -135,6 +135,7 @@ def decode_latents(
     from spresso_cli.cli.text import shown
     from spresso_cli.codec.continuous import ContinuousCodec, Latents
     from spresso_cli.codec.protocol import DecodeOptions
+    from spresso_cli.container.spr import check_duration
     from spresso_cli.library.outputs import refuse_existing, replacing
     from spresso_cli.library.plan import LATENT_SUFFIXES
 
@@ -148,8 +149,7 @@ def decode_latents(
         target = jobs[name]
         refuse_existing(target, force)
         latents = Latents.read(_regular(name))
-        if max_duration and latents.header.seconds > max_duration:  # silence costs no latents
-            raise AudioError(f"longer than {max_duration:g} s: raise --max-duration")
+        check_duration(latents.header, max_duration or None)  # silence costs no latents
         take = codec.decode(latents, options)
         with (
             replacing(target, force=force) as file,

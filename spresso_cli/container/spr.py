@@ -120,7 +120,7 @@ def check_duration(header: Header, max_seconds: float | None) -> None:
     if max_seconds is not None and header.samples > max_seconds * header.source_rate:
         raise UnsupportedStream(
             f"the sound is {header.seconds:g} s long and the limit is {max_seconds:g} s: "
-            "spresso decompress --max-duration raises it"
+            "decompress and decode-latents raise it by --max-duration"
         )
 
 
