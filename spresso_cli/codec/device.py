@@ -65,11 +65,10 @@ class Batches:
 
 
 def undisturbed(method: Steps) -> Steps:
-    """Lets a generator of an object that has a `device` compute in float32, and on the CPU what it
-    does not put elsewhere, though autocast or a default device is on in the thread that takes its
-    results. Networks that are loaded under these would stay what they made of them. Nor is it an
-    error, whatever numpy is told there, that what dies away ends in zeros. Another default type is
-    the whole process's, so that it is refused: UsageError."""
+    """Shields a generator method of an object with a `device` from what is set in the thread that
+    takes its results: autocast is off, the default device is the CPU, and numpy's errors leave out
+    underflow. Networks that are loaded inside would keep the types and places of such settings. The
+    default dtype is the whole process's and cannot be shielded from: UsageError if not float32."""
 
     @wraps(method)
     def steps(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -77,7 +76,7 @@ def undisturbed(method: Steps) -> Steps:
             while True:
                 if (kind := torch.get_default_dtype()) != torch.float32:
                     raise UsageError(f"torch's default dtype is {kind}: make it torch.float32")
-                # As a mode it slows down every operation, so that it is not set in vain.
+                # A mode that slows down every operation: set only where it changes something.
                 usual = torch.get_default_device().type == "cpu"
                 place = nullcontext() if usual else torch.device("cpu")
                 autocast = torch.autocast(self.device.type, enabled=False)
