@@ -86,6 +86,7 @@ def undisturbed(method: Steps) -> Steps:
                     except StopIteration:
                         return
                 yield result
+                del result  # or it would lie in memory or on disk while the next one is made
 
     return steps
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
 
-from spresso_cli.codec.device import resolve_device
+from spresso_cli.codec.device import resolve_device, undisturbed
 from spresso_cli.errors import UsageError
 
 
@@ -32,3 +35,25 @@ def test_a_gpu_that_is_not_there_is_refused(gpu: None) -> None:
 def test_other_devices_are_refused(name: str | None) -> None:
     with pytest.raises(UsageError, match="use auto, cpu, cuda or cuda:N"):
         resolve_device(name)
+
+
+def test_a_result_that_nobody_keeps_is_gone_before_the_next_is_made() -> None:
+    """A long sound takes 16 MiB, or a temporary file."""
+    made: list[weakref.ref[Result]] = []
+
+    class Result:
+        pass
+
+    class Codec:
+        device = torch.device("cpu")
+
+        @undisturbed
+        def results(self) -> Iterator[Result]:
+            for _ in range(3):
+                assert not any(result() for result in made)
+                yield Result()
+
+    for result in Codec().results():
+        made.append(weakref.ref(result))
+        del result
+    assert len(made) == 3
