@@ -182,7 +182,7 @@ def _prepared(path: Path) -> Path | None:
         if written_directly(path):
             return None
         tidy(path.parent)
-        temporary = path.parent / _temporary_name(path.name)
+        temporary = path.parent / temporary_name(path.name)
         os.access(temporary, os.F_OK)  # asks the system, and only for the name's sake
         return temporary
     except ValueError as error:  # a zero byte, or characters that the system cannot encode
@@ -215,7 +215,8 @@ def _opened(path: Path) -> BinaryIO:
     return open(path, "wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
 
 
-def _temporary_name(name: str) -> str:
+def temporary_name(name: str) -> str:
+    """What a file is called before it gets its name; `remove_stale` knows it by that."""
     token = secrets.token_hex(4)
     return f".{name[:_NAME_CHARACTERS]}.{_host()}-{os.getpid()}-{token}{TEMPORARY}"
 

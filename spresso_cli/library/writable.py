@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from spresso_cli.errors import OutputError
-from spresso_cli.library.outputs import written_directly
+from spresso_cli.library.outputs import temporary_name, written_directly
 
 
 class Folders:
@@ -35,11 +35,19 @@ class Folders:
 
 
 def _fault(folder: Path) -> str | None:
-    """Why no file can be made in a folder, by the system's words; None: it can."""
+    """Why no file can be made in a folder, by the system's words; None: it can.
+
+    Not tried by `tempfile`: before Python 3.14 it takes a refusal of Windows for a name that is
+    taken, and goes on to try two thousand million others.
+    """
     try:
         while not os.path.lexists(folder) and folder != folder.parent:
             folder = folder.parent
-        with tempfile.TemporaryFile(dir=folder):
-            return None
+        trial = folder / temporary_name("trial")
+        with open(trial, "xb"):
+            pass
     except OSError as error:
         return error.strerror or str(error)
+    with contextlib.suppress(OSError):  # a virus scanner has it; it goes when it is stale
+        os.unlink(trial)
+    return None
