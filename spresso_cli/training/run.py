@@ -308,7 +308,9 @@ class Run:
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in part(tensors, prefix).items():
                 index, name = key.split(".", 1)
-                state.setdefault(int(index), {})[name] = value
+                # A copy: the optimiser would keep the file's own memory, and on Windows a file that
+                # is mapped cannot be replaced or deleted, as this one will be.
+                state.setdefault(int(index), {})[name] = value.clone()
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         for name, value in self.state.items():

@@ -185,7 +185,8 @@ class StepTwo:
         books: list[Tensor] = []
         if about(path).get("mark") == mark:
             kept = load_file(path, str(vectors.device))
-            books, residual = list(kept["books"]), kept["residual"]
+            # Copies: a file that is mapped cannot be replaced on Windows, and this one will be.
+            books, residual = list(kept["books"].clone()), kept["residual"].clone()
             generator.set_state(kept["generator"].cpu())
         distributed.wait()  # all have read the same before the first one writes
         took = 0.0

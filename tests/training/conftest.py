@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr(run, "time", fake)
 
     return slow
+
+
+@pytest.fixture
+def maps_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, no file can be replaced or deleted while a tensor lies in its memory."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("nobody tells which files are mapped")
+
+    def guarded(name: str, which: int) -> None:
+        function = getattr(os, name)
+
+        def refusing(*paths: Path, **options: object) -> None:
+            file = os.path.realpath(paths[which])
+            if any(line.endswith(file) for line in maps.read_text().splitlines()):
+                raise PermissionError(13, "mapped", file)
+            function(*paths, **options)
+
+        monkeypatch.setattr(os, name, refusing)
+
+    guarded("replace", 1)
+    guarded("unlink", 0)
 
 
 def curve(log: Path, name: str) -> list[float]:

@@ -104,6 +104,15 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     assert logged(tmp_path / "whole") == logged(tmp_path / "killed")
 
 
+def test_a_resumed_run_lets_go_of_its_checkpoint(tmp_path: Path, maps_hold: None) -> None:
+    """Or on Windows nobody could delete it when two newer ones are there."""
+    Toy(tmp_path, steps=10).train()
+    toy = Toy(tmp_path, steps=60)
+    toy.run.report = lambda numbers: toy.run.save()
+    toy.train()
+    assert "checkpoint-00000010.safetensors" not in [path.name for path in checkpoints(tmp_path)]
+
+
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     Toy(tmp_path).train()
     before = checkpoints(tmp_path)[-1].read_bytes()

@@ -103,6 +103,7 @@ def test_a_box_ends_every_part_and_the_next_call_goes_on_from_there(
     unbroken: Workspace,
     tmp_path: Path,
     counts: dict[str, int],
+    maps_hold: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workspace, said = copied(begun, tmp_path / "cut"), []
