@@ -7,9 +7,10 @@ a command, write its module (a Typer app whose commands carry these names) and a
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from spresso_cli.cli.terminal import Terminal, abandon_stdout
 from spresso_cli.errors import SpressoError, naming_stdout
 
 INTERRUPTED = 130  # exit code: 128 and SIGINT
+SHELL_EXPANDS = os.name != "nt"  # *.wav to names, before a program sees it
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class LazyGroup(UnsetStaysUnset, TyperGroup):
 
     def main(self, args: Any = None, *, standalone_mode: bool = True, **extra: Any) -> Any:
         terminal = Terminal()
+        if args is None:  # typer's own expansion is for None alone
+            args = sys.argv[1:] if SHELL_EXPANDS else list(expanded(sys.argv[1:]))
         extra["prog_name"] = "spresso"  # whichever way it was started: completion depends on it
         code = exit_code(
             terminal,
@@ -102,6 +106,19 @@ class LazyGroup(UnsetStaysUnset, TyperGroup):
         if standalone_mode:
             sys.exit(code)
         return code
+
+
+def expanded(args: Sequence[str]) -> Iterator[str]:
+    """Arguments with `*` and `?` as the names that they fit, sorted, if there are any.
+
+    No more than that, unlike typer: names of files may have brackets, `$` and `%` in them. What
+    `unbundle` is given stays as it is, because its patterns are for the clips of the bundle.
+    """
+    from glob import glob
+
+    for arg in args:
+        wild = args[0] != "unbundle" and ("*" in arg or "?" in arg)
+        yield from (wild and sorted(glob(arg.replace("[", "[[]"), recursive=True))) or [arg]
 
 
 def load_command(name: str) -> TyperCommand:

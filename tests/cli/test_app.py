@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from spresso_cli import __version__, errors
-from spresso_cli.cli.app import COMMANDS, app, exit_code, load_command, run
+from spresso_cli.cli import app as front
+from spresso_cli.cli.app import COMMANDS, app, exit_code, expanded, load_command, run
 from spresso_cli.cli.terminal import Terminal
 
 
@@ -146,3 +147,41 @@ def test_a_reader_that_leaves_early_ends_the_program_quietly(tmp_path: Path) -> 
     os.close(writing)
     assert process.returncode == 1
     assert process.stderr == b""
+
+
+class TestWithoutAShellThatExpands:
+    """On Windows `*.wav` comes as it was typed."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("take[1].wav", "take1.wav", "$HOME.wav", "doors/oak.wav", "doors/old/a.wav"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+
+    @pytest.mark.parametrize(
+        ("given", "names"),
+        [
+            ("*.wav", ["$HOME.wav", "take1.wav", "take[1].wav"]),
+            ("take?.wav", ["take1.wav"]),
+            ("take[1]*", ["take[1].wav"]),
+            ("doors/**/*.wav", ["doors/oak.wav", "doors/old/a.wav"]),
+            ("take[1].wav", ["take[1].wav"]),  # a name, and no pattern for take1.wav
+            ("$HOME.wav", ["$HOME.wav"]),
+            ("*.flac", ["*.flac"]),
+        ],
+    )
+    def test_patterns_are_names_and_names_no_patterns(self, given: str, names: list[str]) -> None:
+        assert list(expanded(["compress", given])) == ["compress", *names]
+
+    def test_patterns_of_clips_are_not_for_files(self) -> None:
+        given = ["unbundle", "library.sprb", "doors/*"]
+        assert list(expanded(given)) == given
+
+    def test_a_command_line_is_expanded(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(front, "SHELL_EXPANDS", False)
+        monkeypatch.setattr(sys, "argv", ["spresso", "verify", "take*"])
+        assert run() == 1
+        assert "take[1].wav: " in capsys.readouterr().err
