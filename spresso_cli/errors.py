@@ -6,8 +6,13 @@ file's name puts it in front. Anything that is not a `SpressoError` is a defect 
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# What writing into a pipe says when its reader has left; on Windows mostly EINVAL (cpython 79935).
+READER_LEFT = (errno.EPIPE,) if os.name != "nt" else (errno.EPIPE, errno.EINVAL)
 
 
 class SpressoError(Exception):
@@ -64,8 +69,12 @@ class BadPack(SpressoError):
 
 @contextmanager
 def naming_stdout() -> Iterator[None]:
-    """Put a name to the errors of the system about stdout, to which it gives none."""
+    """Put a name to the errors of the system about stdout, to which it gives none.
+
+    If its reader has left, that is a BrokenPipeError on every system.
+    """
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, "stdout") from error
+        number = errno.EPIPE if error.errno in READER_LEFT else error.errno
+        raise OSError(number, error.strerror, "stdout") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -147,6 +149,20 @@ def test_a_reader_that_leaves_early_ends_the_program_quietly(tmp_path: Path) -> 
     os.close(writing)
     assert process.returncode == 1
     assert process.stderr == b""
+
+
+def test_a_reader_that_leaves_is_an_invalid_argument_on_windows(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def flush() -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    terminal, other = Terminal(), os.dup(1)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=flush, fileno=lambda: other))
+    monkeypatch.setattr(errors, "READER_LEFT", (errno.EPIPE, errno.EINVAL))
+    assert exit_code(terminal, lambda: None) == 1
+    os.close(other)
+    assert capfd.readouterr().err == ""
 
 
 class TestWithoutAShellThatExpands:
