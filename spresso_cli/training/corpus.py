@@ -93,16 +93,18 @@ def _has_splits(root: Path) -> bool:
 
 def _dealt(root: Path) -> tuple[list[Clip], list[Clip]]:
     clips = find_clips(root)
-    spared = [clip for clip in clips if zlib.crc32(_name(clip, root)) % 50 == 0]
+    spared = [clip for clip in clips if is_spared(clip, root)]
     held = set(spared)
     kept = [clip for clip in clips if clip not in held]
     return (kept, spared) if spared and kept else (clips, clips)
 
 
-def _name(clip: Clip, root: Path) -> bytes:
-    """What a clip is called in its corpus; a manifest may list what lies elsewhere."""
+def is_spared(clip: Clip, root: Path) -> bool:
+    """Whether a corpus without splits spares a clip, by what it is called there: with the same
+    slashes on every system. A manifest may list what lies elsewhere."""
     inside = clip.path.is_relative_to(root)
-    return os.fsencode(clip.path.relative_to(root) if inside else clip.path)
+    name = (clip.path.relative_to(root) if inside else clip.path).as_posix()
+    return zlib.crc32(os.fsencode(name)) % 50 == 0
 
 
 def _rows(manifest: Path) -> list[dict[str, str]]:

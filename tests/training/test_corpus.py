@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from spresso_cli.errors import AudioError, UsageError
+from spresso_cli.training import corpus
 from spresso_cli.training.corpus import Clip, Corpus, find_clips, for_training, held_out
 from spresso_cli.training.streaming import CorpusWindows
 
@@ -43,6 +44,17 @@ def test_a_manifest_may_list_what_lies_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("file,caption\n/sounds/a.wav,a door\nb.wav,a click\n")
     train, dev = held_out(tmp_path)
     assert {clip.path for clip in train + dev} == {Path("/sounds/a.wav"), tmp_path / "b.wav"}
+
+
+def test_what_is_held_out_is_the_same_on_windows() -> None:
+    names = [f"doors/oak_{number}.wav" for number in range(200)]
+
+    def dealt(path: type[PurePath], root: str) -> list[bool]:
+        clips = [Clip(path(root, name)) for name in names]
+        return [corpus.is_spared(clip, path(root)) for clip in clips]
+
+    here = dealt(PurePosixPath, "/sounds")
+    assert any(here) and here == dealt(PureWindowsPath, "D:\\sounds")
 
 
 def test_a_manifest_decides_what_is_in_and_what_it_is_called(tmp_path: Path) -> None:
