@@ -26,6 +26,8 @@ from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import AudioError, UsageError
 from spresso_cli.models.audio_ae import SAMPLE_RATE
 
+NAMES_ARE_BYTES = os.name != "nt"
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -121,10 +123,16 @@ def _rows(manifest: Path) -> list[dict[str, str]]:
     return rows
 
 
+def native(path: Path) -> str | bytes:
+    """A name for soundfile: as bytes it may be of any encoding, except on Windows, where those
+    would be of the code page and of no file whose name goes beyond ASCII."""
+    return os.fsencode(path) if NAMES_ARE_BYTES else os.fspath(path)
+
+
 def read_mono(path: Path) -> np.ndarray:
     """A file as 48 kHz mono int16 `[n]`; AudioError if it is unreadable, empty or not finite."""
     try:
-        pcm, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+        pcm, rate = soundfile.read(native(path), dtype="float32", always_2d=True)
         mono = np.concatenate([block.mean(1) for block in ArraySource(pcm, rate).blocks()])
     except (soundfile.LibsndfileError, OSError, AudioError) as error:
         raise AudioError(f"{path}: {error}: take it out of the corpus") from None

@@ -12,7 +12,6 @@ times real time per core, so 16 cores deliver a window of 8 hours every 2 second
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,14 +21,14 @@ import soundfile
 import torch
 
 from spresso_cli.errors import AudioError, UsageError
-from spresso_cli.training.corpus import Clip, Corpus, read_all
+from spresso_cli.training.corpus import Clip, Corpus, native, read_all
 from spresso_cli.training.procedural import plan, rendered
 
 
 def seconds_of(path: Path) -> float:
     """Duration by the file's header; 0 where it has none that can be read."""
     try:
-        info = soundfile.info(os.fsencode(path))
+        info = soundfile.info(native(path))
     except (soundfile.LibsndfileError, OSError):
         return 0.0
     return info.frames / info.samplerate

@@ -12,8 +12,15 @@ import torch
 
 from spresso_cli.errors import AudioError, UsageError
 from spresso_cli.training import corpus
-from spresso_cli.training.corpus import Clip, Corpus, find_clips, for_training, held_out
-from spresso_cli.training.streaming import CorpusWindows
+from spresso_cli.training.corpus import (
+    Clip,
+    Corpus,
+    find_clips,
+    for_training,
+    held_out,
+    read_mono,
+)
+from spresso_cli.training.streaming import CorpusWindows, seconds_of
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -44,6 +51,23 @@ def test_a_manifest_may_list_what_lies_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("file,caption\n/sounds/a.wav,a door\nb.wav,a click\n")
     train, dev = held_out(tmp_path)
     assert {clip.path for clip in train + dev} == {Path("/sounds/a.wav"), tmp_path / "b.wav"}
+
+
+def test_names_beyond_ascii_are_text_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libsndfile takes bytes for a name in the code page there, and text as it is."""
+
+    class OnWindows(soundfile.SoundFile):
+        def __init__(self, file: str | bytes, *arguments: object, **options: object) -> None:
+            name = file.decode("cp1252") if isinstance(file, bytes) else file
+            super().__init__(name, *arguments, **options)
+
+    path = ramp(tmp_path / "Tür.wav", 5)
+    monkeypatch.setattr(soundfile, "SoundFile", OnWindows)
+    monkeypatch.setattr(corpus, "NAMES_ARE_BYTES", False)
+    assert seconds_of(path) == 5 / 48_000
+    assert len(read_mono(path)) == 5
 
 
 def test_what_is_held_out_is_the_same_on_windows() -> None:
