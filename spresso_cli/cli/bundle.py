@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -182,8 +182,10 @@ def unbundle(
             chosen = selected(clips.names, names) if names else clips.names
             wanted = {name: folder / f"{name}.spr" for name in chosen}
             _refuse_collisions(wanted)
-        plan.refuse_inputs(wanted.values(), [plan.source_of(source)], "add --output-dir")
-        for path in wanted.values():
+        # Even to look at others is too much: a name could be that of a file on another machine.
+        paths = [path for name, path in wanted.items() if outputs.is_possible(f"{name}.spr")]
+        plan.refuse_inputs(paths, [plan.source_of(source)], "add --output-dir")
+        for path in paths:
             outputs.refuse_existing(path, force)
 
         home, made = folder.resolve(), 0
@@ -223,10 +225,8 @@ def _refuse_collisions(names: Iterable[str]) -> None:
 def _refuse_escape(path: Path, name: str, home: Path) -> None:
     """Raises OutputError where a clip's name leads out of the folder `home` on this system
     (format_spec.md, 11)."""
-    if os.name == "nt":
-        reserved = any(PureWindowsPath(part).is_reserved() for part in name.split("/"))
-        if reserved or "\\" in name or ":" in name:
-            raise OutputError(f"{shown(name)} is not a possible name here")
+    if not outputs.is_possible(f"{name}.spr"):
+        raise OutputError(f"{shown(name)} is not a possible name here")
     if not path.parent.resolve().is_relative_to(home):
         raise OutputError(f"{shown(path.parent)} is a link out of the folder: take it away")
 

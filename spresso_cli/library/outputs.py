@@ -27,7 +27,15 @@ TEMPORARY = ".spresso-tmp"
 _PATTERN = re.compile(rf"\.(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-[0-9a-f]+{re.escape(TEMPORARY)}$")
 _NAME_CHARACTERS = 32  # of the final name: file systems end names at 255 bytes
 _FOREIGN_AGE = 24 * 3600  # seconds after which another machine's temporary file is given up
-_CAN_ASK = os.name != "nt"  # whether a process lives: on Windows, signal 0 would end it
+WINDOWS = os.name == "nt"
+_CAN_ASK = not WINDOWS  # whether a process lives: there, signal 0 would end it
+# What Windows understands in a name: drives and streams of a file, devices; dots and spaces at the
+# end it takes away. pathlib knows but the devices, and from Python 3.15 on not even these.
+_NO_NAME = re.compile(
+    r'.*[<>:"/\\|?*\x00-\x1f].*|.*[. ]'
+    r"|(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?",
+    re.IGNORECASE | re.DOTALL,
+)
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}  # descriptors by name
 
 _tidied: set[str] = set()  # folders, by this process
@@ -47,6 +55,11 @@ def named(name: str, *, instead: str = "name a file") -> Path:
     if os.path.basename(name) in ("", os.curdir, os.pardir) or os.path.isdir(name):
         raise UsageError(f"{name} is a folder: {instead}")
     return Path(name)
+
+
+def is_possible(name: str) -> bool:
+    """Whether the parts of a relative POSIX path can be names here, and mean nothing else."""
+    return not WINDOWS or not any(map(_NO_NAME.fullmatch, name.split("/")))
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -181,6 +194,8 @@ def _prepared(path: Path) -> Path | None:
         os.makedirs(path.parent, exist_ok=True)
         if written_directly(path):
             return None
+        if not is_possible(path.name):
+            raise OutputError(f"{path} is not a possible name here")
         tidy(path.parent)
         temporary = path.parent / temporary_name(path.name)
         os.access(temporary, os.F_OK)  # asks the system, and only for the name's sake

@@ -10,6 +10,7 @@ import pytest
 
 from spresso_cli.container import spr
 from spresso_cli.container.bundle import write_bundle
+from spresso_cli.library import outputs
 
 from .conftest import Bench, make_stream, write_sound
 
@@ -194,6 +195,30 @@ def test_a_link_out_of_the_folder_is_not_followed(spresso, library: Path) -> Non
     assert list(Path("elsewhere").iterdir()) == []
     assert Path("back", "rain.spr").exists()
     assert "1 clip to" in shown.stderr
+
+
+def test_what_windows_understands_is_not_even_looked_for(
+    spresso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look for a file on another machine tells that one who looks (format_spec.md, 11)."""
+    hostile = (r"\\server\share\x", "C:x", "aux")
+    library, looked = tmp_path / "hostile.sprb", []
+    with open(library, "wb") as file:
+        write_bundle(((name, make_stream()) for name in ("rain", *hostile)), file)
+    stat = os.stat
+
+    def looking(path: object, *arguments: object, **options: object) -> os.stat_result:
+        looked.append(str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(outputs, "WINDOWS", True)
+    monkeypatch.setattr(os, "stat", looking)
+    monkeypatch.chdir(tmp_path)
+    shown = spresso("unbundle", library)
+    assert shown.code == 1
+    assert shown.stderr.count("is not a possible name here") == 3
+    assert not [path for path in looked if "server" in path or "C:x" in path]
+    assert [path.name for path in tmp_path.glob("*.spr")] == ["rain.spr"]
 
 
 def test_json_and_a_bundle_cannot_share_stdout(spresso, small: Path) -> None:

@@ -15,7 +15,13 @@ import pytest
 
 from spresso_cli.errors import OutputError, UsageError
 from spresso_cli.library import outputs
-from spresso_cli.library.outputs import TEMPORARY, refuse_existing, remove_stale, replacing
+from spresso_cli.library.outputs import (
+    TEMPORARY,
+    is_possible,
+    refuse_existing,
+    remove_stale,
+    replacing,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -54,6 +60,45 @@ def test_nothing_stays_behind_when_writing_fails(tmp_path: Path, failure) -> Non
         raise failure
     assert names(tmp_path) == ["a.spr"]
     assert (tmp_path / "a.spr").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("name", "possible"),
+    [
+        ("doors/oak.spr", True),
+        (".door.spr", True),
+        ("console/aux1.com", True),
+        ("com10.spr", True),
+        ("tür.spr", True),
+        ("C:oak.spr", False),
+        ("oak.spr:hidden", False),
+        ("\\\\server\\share\\oak.spr", False),
+        ("doors/AUX.spr", False),
+        ("nul .x.spr", False),
+        ("com\u00b9", False),
+        ("CONIN$", False),
+        ("doors./oak.spr", False),
+        ("doors /oak.spr", False),
+        ("what?.spr", False),
+        ("line\nbreak.spr", False),
+    ],
+)
+def test_what_windows_understands_is_no_name_there(
+    name: str, possible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_possible(name)
+    monkeypatch.setattr(outputs, "WINDOWS", True)
+    assert is_possible(name) is possible
+
+
+def test_a_stream_of_a_file_is_no_output_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would be written to first is one as well, and leaves an empty file."""
+    monkeypatch.setattr(outputs, "WINDOWS", True)
+    with pytest.raises(OutputError, match="take:2.spr is not a possible name here"):
+        write(tmp_path / "take:2.spr")
+    assert names(tmp_path) == []
 
 
 def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
