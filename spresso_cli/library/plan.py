@@ -250,7 +250,8 @@ def _walk(folder: Path, suffixes: frozenset[str], left_out: str | None) -> Itera
 def _tree(name: str) -> str:
     """The place of a listed name: itself, unless it leads out of the current folder."""
     path = os.path.normpath(name)
-    outside = os.path.isabs(path) or path.split(os.sep)[0] in (os.pardir, os.curdir)
+    drive, rest = os.path.splitdrive(path)  # C:oak.wav leads out too
+    outside = drive or rest.split(os.sep)[0] in ("", os.pardir, os.curdir)
     return "" if outside else path.replace(os.sep, "/")
 
 

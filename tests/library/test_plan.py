@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import ntpath
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES
 from spresso_cli.errors import UsageError
+from spresso_cli.library import plan as library_plan
 from spresso_cli.library.plan import (
     STREAM_SUFFIXES,
     Appended,
@@ -126,6 +129,23 @@ def test_without_an_output_folder_outputs_stand_beside_their_inputs(tmp_path: Pa
     touch(tmp_path / "in/x/a.spr")
     found = find([str(tmp_path / "in")], suffixes=STREAM_SUFFIXES, recursive=True)
     assert outputs(plan(found, suffix=".wav")) == [(tmp_path / "in/x/a.wav").as_posix()]
+
+
+def test_a_list_keeps_to_the_output_folder_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C:oak.wav is in the current folder of a drive, and whatever stands before it is dropped."""
+    windows = SimpleNamespace(path=ntpath, sep="\\", pardir="..", curdir=".")
+    with monkeypatch.context() as patch:
+        patch.setattr(library_plan, "os", windows)
+        listed = [
+            r"doors\oak.wav",
+            r".\oak.wav",
+            "C:oak.wav",
+            r"C:\a.wav",
+            r"\a.wav",
+            r"\\b\c\a.wav",
+        ]
+        trees = [library_plan._tree(name) for name in listed]
+    assert trees == ["doors/oak.wav", "oak.wav", "", "", "", ""]
 
 
 def test_named_files_stand_side_by_side_and_listed_ones_keep_their_tree() -> None:
