@@ -188,3 +188,17 @@ def test_the_run_time_dependencies_are_the_decided_ones_without_upper_bounds() -
     bounds = dict(requirement.split(">=") for requirement in project["dependencies"])
     assert set(bounds) == RUN_TIME_DEPENDENCIES
     assert not any(mark in bound for bound in bounds.values() for mark in "<=!~,")
+
+
+def test_nothing_needs_posix_to_be_imported() -> None:
+    """A test that needs it skips on Windows; one whose module cannot be imported there fails."""
+    missing_on_windows = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
+    folders = ("spresso_cli", "tests", "benchmarks", "examples")
+    assert [
+        f"{path.relative_to(ROOT)}: {ast.unparse(node)}"
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in tree(path).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and missing_on_windows & {getattr(node, "module", None), *(a.name for a in node.names)}
+    ] == []

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -544,6 +543,7 @@ class TestPlot:
 
     def test_that_cannot_be_written_is_named_and_leaves_the_old_one(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
+        resource = pytest.importorskip("resource", reason="limits are POSIX")
         source, picture = sound(tmp_path / "a.wav"), tmp_path / "a.png"
         with pytest.raises(OutputError, match=r"a\.wav/x\.png cannot be written"):
             plot.plot_file(source, source / "x.png", force=False)

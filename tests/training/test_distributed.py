@@ -46,7 +46,7 @@ with distributed.group(torch.device("cpu")):
     save_slowly(folder / "slow")
     finish_by_clocks_of_its_own(folder / "finished")
     interrupt_one(folder / "interrupted")
-print(*(Path(thread, "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()))
+print(*(Path(thread, "comm").read_text().strip() for thread in Path("/proc/self/task").glob("*")))
 options = ("--run", folder / "command", "--config", "tiny", "--device", "cpu")
 sys.argv = ["spresso", *map(str, ("train", "clap", sounds, *options))]
 runpy.run_module("spresso_cli", run_name="__main__")
