@@ -227,7 +227,7 @@ def load(name_or_path: str) -> Settings:
     if path.suffix != ".toml":
         path = FOLDER / f"{name_or_path}.toml"
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         known = ", ".join(names())
         raise UsageError(f"no configuration {name_or_path}: use {known} or a .toml file") from None

@@ -43,6 +43,12 @@ def written(tmp_path: Path, old: str, new: str, times: int = 1) -> str:
     return str(path)
 
 
+def test_the_mark_of_utf_8_that_editors_of_windows_write_is_no_statement(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (config.FOLDER / "tiny.toml").read_bytes())
+    assert config.load(str(path)) == config.load("tiny")
+
+
 def test_the_configurations_are_these() -> None:
     assert config.names() == ["adapt", "base", "paper", "preview", "tiny"]
 
