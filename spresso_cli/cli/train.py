@@ -84,7 +84,8 @@ Compile = Annotated[
     bool | None,
     typer.Option(
         "--compile/--no-compile",
-        help="Compile the blocks: a minute at the start, then faster steps. Default: only on CUDA.",
+        help="Compile the blocks: a minute at the start, then faster steps. Default: only on CUDA, "
+        "with Triton, which torch has on Linux.",
     ),
 ]
 Plot = Annotated[
@@ -316,7 +317,7 @@ def _train(
         _check_plot(plot)
     from spresso_cli.codec.device import resolve_device, within_memory
     from spresso_cli.training import distributed
-    from spresso_cli.training.acceleration import prepare
+    from spresso_cli.training.acceleration import prepare, worth_compiling
     from spresso_cli.training.preparation import Call, TimeIsOver
     from spresso_cli.training.stages import STAGES
 
@@ -332,7 +333,7 @@ def _train(
                 finish=finish,
                 seed=seed,
                 rates=rates,
-                compiled=place.type == "cuda" if compiled is None else compiled,
+                compiled=worth_compiling(place) if compiled is None else compiled,
                 report=progress.report,
                 note=progress.note,
                 began=began,

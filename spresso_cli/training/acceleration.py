@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -35,6 +36,12 @@ def prepare(device: torch.device) -> None:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
+
+
+def worth_compiling(device: torch.device) -> bool:
+    """Whether blocks go through torch.compile where nobody says: on CUDA it needs Triton, which
+    torch brings along on Linux alone."""
+    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -66,6 +66,16 @@ def test_blocks_of_an_audio_ae_run_in_bfloat16_between_float32_sums() -> None:
     assert list(model.state_dict()) == list(AudioAE(model.config).state_dict())
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_blocks_are_compiled_on_cuda_where_triton_is(
+    there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is not on Windows, where the first step would fail."""
+    monkeypatch.setattr(acceleration, "find_spec", lambda name: there or None)
+    assert acceleration.worth_compiling(torch.device("cuda")) is there
+    assert not acceleration.worth_compiling(CPU)
+
+
 def test_nothing_is_compiled_unless_asked_for() -> None:
     network = dit()
     accelerate(network, CPU, compiled=False)
