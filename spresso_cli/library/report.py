@@ -1,7 +1,8 @@
 """Reports: one JSON line per output, appended as it is finished; merged and summed up afterwards.
 
-A line is written by one call, so shards and reruns may share a file on a local disk, and a run that
-was killed leaves at most one damaged line. Names that are not UTF-8 keep their bytes as `\\udcXX`.
+A line is written by one call, so shards and reruns may share a file on a local disk (not at once on
+Windows, where appending is seeking and then writing), and a run that was killed leaves at most one
+damaged line. Names that are not UTF-8 keep their bytes as `\\udcXX`.
 A report also remembers what each output was made of, which neither `.spr` files nor sounds do.
 """
 
