@@ -20,6 +20,7 @@ from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
 from spresso_cli.container.profile import Profile, best_fit
 from spresso_cli.errors import SpressoError
+from spresso_cli.library import outputs
 
 _BLOCK = 1 << 16  # samples that are read at a time
 _AUDIBLE = 0.01  # RMS from which on no sample type rounds a whole sound to zeros
@@ -117,8 +118,9 @@ def compare_sound(source: Path, output: Path, format: AudioFormat) -> Existing:
 
 def _touched(source: Path, output: Path) -> bool:
     """Whether a source was renamed, copied or given its age since an output was made: what is
-    under its name now may be another sound, however old it is."""
-    return os.stat(source).st_ctime_ns > os.stat(output).st_mtime_ns
+    under its name now may be another sound, however old it is. On Windows, whose ctime is a file's
+    birth, nobody can tell."""
+    return outputs.WINDOWS or os.stat(source).st_ctime_ns > os.stat(output).st_mtime_ns
 
 
 def _heard(sound: Reader, *, to_the_end: bool) -> tuple[int, bool]:

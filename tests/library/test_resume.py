@@ -15,6 +15,7 @@ from spresso_cli.audio import libsndfile
 from spresso_cli.audio.sink import AudioFormat
 from spresso_cli.container import spr
 from spresso_cli.container.stream import Stream
+from spresso_cli.library import outputs
 from spresso_cli.library.resume import StreamParameters, compare_sound, compare_stream
 from tests.cli.conftest import LOWEST, make_stream
 
@@ -105,6 +106,23 @@ def test_a_sound_of_more_than_an_hour_is_judged_like_any_other(tmp_path: Path) -
     back = compare_stream(sound, stream, StreamParameters(LOWEST, silence.weights_tag))
     assert there.fault is back.fault is None
     assert there.duration == back.duration == 3601.0
+
+
+def test_an_old_sound_under_a_new_name_is_told_on_windows_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, a file's ctime is its birth, and what was moved over it keeps its age."""
+    sound, output = tmp_path / "a.wav", tmp_path / "a.spr"
+    stream = make_stream(SAMPLES, RATE)
+    output.write_bytes(spr.write(stream))
+    soundfile.write(sound, noise() / 100, RATE)
+    later = sound.stat().st_ctime + 60
+    os.utime(output, (later, later))
+    parameters = StreamParameters(LOWEST, stream.weights_tag)
+    assert compare_stream(sound, output, parameters).fault is None
+    monkeypatch.setattr(outputs, "WINDOWS", True)
+    fault = compare_stream(sound, output, parameters).fault
+    assert fault == "was made of a sound of another level"
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
