@@ -22,6 +22,25 @@ class TestLogMel:
         assert (vectors.shape, vectors.dtype) == ((2, 128), np.float32)
         assert np.all(vectors[:, 64:] >= 0)
 
+    def test_agrees_with_the_definition(self) -> None:
+        rng = np.random.default_rng(0)
+        clip = (np.geomspace(0.5, 1e-6, 9600) * rng.standard_normal(9600)).astype(np.float32)
+        window = [0.5 - 0.5 * math.cos(2 * math.pi * i / 1024) for i in range(1024)]
+        padded = np.pad(clip.astype(np.float64), 512, mode="reflect")
+        frames = np.stack([padded[i * 480 : i * 480 + 1024] * window for i in range(21)])
+        low, high = (2595 * math.log10(1 + hz / 700) for hz in (50, 20_000))
+        edges = [700 * (10 ** ((low + (high - low) * i / 65) / 2595) - 1) for i in range(66)]
+        hz = np.arange(513) * 48_000 / 1024
+        triangles = np.stack(
+            [
+                np.maximum(0, np.minimum((hz - a) / (b - a), (c - hz) / (c - b)))
+                for a, b, c in zip(edges, edges[1:], edges[2:], strict=False)
+            ]
+        )
+        logs = np.log(np.maximum(np.abs(np.fft.rfft(frames)) @ triangles.T, 1e-4))
+        expected = np.concatenate((logs.mean(0), logs.std(0)))
+        np.testing.assert_allclose(LogMelEmbedder().embed(clip[None])[0], expected, atol=1e-5)
+
     def test_does_not_depend_on_the_batch(self, noise) -> None:
         clips = np.stack([noise(10_000, i) for i in range(3)])
         whole = LogMelEmbedder().embed(clips)
@@ -61,6 +80,22 @@ def embedder() -> ClapEmbedder:
 
 
 class TestClap:
+    @pytest.mark.parametrize(("samples", "heard"), [(100, 9600), (9600, 9600), (9601, 9601)])
+    def test_hears_clips_as_they_are_from_a_fifth_of_a_second_on(
+        self, noise, samples: int, heard: int
+    ) -> None:
+        torch = pytest.importorskip("torch")
+        seen = []
+
+        class Tower(torch.nn.Module):
+            def forward(self, x):
+                seen.append(x.numpy())
+                return x[:, :4]
+
+        clip = noise(samples)[None]
+        ClapEmbedder(Tower()).embed(clip)
+        np.testing.assert_array_equal(seen[0], np.pad(clip, ((0, 0), (0, heard - samples))))
+
     @pytest.mark.parametrize("samples", [1, 960, 48_000])
     def test_gives_unit_vectors_for_any_length(self, embedder, noise, samples: int) -> None:
         vectors = embedder.embed(np.stack([noise(samples, 1), noise(samples, 2)]))

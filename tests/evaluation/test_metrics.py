@@ -86,6 +86,14 @@ class TestKad:
             expected = 100 * (mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False))
             assert metrics.kad(x, y, bandwidth) == pytest.approx(expected, rel=1e-9)
 
+    def test_takes_its_width_from_the_middle_of_all_distances(self) -> None:
+        rng = np.random.default_rng(7)
+        x, y = rng.standard_normal((40, 3)), rng.standard_normal((40, 3)) + 1.0
+        pairs = sorted(math.dist(x[i], x[j]) for i in range(40) for j in range(i))
+        gamma = 1 / (2 * pairs[(len(pairs) - 1) // 2] ** 2 + 1e-8)
+        across = metrics.kad_kernels(x, y)[2]
+        assert across[3, 5] == pytest.approx(math.exp(-gamma * math.dist(x[3], y[5]) ** 2))
+
     def test_of_two_points_by_hand(self) -> None:
         # Reference 0 and 1: h = 1, gamma = 1/2. Evaluated 1 and 2: same distances inside.
         x, y = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
@@ -255,6 +263,30 @@ class TestFineStructure:
         imitation = np.fft.irfft(smooth * np.fft.rfft(noise(RATE, 6)), RATE)
         assert abs(self.value(harmonics, imitation)) < 0.1
         assert abs(self.value(noise(RATE, 1), noise(RATE, 2))) < 0.05
+
+    def test_agrees_with_the_definition(self) -> None:
+        """Frames of 4096, half of them new; 12 bins on either side; 50 Hz to 8 kHz; 60 dB."""
+        fade = np.geomspace(1.0, 1e-5, 12_000)
+        tilted = np.cumsum(noise(12_000, 1)) * fade + noise(12_000, 3) * fade
+        signals = [tilted, noise(12_000, 2)]
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(4096) / 4096)
+        details, levels = [], []
+        for x in signals:
+            padded = np.pad(x, 2048, mode="reflect")
+            frames = [padded[i * 2048 : i * 2048 + 4096] * window for i in range(6)]
+            detail, level = [], []
+            for spectrum in (np.abs(np.fft.rfft(frame)) for frame in frames):
+                for k in range(4, 683):  # 50 Hz and 8 kHz in bins of 11.7 Hz
+                    around = [spectrum[max(0, i)] for i in range(k - 12, k + 13)]
+                    level.append(max(np.mean(around), 1e-5))
+                    detail.append(spectrum[k] / level[-1] - 1.0)
+            details.append(np.array(detail))
+            levels.append(np.array(level))
+        heard = levels[0] > levels[0].max() / 1000
+        assert 0.2 < heard.mean() < 0.9
+        a, b = details[0][heard], details[1][heard]
+        expected = a @ b / math.sqrt((a @ a) * (b @ b))
+        assert self.value(*signals) == pytest.approx(expected, rel=1e-9)
 
     def test_of_silence_is_zero_and_against_silence_undefined(self) -> None:
         assert self.value(tone(700), np.zeros(RATE)) == 0.0

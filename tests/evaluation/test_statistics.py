@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -83,6 +84,16 @@ def test_takes_of_a_clip_are_drawn_together_and_their_source_counts_once() -> No
     assert (mean.low, mean.high, mean.count) == pytest.approx((plain.low, plain.high, 30))
 
 
+def test_clips_with_more_takes_than_others_count_no_more() -> None:
+    rng = np.random.default_rng(10)
+    x, takes = rng.standard_normal((4, 6)), [1, 3, 2, 1]
+    clips = np.repeat(np.arange(4), takes)
+    y = x[clips] + 0.7 * rng.standard_normal((7, 6))
+    found = statistics.kad_interval(x, y, np.arange(4), np.stack((clips, np.arange(7)), 1))
+    ways = itertools.product(*(np.flatnonzero(clips == clip) for clip in range(4)))
+    assert found.value == pytest.approx(np.mean([metrics.kad(x, y[list(way)]) for way in ways]))
+
+
 def test_the_kad_interval_draws_all_windows_of_a_clip_together() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.standard_normal((20, 6)), rng.standard_normal((20, 6)) + 1
@@ -103,6 +114,11 @@ def test_the_crossed_interval_is_wider_than_one_over_ratings_alone() -> None:
     plain = statistics.mean_interval(scores.ravel())
     assert crossed.value == pytest.approx(plain.value)
     assert crossed.high - crossed.low > 1.5 * (plain.high - plain.low)
+    rows, columns = scores.mean(1).var() / 12, scores.mean(0).var() / 9
+    half = 1.96 * math.sqrt(rows + columns)
+    assert (crossed.low, crossed.high) == pytest.approx(
+        (crossed.value - half, crossed.value + half), abs=0.15 * half
+    )
 
 
 def test_the_crossed_interval_leaves_missing_ratings_out() -> None:
