@@ -57,6 +57,15 @@ def test_signed_errors_average_as_magnitudes_and_keep_their_bias(clips) -> None:
     assert summary.biases["loudness"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_colours_that_err_both_ways_do_not_cancel(noise) -> None:
+    plain, bright = (noise(24_000, 1, 0.1), np.diff(noise(24_001, 1, 0.1)))
+    errors = [score_clip("a", Reference(plain), bright), score_clip("b", Reference(bright), plain)]
+    summary = summarise(errors)
+    for key in ("centroid", "high_band"):
+        assert summary.values[key].value == pytest.approx(abs(errors[0].values[key]), rel=0.01)
+        assert abs(summary.biases[key]) < 0.1 * summary.values[key].value
+
+
 def test_outputs_are_cut_or_padded_to_their_original(clips) -> None:
     c = clips[3]
     long = score_clip("a", Reference(c), np.append(c, np.ones(500, np.float32)))
