@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spresso_cli.models.audibility import Audibility, packed, unpacked
 from spresso_cli.models.latent_encoder import LatentEncoder
-from spresso_cli.training.latents import TOGETHER, LatentPool, sequences, whole_windows
+from spresso_cli.training.latents import LatentPool, drawn
 from spresso_cli.training.quantizer import shuffled
 
 
@@ -47,10 +47,8 @@ def heard(
     Args:
         frames: latent frames of the crops that they come from.
     """
-    generator = torch.Generator().manual_seed(seed)
     some_z, some_weights = [], []
-    for _ in range(0, sequences(encoder, windows, frames), TOGETHER):
-        crops = whole_windows(pool, encoder, frames, generator)
+    for crops in drawn(pool, encoder, windows, frames, seed):
         z = encoder(None, crops.mel)
         sounding = crops.sounding.to(z.device)
         taken, weights = audibility.heard(z, crops.mel, sounding)

@@ -187,11 +187,18 @@ def encoded(
         frames: latent frames of a crop, at most.
         known: z `[n, channels]` of the first crops, which spare the encoder.
     """
-    generator = torch.Generator().manual_seed(seed)
-    for first in range(0, sequences(encoder, windows, frames), TOGETHER):
-        crops = whole_windows(pool, encoder, frames, generator)
-        z = known[first : first + TOGETHER]
+    for number, crops in enumerate(drawn(pool, encoder, windows, frames, seed)):
+        z = known[number * TOGETHER :][:TOGETHER]
         yield crops, z if len(z) else encoder(crops.latents, crops.mel).float()
+
+
+def drawn(
+    pool: LatentPool, encoder: LatentEncoder, windows: int, frames: int, seed: int
+) -> Iterator[Crops]:
+    """The crops of `encoded` alone."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(0, sequences(encoder, windows, frames), TOGETHER):
+        yield whole_windows(pool, encoder, frames, generator)
 
 
 def whole_windows(
