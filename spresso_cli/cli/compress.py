@@ -37,7 +37,7 @@ Examples:
 
   spresso compress door.wav -b 0.096            door.spr, 73 bytes for 5 s
   spresso compress a.wav b.flac --output-dir small
-  spresso compress clicks -r --best-fit         short sounds: better, no larger
+  spresso compress clicks -r --best-fit         better where sounds are short
   spresso compress sounds -r --output-dir small --resume --report log.jsonl
   find . -name '*.wav' -print0 | spresso compress --files-from - -0
   cat door.wav | spresso compress - > door.spr

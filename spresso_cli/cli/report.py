@@ -31,8 +31,8 @@ Examples:
   spresso report log.jsonl --json | jq .failed
   ssh farm 'cat logs/*.jsonl' | spresso report -
 
-Exit code 1 if the last try of any file failed, or if a report has no records at all, so that a
-script can start the run again.
+Exit code 1 if the last try of any file failed, or if a report has no records
+at all, so that a script can start the run again.
 """
 
 

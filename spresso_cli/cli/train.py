@@ -112,7 +112,7 @@ def _examples(stage: str, more: str = "") -> str:
     return f"""
 Examples:
 
-  spresso train {stage} sounds --run my-model --minutes 30 --plot curves.png
+  spresso train {stage} sounds --run my-model --minutes 30 --plot loss.png
 {more}{SEVERAL}
 """
 
@@ -176,9 +176,9 @@ _simple("audio-ae", "Sound to 128 latents at 100 Hz and back: the limit of all l
 _simple("clap", "Captions and sounds in one space: the text condition and an embedding.")
 _simple("dit", "The base model: latents from captions. Needs audio-ae and clap.")
 _by_rate("autoencoder", "Step 1: latent encoders and the decoder's condition. Needs dit.",
-         "  spresso train autoencoder sounds --run my-model --frame-rate 1 --frame-rate 11\n"
-         "  spresso train autoencoder sounds --run more --config adapt --from preview4 "
-         "--frame-rate 5\n")  # fmt: skip
+         "  spresso train autoencoder sounds --run new --frame-rate 1 --frame-rate 11\n"
+         "  spresso train autoencoder sounds --run new --config adapt --from preview4\n"
+         )  # fmt: skip
 _by_rate("quantizer", f"Step 2: QINCo2 on the encoders' output. Needs autoencoder.{BOXED}",
          "  spresso train quantizer sounds --run my-model --frame-rate 1\n")  # fmt: skip
 _by_rate("finetune", "Step 3: the decoder on quantised latents. Needs quantizer.",

@@ -49,6 +49,18 @@ def test_every_command_teaches_by_example(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("path", command_paths(), ids=" ".join)
+def test_an_example_is_one_line_of_a_terminal_of_80_columns(path: tuple[str, ...]) -> None:
+    command = load_command(path[0])
+    for name in path[1:]:
+        command = command.commands[name]
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "80"}).stdout
+    lines = [line.strip() for line in shown.splitlines()]
+    examples = [line for line in command.epilog.splitlines() if line.startswith("  ")]
+    assert examples
+    assert {line.strip() for line in examples} <= set(lines)
+
+
+@pytest.mark.parametrize("path", command_paths(), ids=" ".join)
 def test_every_command_can_be_quiet_or_talkative(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*path, "--help"]).stdout
     assert "--quiet" in shown
