@@ -211,6 +211,8 @@ def cuda_stand_in() -> Iterator[StandIn]:
             "is_bf16_supported": lambda: True}  # fmt: skip
     with (
         mock.patch.multiple(torch.cuda, **cuda),
+        # Where torch is built for CUDA, optimisers would ask the driver, which is not there.
+        mock.patch.object(torch.accelerator, "is_available", lambda: False),
         mock.patch.object(torch, "Generator", Generator),
         mock.patch.object(torch, "autocast", _autocast),
         StandIn() as mode,

@@ -135,9 +135,10 @@ def test_a_disk_that_is_full_behind_a_buffer_is_an_os_error_too(
     """The buffer of a file is written where libsndfile seeks or asks for the position."""
     noise = np.random.default_rng(0).uniform(-1, 1, (100_000, 1)).astype(np.float32)
     raw = SmallDisk(tmp_path / "a", room)
+    buffered = io.BufferedWriter(raw)
     with pytest.raises(OSError, match="No space left"):
-        write(io.BufferedWriter(raw), AudioFormat.of(*pair), noise)
-    raw.close()
+        write(buffered, AudioFormat.of(*pair), noise)
+    raw.close()  # so that the buffer has nothing left to do when it goes
 
 
 def test_an_encoder_that_fails_is_an_output_error(monkeypatch: pytest.MonkeyPatch) -> None:
