@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def in_shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     if shutil.which("sh") is None:
         pytest.skip("needs a POSIX shell")
     return subprocess.run(
-        ["sh", "-c", script.replace("PYTHON", sys.executable)],
+        ["sh", "-c", script.replace("PYTHON", shlex.quote(sys.executable))],
         capture_output=True,
         text=True,
         cwd=folder,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ from .conftest import ROOT, in_shell, make_stream, write_sound
 pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
 
 FAKE = ROOT / "tests" / "library" / "fake_spresso.py"
+QUOTED = shlex.quote(str(FAKE))  # for a shell
 
 
 def on_screen(*arguments: object, stream: str, stdin: bytes = b"") -> tuple[int, str, bytes]:
@@ -120,7 +122,7 @@ def test_what_libraries_say_on_a_closed_stderr_does_not_get_into_files(tmp_path:
     for place in range(3000, len(data) - 3000, 700):
         data[place : place + 40] = rng.bytes(40)
     (tmp_path / "a.mp3").write_bytes(data)
-    process = in_shell(f"PYTHON {FAKE} compress a.mp3 --report a.jsonl 2>&-", tmp_path)
+    process = in_shell(f"PYTHON {QUOTED} compress a.mp3 --report a.jsonl 2>&-", tmp_path)
     assert process.returncode == 0
     (line,) = (tmp_path / "a.jsonl").read_text().splitlines()
     assert json.loads(line)["status"] == "done"
@@ -129,7 +131,7 @@ def test_what_libraries_say_on_a_closed_stderr_does_not_get_into_files(tmp_path:
 @pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
 def test_a_closed_stdout_is_an_error_by_its_name_too(tmp_path: Path) -> None:
     (tmp_path / "a.spr").write_bytes(spr.write(make_stream()))
-    process = in_shell(f"PYTHON {FAKE} decompress a.spr -o /dev/stdout >&-", tmp_path)
+    process = in_shell(f"PYTHON {QUOTED} decompress a.spr -o /dev/stdout >&-", tmp_path)
     assert process.returncode == 1
     assert "Bad file descriptor" in process.stderr
 
@@ -151,7 +153,7 @@ def test_a_stdout_that_is_full_is_named(command: str, tmp_path: Path) -> None:
     (tmp_path / "a.spr").write_bytes(spr.write(make_stream(48_000 * 10)))
     with ReportWriter(tmp_path / "r.jsonl") as report:
         report.add(result())
-    process = in_shell(f"PYTHON {FAKE} {command} >/dev/full", tmp_path)
+    process = in_shell(f"PYTHON {QUOTED} {command} >/dev/full", tmp_path)
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1] == "spresso: stdout: No space left on device"
 
