@@ -207,11 +207,13 @@ def _in_its_thread(mode: StandIn) -> Callable[[_WorkItem], None]:
 @contextmanager
 def cuda_stand_in() -> Iterator[StandIn]:
     """Within the block there is one CUDA device, `cuda:0`, as the module says."""
+    # Where torch is built for CUDA, optimisers would ask the driver, which is not there: torch 2.11
+    # whether a graph is being captured, later ones which accelerator there is.
     cuda = {"is_available": lambda: True, "device_count": lambda: 1, "empty_cache": lambda: None,
-            "is_bf16_supported": lambda: True}  # fmt: skip
+            "is_bf16_supported": lambda: True,
+            "is_current_stream_capturing": lambda: False}  # fmt: skip
     with (
         mock.patch.multiple(torch.cuda, **cuda),
-        # Where torch is built for CUDA, optimisers would ask the driver, which is not there.
         mock.patch.object(torch.accelerator, "is_available", lambda: False),
         mock.patch.object(torch, "Generator", Generator),
         mock.patch.object(torch, "autocast", _autocast),
