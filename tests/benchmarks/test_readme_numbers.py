@@ -1,6 +1,7 @@
 """The tables of RESULTS.md and README.md are the committed results, number by number."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -134,3 +135,22 @@ def test_the_readme_tells_the_speed_of_the_csv() -> None:
     assert "compressed at {:.0f} times real time at 0.096 kbps and at {:.0f}".format(*many) in text
     assert f"decompressed at {speed['decompress', '1.32', '8']:.0f} times" in text
     assert f"{speed['decompress', '0.096', '8']:.0f}" == f"{speed['decompress', '1.32', '8']:.0f}"
+
+
+def test_the_scores_in_the_pack_are_the_csvs() -> None:
+    pack = ROOT / "spresso_cli" / "packs" / "preview4" / "pack.json"
+    scores = json.loads(pack.read_text(encoding="utf-8"))["scores"]
+    for name, rows, column in (
+        ("ms_mel", QUALITY, "ms_mel"),
+        ("fad_clap", QUALITY, "fad_clap"),
+        ("cosine_birdnet", SIMILARITY, "birdnet"),
+    ):
+        measured = {
+            kbps: round(float(rows[f"spresso {kbps}"][column]), 3) for kbps in scores["ms_mel"]
+        }
+        assert scores[name] == measured
+    ranked: dict[str, dict[str, float]] = {}
+    for row in results("resemblance.csv"):
+        kbps = ranked.setdefault(f"{float(row['kbps']):g}", {})
+        kbps[row["embedding"]] = round(float(row["share"]), 3)
+    assert scores["first_among_20"] == ranked
