@@ -177,7 +177,7 @@ _simple("clap", "Captions and sounds in one space: the text condition and an emb
 _simple("dit", "The base model: latents from captions. Needs audio-ae and clap.")
 _by_rate("autoencoder", "Step 1: latent encoders and the decoder's condition. Needs dit.",
          "  spresso train autoencoder sounds --run new --frame-rate 1 --frame-rate 11\n"
-         "  spresso train autoencoder sounds --run new --config adapt --from preview4\n"
+         "  spresso train autoencoder sounds --run more --config adapt --from preview4\n"
          )  # fmt: skip
 _by_rate("quantizer", f"Step 2: QINCo2 on the encoders' output. Needs autoencoder.{BOXED}",
          "  spresso train quantizer sounds --run my-model --frame-rate 1\n")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The tables of RESULTS.md and README.md are the committed results, number by number."""
+"""Tables of RESULTS.md and README.md and scores in the pack are the committed results."""
 
 import csv
 import json
