@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 # What writing into a pipe says when its reader has left; on Windows mostly EINVAL (cpython 79935).
 READER_LEFT = (errno.EPIPE,) if os.name != "nt" else (errno.EPIPE, errno.EINVAL)
+_MISSING = (2, 3)  # Windows' own numbers: a file, a folder on the way to it
 
 
 class SpressoError(Exception):
@@ -65,6 +66,16 @@ class BadPack(SpressoError):
     """A pack is incomplete, damaged or not of a kind this version knows: exit code 4."""
 
     exit_code = 4
+
+
+def reason(error: Exception) -> str:
+    """What the system said, without the path that the caller puts in front.
+
+    What is missing is so in the same words everywhere: Windows has its own, in its user's language.
+    """
+    if getattr(error, "winerror", None) in _MISSING:
+        return os.strerror(errno.ENOENT)
+    return getattr(error, "strerror", None) or str(error)
 
 
 @contextmanager

@@ -26,6 +26,25 @@ def changeable_copy(source: Path, folder: Path) -> Path:
     return folder
 
 
+def symlink(path: Path, target: Path | str) -> None:
+    """Makes a symbolic link, or skips the test: on Windows that is a right few have."""
+    try:
+        path.symlink_to(target, target_is_directory=(path.parent / target).is_dir())
+    except OSError:
+        pytest.skip("may not make symbolic links")
+    if not path.is_symlink():  # as under Wine
+        pytest.skip("there are no symbolic links")
+
+
+def named_in_bytes(path: Path, stem: str = "") -> Path:
+    """A file under another name that is not UTF-8, or skips the test where none can have one."""
+    other = path.with_name(f"{stem}\udcff{path.suffix}")  # how Python writes the byte FF
+    try:
+        return path.rename(other)
+    except OSError:
+        pytest.skip("this file system wants UTF-8 names")
+
+
 @pytest.fixture
 def cuda() -> Iterator[None]:
     """There is a CUDA device: where there is none, one made of memory of the CPU."""

@@ -23,7 +23,7 @@ import soundfile
 from spresso_cli.audio import declared, metadata
 from spresso_cli.audio.libsndfile import Reader
 from spresso_cli.container.profile import MAX_RATE, MAX_SECONDS, MIN_RATE
-from spresso_cli.errors import AudioError
+from spresso_cli.errors import AudioError, reason
 
 if TYPE_CHECKING:
     from spresso_cli.container.stream import Header
@@ -162,7 +162,7 @@ def open_audio(
                 with open(source, "rb") as pipe:
                     return _FileSource(_Given(_spooled(pipe, max_seconds), own=True), max_seconds)
         except (OSError, ValueError) as error:
-            raise AudioError(_reason(error)) from None
+            raise AudioError(reason(error)) from None
         if not stat.S_ISREG(mode):
             raise AudioError("neither a file nor a pipe")
         return _FileSource(_Named(Path(source)), max_seconds)
@@ -201,7 +201,7 @@ class _Named:
         try:
             return open(self._path, "rb", buffering=0)
         except OSError as error:
-            raise AudioError(_reason(error)) from None
+            raise AudioError(reason(error)) from None
 
     def close(self) -> None:
         pass
@@ -266,7 +266,7 @@ class _FileSource(AudioSource):
                 except soundfile.LibsndfileError as error:
                     raise AudioError(f"damaged after sample {done}: {_why(error)}") from None
                 except (OSError, ValueError) as error:
-                    raise AudioError(f"unreadable after sample {done}: {_reason(error)}") from None
+                    raise AudioError(f"unreadable after sample {done}: {reason(error)}") from None
                 if len(block) == 0:
                     break
                 _check_finite(block, done)
@@ -313,7 +313,7 @@ def _readable() -> Iterator[None]:
     except soundfile.LibsndfileError as error:
         raise AudioError(f"not a sound file that can be read: {_why(error)}") from None
     except (OSError, ValueError) as error:
-        raise AudioError(_reason(error)) from None
+        raise AudioError(reason(error)) from None
 
 
 def _spooled(pipe: BinaryIO, max_seconds: float | None) -> BinaryIO:
@@ -333,7 +333,7 @@ def _spooled(pipe: BinaryIO, max_seconds: float | None) -> BinaryIO:
     except BaseException as error:
         spool.close()
         if isinstance(error, OSError):
-            raise AudioError(f"the pipe cannot be held: {_reason(error)}") from None
+            raise AudioError(f"the pipe cannot be held: {reason(error)}") from None
         raise
     return spool
 
@@ -360,11 +360,6 @@ def _checked_rate(rate: int) -> int:
             f"its sample rate of {rate} Hz is not in {MIN_RATE}..{MAX_RATE} Hz: resample it first"
         )
     return int(rate)
-
-
-def _reason(error: Exception) -> str:
-    """What the system says, without the path that the caller puts in front."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _why(error: soundfile.LibsndfileError) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from spresso_cli.audio.files import BLOCK
-from spresso_cli.errors import OutputError
+from spresso_cli.errors import OutputError, reason
 
 MEMORY_BYTES = 1 << 24  # 16 MiB: 87 s of mono at 48 kHz; what is longer goes to disk
 
@@ -37,7 +37,7 @@ class Spool:
             self._file.write(np.ascontiguousarray(block).data)
         except OSError as error:
             raise OutputError(
-                f"no room for the sound in {tempfile.gettempdir()} ({error.strerror}): "
+                f"no room for the sound in {tempfile.gettempdir()} ({reason(error)}): "
                 "let TMPDIR name another folder"
             ) from None
         self.samples += len(block)

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from spresso_cli import __version__
 from spresso_cli.cli.instant import UnsetStaysUnset
 from spresso_cli.cli.terminal import Terminal, abandon_stdout
-from spresso_cli.errors import SpressoError, naming_stdout
+from spresso_cli.errors import SpressoError, naming_stdout, reason
 
 INTERRUPTED = 130  # exit code: 128 and SIGINT
 SHELL_EXPANDS = os.name != "nt"  # *.wav to names, before a program sees it
@@ -158,7 +158,7 @@ def exit_code(terminal: Terminal, call: Callable[[], object]) -> int:
         return 1
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        terminal.error(f"{name}{error.strerror or error}")
+        terminal.error(f"{name}{reason(error)}")
         return 1
     except MemoryError:
         terminal.error("out of memory: try a shorter sound or fewer at once")

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 from spresso_cli.cli.pipes import held
 from spresso_cli.cli.terminal import Terminal, binary_stdin
 from spresso_cli.cli.text import shown
-from spresso_cli.errors import AudioError, SpressoError, UsageError
+from spresso_cli.errors import AudioError, SpressoError, UsageError, reason
 
 Name = str | PathLike[str]  # the string - is stdin, the path - a file
 Result = TypeVar("Result")
@@ -112,7 +112,7 @@ def named_files(
 
 def unreadable(error: OSError) -> SpressoError:
     """What the system said about an input, as an error of ours (exit code 1)."""
-    return AudioError(error.strerror or str(error))
+    return AudioError(reason(error))
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from spresso_cli.cli.text import printable
 from spresso_cli.errors import UsageError, naming_stdout
 
+_WINDOWS = os.name == "nt"
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -30,8 +32,9 @@ class Terminal:
         self.quiet = False
         self.verbose = False
         self.json = False
-        if hasattr(sys.stdout, "reconfigure"):  # a name that it cannot encode is no reason to fail
-            sys.stdout.reconfigure(errors="backslashreplace")
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                _prepare(stream)
 
     def configure(self, *, quiet: bool, verbose: bool, json: bool) -> Terminal:
         """Apply one command's `-q`, `-v` and `--json`; -q and -v together are a UsageError."""
@@ -97,6 +100,18 @@ def binary_stdout() -> BinaryIO:
     if sys.stdout.isatty():
         raise UsageError("refusing to write binary data to a terminal: redirect it or use -o FILE")
     return sys.stdout.buffer
+
+
+def _prepare(stream: TextIO) -> None:
+    """A name that a stream cannot encode is no reason to fail.
+
+    What another program reads is the same on every system: Windows would write it in a code page
+    without most names, which our own lists of names could not be read in, and end lines with CR LF.
+    """
+    stream.reconfigure(errors="backslashreplace")
+    if _WINDOWS and not stream.isatty():
+        encoding = None if "PYTHONIOENCODING" in os.environ else "utf-8"
+        stream.reconfigure(encoding=encoding, newline="\n")
 
 
 def _watched(stream: TextIO | None) -> bool:

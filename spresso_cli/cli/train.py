@@ -112,7 +112,7 @@ def _examples(stage: str, more: str = "") -> str:
     return f"""
 Examples:
 
-  spresso train {stage} sounds --run my-model --minutes 30 --plot loss.png
+  spresso train {stage} sounds --run my-model --minutes 9 --plot loss.png
 {more}{SEVERAL}
 """
 

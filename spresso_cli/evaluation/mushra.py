@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from spresso_cli.audio.sink import AudioFormat, AudioSink
-from spresso_cli.errors import OutputError, UsageError
+from spresso_cli.errors import OutputError, UsageError, reason
 
 TEST_RATE = 48_000
 MAX_SECONDS = 12
@@ -78,7 +78,7 @@ def export(
             for part in sorted(made.iterdir(), key=Path.is_file):  # the configuration comes last
                 part.rename(folder / part.name)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{folder} cannot be written: {reason(error)}") from error
     return folder / CONFIGURATION
 
 

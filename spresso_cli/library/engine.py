@@ -17,7 +17,7 @@ from typing import BinaryIO, Generic, Literal, Protocol, TypeVar
 
 from spresso_cli.codec.protocol import CodecProtocol
 from spresso_cli.container.stream import Stream
-from spresso_cli.errors import AudioError, OutputError, OutputExists, SpressoError
+from spresso_cli.errors import AudioError, OutputError, OutputExists, SpressoError, reason
 from spresso_cli.library import outputs
 from spresso_cli.library.ahead import default_threads, prepared
 from spresso_cli.library.plan import Job
@@ -253,7 +253,7 @@ def _look_at(
     except SpressoError as error:
         return result("failed", error=error)
     except OSError as error:
-        return result("failed", error=AudioError(error.strerror or str(error)))
+        return result("failed", error=AudioError(reason(error)))
     if options.dry_run:
         direction.release(taken.work)
         return result(

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from spresso_cli.errors import OutputError, OutputExists, UsageError, naming_stdout
+from spresso_cli.errors import OutputError, OutputExists, UsageError, naming_stdout, reason
 
 TEMPORARY = ".spresso-tmp"
 
@@ -112,7 +112,7 @@ def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
                 os.unlink(target)
             raise
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{path} cannot be written: {reason(error)}") from error
 
 
 class Unseekable:

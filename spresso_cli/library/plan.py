@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from spresso_cli.audio.suffixes import SOUND_SUFFIXES, is_companion
-from spresso_cli.errors import UsageError
+from spresso_cli.errors import UsageError, reason
 from spresso_cli.library import outputs
 
 # What a folder is searched for, beside sounds. A file that is named may have any suffix, or none.
@@ -236,7 +236,7 @@ def _walk(folder: Path, suffixes: frozenset[str], left_out: str | None) -> Itera
     """
 
     def refuse(error: OSError) -> None:
-        raise UsageError(f"{error.filename}: the folder cannot be read: {error.strerror}")
+        raise UsageError(f"{error.filename}: the folder cannot be read: {reason(error)}")
 
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(f for f in folders if os.path.join(place, f) != left_out)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from spresso_cli.errors import OutputError, SpressoError
+from spresso_cli.errors import OutputError, SpressoError, reason
 from spresso_cli.library.plan import is_special
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ class ReportWriter:
                 self._file.write(b"\n")
 
     def _failure(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or error
-        return OutputError(f"the report {self._path} cannot be written: {reason}")
+        return OutputError(f"the report {self._path} cannot be written: {reason(error)}")
 
 
 @dataclass
@@ -185,7 +184,7 @@ def merge(
                         count += 1
                         _take(parsed, records, whole)
         except OSError as error:
-            raise SpressoError(f"{path or 'stdin'}: {error.strerror or error}") from None
+            raise SpressoError(f"{path or 'stdin'}: {reason(error)}") from None
         if not count:
             barren(path)
     return list(records.values()), damaged

@@ -13,7 +13,7 @@ from spresso_cli.audio.sink import AudioFormat, AudioSink
 from spresso_cli.codec.protocol import CodecProtocol, Decoded, DecodeOptions
 from spresso_cli.container import spr
 from spresso_cli.container.stream import Stream
-from spresso_cli.errors import AudioError, SpressoError
+from spresso_cli.errors import AudioError, SpressoError, reason
 from spresso_cli.library import engine, resume
 from spresso_cli.library.ahead import loaded
 from spresso_cli.library.engine import FileResult, RunOptions, Taken
@@ -109,7 +109,7 @@ class _Decompress:
                 with open(job.source, "rb") as file:
                     stream = spr.load(file, self.options.max_seconds)
         except (OSError, ValueError) as error:
-            raise AudioError(getattr(error, "strerror", None) or str(error)) from None
+            raise AudioError(reason(error)) from None
         self.format.check(stream.source_rate, stream.channels)
         return Taken(stream, len(spr.write(stream)), stream.seconds)
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from spresso_cli.errors import OutputError
+from spresso_cli.errors import OutputError, reason
 from spresso_cli.library.outputs import temporary_name, written_directly
 
 
@@ -47,7 +47,7 @@ def _fault(folder: Path) -> str | None:
         with open(trial, "xb"):
             pass
     except OSError as error:
-        return error.strerror or str(error)
+        return reason(error)
     with contextlib.suppress(OSError):  # a virus scanner has it; it goes when it is stale
         os.unlink(trial)
     return None

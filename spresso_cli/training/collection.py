@@ -73,7 +73,7 @@ def _for_a_while(
     end = time.monotonic() + min(_SECONDS, math.inf if left is None else 60 * left)
     parts: list[Tensor] = []
     while TOGETHER * len(parts) < most:
-        if parts and distributed.agreed(end - time.monotonic(), pool.latents.device) < 0:
+        if parts and distributed.agreed(end - time.monotonic(), pool.latents.device) <= 0:
             break
         crops = whole_windows(pool, encoder, frames, generator)
         parts.append(encoder(crops.latents, crops.mel).float())

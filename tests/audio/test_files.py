@@ -157,19 +157,21 @@ def test_an_open_file_is_read_whole_wherever_it_stands_and_stays_open() -> None:
     "name", ["-", "-rf.wav", "a b.wav", "line\nbreak.wav", "x.raw", "no_suffix", "ü💥.wav"]
 )
 def test_any_file_name_can_be_opened(tmp_path: Path, name: str, monkeypatch) -> None:
-    (tmp_path / name).write_bytes(encoded(noise(10)))
     monkeypatch.chdir(tmp_path)
+    try:
+        Path(name).write_bytes(encoded(noise(10)))
+    except OSError:
+        pytest.skip("this file system wants other names")
     assert open_audio(Path(name)).samples == 10
 
 
 def test_names_that_are_not_utf8_can_be_opened(tmp_path: Path) -> None:
-    path = os.path.join(os.fsencode(tmp_path), b"\xff\xfe.wav")
+    path = tmp_path / "\udcff\udcfe.wav"  # how Python writes the bytes FF FE
     try:
-        with open(path, "wb") as file:
-            file.write(encoded(noise(10)))
+        path.write_bytes(encoded(noise(10)))
     except OSError:
         pytest.skip("this file system wants UTF-8 names")
-    assert open_audio(os.fsdecode(path)).samples == 10
+    assert open_audio(path).samples == 10
 
 
 # What is no sound.
@@ -197,7 +199,7 @@ def test_a_folder_a_device_and_a_missing_file_are_audio_errors(tmp_path: Path) -
     with pytest.raises(AudioError, match="neither a file nor a pipe"):
         open_audio(tmp_path)
     with pytest.raises(AudioError, match="neither a file nor a pipe"):
-        open_audio("/dev/null")
+        open_audio(os.devnull)
     with pytest.raises(AudioError, match="No such file"):
         open_audio(tmp_path / "missing.wav")
     with pytest.raises(AudioError, match="null"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def support(monkeypatch: pytest.MonkeyPatch):
     return support
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="memory is measured as on POSIX")
 def test_a_process_is_measured_without_its_parent(support) -> None:
     once = np.ones(50_000_000)  # 400 MB, which Linux would count
     del once

@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_written_into_is_one_line_a_file_before_any_work
     shown = spresso("compress", *names, "--output-dir", "file/inside")
     assert shown.code == 1
     lines = shown.stderr.splitlines()
-    assert lines[0].startswith("spresso: 0.wav: file/inside/0.spr cannot be written: ")
+    assert lines[0].startswith(f"spresso: 0.wav: {Path('file/inside/0.spr')} cannot be written: ")
     assert lines[2] == "2 files: 2 failed"
     assert bench.loads == []
 

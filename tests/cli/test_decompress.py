@@ -265,7 +265,7 @@ def test_a_format_that_lacks_the_rate_is_refused_before_decoding_and_stops_no_ot
     assert Path("door.ogg").exists() and not Path("high.ogg").exists()
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.skipif(os.name == "nt" or not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_stdout_under_its_name_is_stdout(spr_file: Path, tmp_path: Path) -> None:
     program = Path(__file__).parents[1] / "library" / "fake_spresso.py"
     with open("take.wav", "wb") as out:

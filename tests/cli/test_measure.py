@@ -27,6 +27,7 @@ from spresso_cli.container.profile import Profile, code_frames
 from spresso_cli.container.stream import Header, Stream
 from spresso_cli.errors import OutputError, SpressoError, UsageError
 from spresso_cli.evaluation import embeddings, peers
+from tests.conftest import named_in_bytes
 
 RATE = 48_000
 
@@ -166,8 +167,8 @@ class TestEvaluate:
     def test_takes_names_that_are_no_utf_8(self, run, folders, tmp_path: Path) -> None:
         originals, outputs = folders
         for folder in folders:
-            (folder / "a.wav").rename(folder / os.fsdecode(b"a\xff.wav"))
-        (originals / "c.wav").rename(originals / os.fsdecode(b"c\xff.wav"))
+            named_in_bytes(folder / "a.wav", "a")
+        named_in_bytes(originals / "c.wav", "c")
         path = tmp_path / "scores.csv"
         text = run(evaluate.app, originals, outputs, "--csv", path).out
         assert r"1 originals have no output, the first is c\udcff" in text
@@ -287,7 +288,7 @@ class TestListen:
         for folder in ("in/p", "in/q", "out"):
             sound(tmp_path / folder / "x.wav")
         other = f"Other={tmp_path / 'out'}"
-        with pytest.raises(UsageError, match=r"out/x\.wav could stand for "):
+        with pytest.raises(UsageError, match=r"out[/\\]x\.wav could stand for "):
             run(listen.app, tmp_path / "in", "--with", other, "-o", tmp_path / "page.html")
         assert not (tmp_path / "page.html").exists()
 
@@ -298,8 +299,7 @@ class TestListen:
         assert "a.wav: ends after 0.21 of 0.50 s: cut off?\n" in result.err
 
     def test_takes_names_that_are_no_utf_8(self, run, tmp_path: Path) -> None:
-        path, page = tmp_path / os.fsdecode(b"a\xff.wav"), tmp_path / "page.html"
-        sound(tmp_path / "a.wav").rename(path)
+        path, page = named_in_bytes(sound(tmp_path / "a.wav"), "a"), tmp_path / "page.html"
         run(listen.app, path, "-o", page)
         assert r"a\udcff" in page.read_text(encoding="utf-8")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from spresso_cli.cli import terminal
+from spresso_cli.cli.terminal import Terminal
 from spresso_cli.cli.text import clock, common, counted, kbps, kind_of, printable, shown, size
 
 
@@ -83,3 +88,25 @@ def test_texts_of_a_kind_differ_in_numbers_and_names_of_files(
 def test_what_is_the_same_for_all_of_a_kind_is_said_in_full() -> None:
     assert common("ends after … s", ["ends after 2 s", "ends after 2 s"]) == "ends after 2 s"
     assert common("ends after … s", ["ends after 2 s", "ends after 3 s"]) == "ends after … s"
+
+
+# What another program reads of it.
+
+
+@pytest.mark.parametrize(
+    ("told", "name"), [(None, "Tür 💥 戸"), ("cp1252", r"Tür \U0001f4a5 \u6238")]
+)
+def test_what_another_program_reads_is_utf8_and_ends_lines_alike_also_on_windows(
+    monkeypatch: pytest.MonkeyPatch, told: str | None, name: str
+) -> None:
+    """There, Python writes in the code page, which lists of names could not be read in."""
+    monkeypatch.setattr(terminal, "_WINDOWS", True)
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    if told:
+        monkeypatch.setenv("PYTHONIOENCODING", told)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "cp1252", newline="\r\n"))
+    Terminal().configure(quiet=False, verbose=False, json=False).result("Tür 💥 戸")
+    assert written.getvalue() == f"{name}\n".encode(told or "utf-8")
+    Terminal().configure(quiet=False, verbose=False, json=True).record({"file": "戸"})
+    assert json.loads(written.getvalue().splitlines()[1]) == {"file": "戸"}

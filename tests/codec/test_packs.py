@@ -1,12 +1,13 @@
 """Packs: choosing an operating point, finding the pack of a file, refusing a damaged pack."""
 
 import json
+import os
 import signal
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load, save, save_file
 
 from spresso_cli.codec import packs, weights
 from spresso_cli.codec.codec import Codec
@@ -19,7 +20,7 @@ from spresso_cli.codec.weights import (
 )
 from spresso_cli.container.profile import Profile
 from spresso_cli.errors import BadPack, MissingPack, OutOfMemory, UsageError
-from tests.conftest import changeable_copy
+from tests.conftest import changeable_copy, symlink
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_the_tag_of_each_family_is_that_of_its_stored_tensors(tiny_path):
 def test_the_encoder_may_change_without_changing_the_tag(copy):
     before = family_digest(copy, "1hz")
     path = copy / "1hz" / "encoder.safetensors"
-    save_file({k: torch.zeros_like(v) for k, v in load_file(path).items()}, path)
+    save_file({k: torch.zeros_like(v) for k, v in load(path.read_bytes()).items()}, path)
     assert family_digest(copy, "1hz") == before
 
 
@@ -142,9 +143,10 @@ def test_json_that_is_no_json_is_a_bad_pack(copy, text):
         packs.read_pack(copy)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs /dev/zero")
 def test_what_has_no_end_is_no_description(copy):
     (copy / "pack.json").unlink()
-    (copy / "pack.json").symlink_to("/dev/zero")
+    symlink(copy / "pack.json", "/dev/zero")
     with pytest.raises(BadPack, match="not a regular file"):
         packs.read_pack(copy)
 
@@ -171,19 +173,19 @@ def test_want_of_memory_is_no_fault_of_the_pack(tiny_path, sound, codec, monkeyp
 
 
 def _spoil_nan(path):
-    tensors = load_file(path)
+    tensors = load(path.read_bytes())
     tensors["f_phi.bias"] = torch.full_like(tensors["f_phi.bias"], float("nan"))
     save_file(tensors, path)
 
 
 def _spoil_missing(path):
-    tensors = load_file(path)
+    tensors = load(path.read_bytes())
     tensors.pop("f_phi.bias")
     save_file(tensors, path)
 
 
 def _spoil_value(path):
-    tensors = load_file(path)
+    tensors = load(path.read_bytes())
     tensors["f_phi.bias"] += 1
     save_file(tensors, path)
 

@@ -136,7 +136,7 @@ class TestFolder:
         self, tmp_path: Path, monkeypatch
     ) -> None:
         (tmp_path / "a.wav").touch()
-        with pytest.raises(OutputError, match=r"a\.wav/t1 cannot be written: "):
+        with pytest.raises(OutputError, match=r"a\.wav[/\\]t1 cannot be written: "):
             mushra.export(tmp_path / "a.wav" / "t1", [item()], "Test", "t1")
 
         def full(*_: object) -> None:

@@ -291,7 +291,8 @@ def test_a_stream_that_cannot_be_read_fails_alone(library, compress, decompress)
     jobs[5].source.mkdir()
     results = decompress(jobs)
     assert statuses(results) == ["done"] * 5 + ["failed"] + ["done"] * 4
-    assert isinstance(results[5].error, AudioError) and "directory" in str(results[5].error)
+    assert isinstance(results[5].error, AudioError)
+    assert ("denied" if os.name == "nt" else "directory") in str(results[5].error)
 
 
 def test_an_existing_output_is_kept_and_named(library, compress) -> None:
@@ -570,19 +571,17 @@ def test_metadata_goes_there_and_back_when_it_is_kept(tmp_path: Path, compress, 
 # Names.
 
 
-@pytest.mark.parametrize("name", [b"two\nlines.wav", b"-rf.wav", b"a b.wav", b"\xff\xfe.wav"])
+@pytest.mark.parametrize("name", ["two\nlines.wav", "-rf.wav", "a b.wav", "\udcff\udcfe.wav"])
 def test_odd_names_go_there_and_back(
-    tmp_path: Path, make_sound, compress, decompress, name: bytes
+    tmp_path: Path, make_sound, compress, decompress, name: str
 ) -> None:
     try:
-        make_sound(tmp_path / os.fsdecode(name))
+        make_sound(tmp_path / name)
     except OSError:
         pytest.skip("this file system wants other names")
     assert statuses(compress(compress_jobs(tmp_path))) == ["done"]
     assert statuses(decompress(decompress_jobs(tmp_path, suffix=".out.wav"))) == ["done"]
-    assert os.fsencode(tmp_path) + b"/" + name[:-4] + b".out.wav" in [
-        os.path.join(os.fsencode(tmp_path), entry) for entry in os.listdir(os.fsencode(tmp_path))
-    ]
+    assert f"{name[:-4]}.out.wav" in os.listdir(tmp_path)
 
 
 def test_resume_reads_encoded_sounds_to_their_end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,10 @@ def test_a_missing_folder_is_not_made(tmp_path: Path) -> None:
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name in ("file/a.spr", "file/x/y/a.spr"):
-        with pytest.raises(OutputError, match=f"{name} cannot be written: Not a directory"):
-            Folders().refuse_unwritable(tmp_path / name)
+    reason = "No such file" if os.name == "nt" else "Not a directory"
+    for path in (tmp_path / "file" / "a.spr", tmp_path / "file" / "x" / "y" / "a.spr"):
+        with pytest.raises(OutputError, match=re.escape(f"{path} cannot be written: {reason}")):
+            Folders().refuse_unwritable(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")

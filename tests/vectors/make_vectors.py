@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     for name, (data, error, why) in refused.items():
         add("faulty", name, data, why, error=error)
     text = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in manifest)
-    (folder / "manifest.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    (folder / "manifest.json").write_text(f"[\n{text}\n]\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
